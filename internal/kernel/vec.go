@@ -2,9 +2,8 @@ package kernel
 
 // VecOps are element-wise loops over slices. In each, dst may be the same
 // slice as an operand (not a shifted view), and all operands have at least
-// len(dst) elements. Rows agree bit for bit on every operation that IEEE 754
-// rounds once per element; transcendental ones agree within the bound that
-// vec_test.go names.
+// len(dst) elements. All rows give the same bits, NaN payloads apart: each
+// operation is the same sequence of singly rounded float32 steps everywhere.
 type VecOps struct {
 	// Add, Sub, Mul, Div, Max, Min: dst[i] = a[i] op b[i]. Max and Min return b
 	// where either operand is NaN (the rule of VMAXPS).
@@ -14,8 +13,9 @@ type VecOps struct {
 	// Acc: acc[i] += a[i]. AccMul: acc[i] += float32(a[i]*b[i]).
 	Acc    func(acc, a []float32)
 	AccMul func(acc, a, b []float32)
-	// Relu: dst[i] = max(a[i], 0). ReluGrad: dst[i] = g[i] where y[i] > 0, else
-	// 0. Relu6 and Relu6Grad likewise with 0 < y < 6.
+	// Relu: dst[i] = max(a[i], 0), NaN and -0 pass through. ReluGrad: dst[i] =
+	// g[i] where y[i] > 0, else 0. Relu6 clips to [0, 6] likewise; Relu6Grad
+	// passes g where 0 < y < 6.
 	Relu      func(dst, a []float32)
 	ReluGrad  func(dst, g, y []float32)
 	Relu6     func(dst, a []float32)
@@ -24,11 +24,12 @@ type VecOps struct {
 	// within 4 ulp of float32(math.X(float64(a[i]))) on every row.
 	Sqrt, Exp, Log, Tanh, Sigmoid, Erf func(dst, a []float32)
 	// Sum returns the sum of a in a fixed order that depends on len(a) alone,
-	// accumulated in lanes; MaxAbs the largest |a[i]|.
+	// accumulated in lanes; MaxAbs the largest |a[i]|, NaN if any is NaN.
 	Sum    func(a []float32) float32
 	MaxAbs func(a []float32) float32
 	// FakeQuant: dst[i] = rne(clip(v[i]/s[i], lo, hi)) * s[i], ties to even,
-	// division not multiplication by a reciprocal. LSQ eq. 1 and 2.
+	// division not multiplication by a reciprocal; a NaN stays one. LSQ eq. 1
+	// and 2.
 	FakeQuant func(dst, v, s []float32, lo, hi float32)
 	// QuantU8: dst[i] = uint8(rne(clip(v[i]/s[i], lo, hi)) + zero), QuantS8
 	// the same as int8 without zero. The caller guarantees that it fits.
@@ -49,4 +50,7 @@ type VecOps struct {
 	// AdamW: m = b1*m + (1-b1)*g; v = b2*v + (1-b2)*g*g;
 	// p -= lr*wd*p; p -= lr*(m/c1) / (sqrt(v/c2) + eps).
 	AdamW func(p, m, v, g []float32, lr, b1, b2, eps, wd, c1, c2 float32)
+
+	// peak is what MeasurePeaks runs.
+	peak peakOps
 }
