@@ -1,0 +1,28 @@
+// Package engine compiles a graph for the CPU and runs it: training and float
+// inference. It plans everything ahead (fusion, memory, the split into chunks),
+// so that a run allocates nothing and gives the same bits for any number of
+// threads.
+//
+// A Plan reads and updates parameters in the Store it was compiled with and
+// holds none itself; many plans share one Store. One Engine runs one plan at a
+// time.
+package engine
+
+import (
+	"lowbit/internal/pool"
+)
+
+// Engine owns the worker threads.
+type Engine struct {
+	pool *pool.Pool
+}
+
+// New returns an engine with that many worker threads, or one for each CPU if
+// threads is 0.
+func New(threads int) *Engine { return &Engine{pool: pool.New(threads)} }
+
+// Threads returns the number of workers.
+func (e *Engine) Threads() int { return e.pool.Workers() }
+
+// Close ends the workers. Plans of the engine must not run afterwards.
+func (e *Engine) Close() { e.pool.Close() }
