@@ -1,5 +1,7 @@
 package kernel
 
+//go:generate go -C _gen run . -set vec -out ../vec_amd64.s -stubs ../vec_stubs_amd64.go -pkg kernel
+
 // VecOps are element-wise loops over slices. In each, dst may be the same
 // slice as an operand (not a shifted view), and all operands have at least
 // len(dst) elements. All rows give the same bits, NaN payloads apart: each

@@ -217,6 +217,11 @@ func sumTail(lanes *[sumLanes]float32, a []float32) float32 {
 	return lanes[0]
 }
 
+// maxAbsJoin is the larger of two absolute values, NaN if either is.
+func maxAbsJoin(a, b float32) float32 {
+	return math.Float32frombits(max(math.Float32bits(a), math.Float32bits(b)))
+}
+
 func maxAbsGeneric(a []float32) float32 {
 	var m uint32
 	for _, x := range a {
