@@ -7,7 +7,8 @@ import "math"
 // each float32(x*y) is one rounding that no compiler may fuse with the
 // addition behind it.
 //
-// Coefficients are our own minimax fits (Lawson iteration on 2,000 Chebyshev
+// Polynomials are Horner's rule in x^2 over pairs of terms, which halves the
+// chain of dependent steps. Coefficients are our own minimax fits (Lawson iteration on 2,000 Chebyshev
 // nodes); the error in a comment is that of the exact polynomial, relative to
 // the function.
 const (
@@ -82,11 +83,10 @@ func expParts(x float32) (p, t float32) {
 	n := t - roundMagic
 	r := x - float32(n*ln2Hi)
 	r -= float32(n * ln2Lo)
-	p = float32(exp4*r) + exp3
-	p = float32(p*r) + exp2
-	p = float32(p*r) + exp1
-	p = float32(p*r) + exp0
-	p = float32(float32(r*r)*p) + r
+	r2 := float32(r * r)
+	p = float32(exp4*r2) + (float32(exp3*r) + exp2)
+	p = float32(p*r2) + (float32(exp1*r) + exp0)
+	p = float32(p*r2) + r
 	return p, t
 }
 
@@ -132,12 +132,9 @@ func log32(x float32) float32 {
 	f := math.Float32frombits(i&0x7fffff+sqrtHalf) - 1
 	z := float32(f * f)
 	p := float32(log7*f) + log6
-	p = float32(p*f) + log5
-	p = float32(p*f) + log4
-	p = float32(p*f) + log3
-	p = float32(p*f) + log2
-	p = float32(p*f) + log1
-	p = float32(p*f) + log0
+	p = float32(p*z) + (float32(log5*f) + log4)
+	p = float32(p*z) + (float32(log3*f) + log2)
+	p = float32(p*z) + (float32(log1*f) + log0)
 	p = float32(p * float32(z*f))
 	p += float32(e * ln2Lo)
 	p -= float32(z * 0.5)
@@ -172,22 +169,17 @@ func erf32(x float32) float32 {
 	if erfHi < a {
 		a = erfHi
 	}
+	u := float32(a * a)
 	if a < 1 {
-		u := float32(a * a)
-		p := float32(erfS6*u) + erfS5
-		p = float32(p*u) + erfS4
-		p = float32(p*u) + erfS3
-		p = float32(p*u) + erfS2
-		p = float32(p*u) + erfS1
-		p = float32(p*u) + erfS0
+		u2 := float32(u * u)
+		p := float32(erfS6*u2) + (float32(erfS5*u) + erfS4)
+		p = float32(p*u2) + (float32(erfS3*u) + erfS2)
+		p = float32(p*u2) + (float32(erfS1*u) + erfS0)
 		return withSign(float32(p*a)+a, x)
 	}
-	q := float32(erfB6*a) + erfB5
-	q = float32(q*a) + erfB4
-	q = float32(q*a) + erfB3
-	q = float32(q*a) + erfB2
-	q = float32(q*a) + erfB1
-	q = float32(q*a) + erfB0
+	q := float32(erfB6*u) + (float32(erfB5*a) + erfB4)
+	q = float32(q*u) + (float32(erfB3*a) + erfB2)
+	q = float32(q*u) + (float32(erfB1*a) + erfB0)
 	p, t := expParts(q)
 	return withSign(1-float32((p+1)*pow2(t)), x)
 }

@@ -23,6 +23,11 @@ const (
 	magicBits = 0x4b400000
 	infBits   = 0x7f800000
 	nanBits   = 0x7fc00000
+
+	// fixLog is the table of VFIXUPIMMPS: a nibble for each class of x from
+	// quiet NaN (lowest) over signalling NaN, 0, 1, -Inf, +Inf, negative to
+	// positive: 2 is x made quiet, 3 NaN, 4 -Inf, 5 +Inf, 0 leaves the result.
+	fixLog = 0x03530422
 )
 
 var (
@@ -39,11 +44,20 @@ func expConsts() []uint32 {
 	return append(c, magicBits)
 }
 
-// poly is Horner's rule, highest coefficient first.
-func (k *vec) poly(x Op, c []float32) reg.VecVirtual {
-	p := k.add(k.mul(x, k.c(c[0])), k.c(c[1]))
-	for _, v := range c[2:] {
-		p = k.add(k.mul(p, x), k.c(v))
+// poly is Horner's rule in x2 = x*x over pairs of terms, highest coefficient
+// first.
+func (k *vec) poly(x, x2 Op, c []float32) reg.VecVirtual {
+	pair := func(c []float32) reg.VecVirtual { return k.add(k.mul(x, k.c(c[0])), k.c(c[1])) }
+	var p reg.VecVirtual
+	if len(c)%2 == 1 {
+		p = k.add(k.mul(x2, k.c(c[0])), pair(c[1:]))
+		c = c[3:]
+	} else {
+		p = pair(c)
+		c = c[2:]
+	}
+	for ; len(c) > 0; c = c[2:] {
+		p = k.add(k.mul(p, x2), pair(c))
 	}
 	return p
 }
@@ -54,8 +68,8 @@ func (k *vec) expParts(x Op) (p, t, n reg.VecVirtual) {
 	n = k.sub(t, k.c(roundMagic))
 	r := k.sub(x, k.mul(n, k.c(ln2Hi)))
 	r = k.sub(r, k.mul(n, k.c(ln2Lo)))
-	p = k.poly(r, expPoly)
-	return k.add(k.mul(k.mul(r, r), p), r), t, n
+	r2 := k.mul(r, r)
+	return k.add(k.mul(k.poly(r, r2, expPoly), r2), r), t, n
 }
 
 // pow2 is 2^n as a float, for normal results.
@@ -106,8 +120,9 @@ func vecMath(zmm bool) {
 		body: func(k *vec) {
 			x := k.ld("a")
 			a := k.min(k.c(4), k.and(x, k.bits(absMask)))
-			small := k.add(k.mul(k.poly(k.mul(a, a), erfSmall), a), a)
-			p, t, _ := k.expParts(k.poly(a, erfBig))
+			u := k.mul(a, a)
+			small := k.add(k.mul(k.poly(u, k.mul(u, u), erfSmall), a), a)
+			p, t, _ := k.expParts(k.poly(a, u, erfBig))
 			big := k.sub(k.c(1), k.mul(k.add(p, k.c(1)), k.pow2(t)))
 			y := k.sel(k.cmp(less, a, k.c(1)), small, big)
 			k.st("dst", k.or(y, k.and(x, k.bits(signBit))))
@@ -117,8 +132,12 @@ func vecMath(zmm bool) {
 
 func vecLog(zmm bool) {
 	minNormal, two23 := float32(0x1p-126), float32(0x1p23)
-	consts := append(f32(minNormal, 1, -23), infBits, nanBits, 0, sqrtHalf, mantissa)
-	consts = append(consts, f32(two23, ln2Hi, ln2Lo, 0.5, float32(math.Inf(-1)))...)
+	consts := append(f32(minNormal, 1, two23, ln2Hi, ln2Lo, 0.5, -23), sqrtHalf, mantissa)
+	if zmm {
+		consts = append(consts, fixLog)
+	} else {
+		consts = append(consts, infBits, nanBits, 0, math.Float32bits(float32(math.Inf(-1))))
+	}
 	consts = append(consts, f32(logPoly...)...)
 	vecLoop(zmm, loopSpec{name: "log", ptrs: []string{"dst", "a"}, consts: consts, unroll: 1,
 		body: func(k *vec) {
@@ -130,13 +149,22 @@ func vecLog(zmm bool) {
 			e = k.add(e, k.keep(tiny, k.c(-23)))
 			f := k.sub(k.addInt(k.and(i, k.bits(mantissa)), k.bits(sqrtHalf)), k.c(1))
 			z := k.mul(f, f)
-			p := k.mul(k.poly(f, logPoly), k.mul(z, f))
+			p := k.mul(k.poly(f, z, logPoly), k.mul(z, f))
 			p = k.add(p, k.mul(e, k.c(ln2Lo)))
 			p = k.sub(p, k.mul(z, k.c(0.5)))
 			y := k.add(k.add(f, p), k.mul(e, k.c(ln2Hi)))
-			y = k.sel(k.cmp(notLess, x, k.bits(infBits)), x, y)
-			y = k.sel(k.cmp(less, x, k.bits(0)), k.bits(nanBits), y)
-			y = k.sel(k.cmp(equal, x, k.bits(0)), k.c(float32(math.Inf(-1))), y)
-			k.st("dst", y)
+			k.st("dst", k.logSpecial(x, y))
 		}})
+}
+
+// logSpecial replaces y = log(x) where x is 0 (-Inf), negative (NaN), +Inf or
+// NaN (x).
+func (k *vec) logSpecial(x, y reg.VecVirtual) Op {
+	if k.zmm {
+		VFIXUPIMMPS(U8(0), k.bits(fixLog), x, y)
+		return y
+	}
+	y = k.sel(k.cmp(notLess, x, k.bits(infBits)), x, y)
+	y = k.sel(k.cmp(less, x, k.bits(0)), k.bits(nanBits), y)
+	return k.sel(k.cmp(equal, x, k.bits(0)), k.c(float32(math.Inf(-1))), y)
 }
