@@ -220,8 +220,27 @@ func (g *Graph) Input(name string, dtype tensor.DType, shape ...int) *Node {
 	if g.inputs[name] != nil {
 		g.Fail(fmt.Errorf("graph: two inputs named %q", name))
 	}
-	n := g.Apply(Input{Name: name, DType: dtype, Shape: shape}).Named(name)
-	g.inputs[name] = n
+	return g.input(Input{Name: name, DType: dtype, Shape: shape})
+}
+
+// FixedInput adds a value that each run is given and whose shape does not
+// depend on the batch, such as a seed or a learning rate. Asking again for a
+// name returns the same node.
+func (g *Graph) FixedInput(name string, dtype tensor.DType, shape ...int) *Node {
+	o := Input{Name: name, DType: dtype, Shape: shape, Fixed: true}
+	n := g.inputs[name]
+	if n == nil {
+		return g.input(o)
+	}
+	if have := n.op.(Input); !have.Fixed || have.DType != dtype || !n.typ.Shape.Equal(shape) {
+		g.Fail(fmt.Errorf("graph: input %q: %w: have %v, want a fixed %v%v", name, tensor.ErrShape, n.typ, dtype, tensor.Shape(shape)))
+	}
+	return n
+}
+
+func (g *Graph) input(o Input) *Node {
+	n := g.Apply(o).Named(o.Name)
+	g.inputs[o.Name] = n
 	return n
 }
 

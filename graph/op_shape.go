@@ -171,7 +171,7 @@ func (o SliceGrad) Infer(in []Type) (Type, error) {
 		return Type{}, err
 	}
 	out := in[0].Shape.Clone()
-	if o.Axis < 0 || o.Axis >= len(out) || o.Step < 1 || o.Start+(out[o.Axis]-1)*o.Step >= o.Size {
+	if o.Axis < 0 || o.Axis >= len(out) || o.Step < 1 || o.Start < 0 || o.Start+(out[o.Axis]-1)*o.Step >= o.Size {
 		return Type{}, fmt.Errorf("%w: %+v of %v", tensor.ErrShape, o, out)
 	}
 	out[o.Axis] = o.Size
