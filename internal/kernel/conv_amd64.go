@@ -214,27 +214,43 @@ func clearBorder(d *convDir, buf []float32) {
 	}
 }
 
-// weightBand: packed weights up to this size (floats; a quarter of the 1 MiB
-// of L2) stay near while rows of the image pass; larger ones are taken panel
-// by panel over the whole image.
-const weightBand = 64 << 10
+// Rows of the destination are computed in bands whose source rows stay in L1
+// (sourceBand floats, a third of 48 KiB) while the panels of weights pass.
+// Packed weights above weightBand (floats, a quarter of the 1 MiB of L2) are
+// worth passing once an image only.
+const (
+	sourceBand = 4 << 10
+	weightBand = 64 << 10
+)
+
+func (d *convDir) band(weights int) int {
+	if weights > weightBand {
+		return d.dstH
+	}
+	rows := sourceBand / (d.padW * d.srcC)
+	if d.grad {
+		return max(1, rows) * d.phasesH
+	}
+	return max(1, rows/d.s.SH)
+}
 
 func (d *convDir) image(is isa, dst, src, packed, buf []float32) {
-	band := d.dstH
-	if len(packed) <= weightBand {
-		band = 1
-	}
 	filled := 0
 	if !d.padded() {
 		buf, filled = src, d.srcH
 	}
-	for r0 := 0; r0 < d.dstH; r0 += band {
-		r1 := min(d.dstH, r0+band)
-		for ; filled < d.srcH && filled <= d.lastSource(r1-1); filled++ {
-			copy(buf[((d.top+filled)*d.padW+d.left)*d.srcC:], src[filled*d.srcW*d.srcC:][:d.srcW*d.srcC])
+	step := d.band(len(packed))
+	for r0 := 0; r0 < d.dstH; r0 += step {
+		r1 := min(d.dstH, r0+step)
+		if filled < d.srcH {
+			for last := d.lastSource(r1 - 1); filled < d.srcH && filled <= last; filled++ {
+				copy(buf[((d.top+filled)*d.padW+d.left)*d.srcC:], src[filled*d.srcW*d.srcC:][:d.srcW*d.srcC])
+			}
 		}
-		for px := 0; px < min(d.phasesW, d.dstW); px++ {
-			d.panels(is, dst, packed, buf, r0, r1, px)
+		for py := 0; py < min(d.phasesH, r1-r0); py++ {
+			for px := 0; px < min(d.phasesW, d.dstW); px++ {
+				d.panels(is, dst, packed, buf, r0+py, r1, px)
+			}
 		}
 	}
 }
@@ -249,66 +265,98 @@ func (d *convDir) lastSource(r int) (last int) {
 	return last
 }
 
-// panels computes the columns of phase px in rows r0 to r1.
-func (d *convDir) panels(is isa, dst, packed, buf []float32, r0, r1, px int) {
-	v := d.phaseW(px)
+// convPanel is what the rows of one panel and phase share.
+type convPanel struct {
+	tile
+	h                  phase
+	nv, width          int // vectors, columns with their padding
+	live               int // columns
+	tapRow             int // packed floats of a kernel row
+	pitch              int // floats of a padded source row
+	count              int // destination pixels in a row
+	tiles, size, extra int // how they are split
+	zero, shared       bool
+	a                  int // source of tap 0 for the first row of the image
+}
+
+func (d *convDir) newPanel(is isa, h, v phase, px, g, j int) convPanel {
 	cg, dg := d.groupC(), d.groupD()
+	nv, cols := is.panel(dg - j)
+	p := convPanel{
+		h: h, nv: nv, width: nv * is.lanes(), pitch: d.padW * d.srcC, count: d.columns(px),
+		shared: d.sharesTaps(is, v, px, nv), zero: v.taps == 0,
+		a: d.top*d.padW*d.srcC + (v.first+d.left)*d.srcC + g*cg,
+	}
+	p.live, p.tapRow = min(p.width, dg-j), v.taps*cg*p.width
+	p.tile = tile{
+		rowStep: 4 * v.advance * d.srcC, cStep: 4 * d.phasesW * d.dstC, cols: cols,
+		k: cg, runs: v.taps, runStep: 4 * v.step * d.srcC, outStep: 4 * h.step * p.pitch,
+	}
+	most := is.rowsMost(nv)
+	if p.shared {
+		most = 16
+	}
+	p.tiles, p.size, p.extra = split(p.count, most)
+	return p
+}
+
+// panels computes the columns of phase px in rows r0, r0 + phasesH, ... below
+// r1.
+func (d *convDir) panels(is isa, dst, packed, buf []float32, r0, r1, px int) {
+	h, v := d.phaseH(r0%d.phasesH), d.phaseW(px)
+	cg, dg := d.groupC(), d.groupD()
+	dense := v.taps == 1 || v.step == 1 && d.s.Groups == 1 // a kernel row is one run
+	b := d.tapsBefore(r0%d.phasesH, px) * d.srcC * is.padCols(dg)
 	for g := 0; g < d.s.Groups; g++ {
 		for j := 0; j < dg; j += 2 * is.lanes() {
-			for r := r0; r < r1; r++ {
-				py := r % d.phasesH
-				h := d.phaseH(py)
-				first := d.tapsBefore(py, px)*d.srcC*is.padCols(dg) + h.taps*v.taps*cg*(g*is.padCols(dg)+j)
-				d.row(is, dst, packed[first:], buf, r, px, g, j, h, v)
+			p := d.newPanel(is, h, v, px, g, j)
+			if dense {
+				p.k, p.runStep = v.taps*cg, p.outStep
 			}
+			if p.shared {
+				p.k = cg
+			}
+			c, cStep := (r0*d.dstW+px)*d.dstC+g*dg+j, d.phasesH*d.dstW*d.dstC
+			from := h.first + r0/d.phasesH*h.advance
+			for r := r0; r < r1; r += d.phasesH {
+				p.row(is, dense, dst[c:], packed[b:], buf, from, d.srcH)
+				c, from = c+cStep, from+h.advance
+			}
+			b += h.taps * p.tapRow
 		}
 	}
 }
 
-// row computes one panel of the columns of phase px in destination row r.
-func (d *convDir) row(is isa, dst, packed, buf []float32, r, px, g, j int, h, v phase) {
-	cg, dg := d.groupC(), d.groupD()
-	nv, cols := is.panel(dg - j)
-	width := nv * is.lanes()
-	from, lo, hi := h.first+r/d.phasesH*h.advance, 0, h.taps
+// row computes one destination row, whose tap 0 reads source row from.
+func (p *convPanel) row(is isa, dense bool, dst, packed, buf []float32, from, srcH int) {
+	h, lo, hi := &p.h, 0, p.h.taps
 	for lo < hi && from+lo*h.step < 0 { // kernel rows on padding add nothing
 		lo++
 	}
-	for lo < hi && from+(hi-1)*h.step >= d.srcH {
+	for lo < hi && from+(hi-1)*h.step >= srcH {
 		hi--
 	}
-	c := (r*d.dstW+px)*d.dstC + g*dg + j
-	count := d.columns(px)
-	if lo == hi || v.taps == 0 {
-		for i := 0; i < count; i++ {
-			clear(dst[c+i*d.phasesW*d.dstC:][:min(width, dg-j)])
+	if lo == hi || p.zero {
+		for i := 0; i < p.count; i++ {
+			clear(dst[i*p.cStep/4:][:p.live])
 		}
 		return
 	}
-	t := tile{
-		rowStep: 4 * v.advance * d.srcC, cStep: 4 * d.phasesW * d.dstC, cols: cols,
-		k: cg, runs: v.taps, runStep: 4 * v.step * d.srcC,
-		outs: hi - lo, outStep: 4 * h.step * d.padW * d.srcC,
+	p.outs = hi - lo
+	if dense {
+		p.runs, p.outs = hi-lo, 1
 	}
-	if v.taps == 1 || v.step == 1 && d.s.Groups == 1 {
-		t.k, t.runs, t.runStep, t.outs = v.taps*cg, hi-lo, t.outStep, 1
-	}
-	a := ((from+lo*h.step+d.top)*d.padW+v.first+d.left)*d.srcC + g*cg
-	b := lo * v.taps * cg * width
-	if d.sharesTaps(is, v, px, nv) {
-		t.k = cg
-		tiles, size, extra := split(count, 16)
-		for i := 0; i < tiles; i++ {
-			m := size + b2i(i < extra)
-			conv3F32(m, &buf[a], &packed[b], &dst[c], &t)
-			a, c = a+m*t.rowStep/4, c+m*t.cStep/4
+	a, b, c := p.a+(from+lo*h.step)*p.pitch, lo*p.tapRow, 0
+	for i := 0; i < p.tiles; i++ {
+		m := p.size
+		if i < p.extra {
+			m++
 		}
-		return
-	}
-	tiles, size, extra := split(count, is.rowsMost(nv))
-	for i := 0; i < tiles; i++ {
-		m := size + b2i(i < extra)
-		rowsF32(is, m, nv, &buf[a], &packed[b], &dst[c], &t)
-		a, c = a+m*t.rowStep/4, c+m*t.cStep/4
+		if p.shared {
+			conv3F32(m, &buf[a], &packed[b], &dst[c], &p.tile)
+		} else {
+			rowsF32(is, m, p.nv, &buf[a], &packed[b], &dst[c], &p.tile)
+		}
+		a, c = a+m*p.rowStep/4, c+m*p.cStep/4
 	}
 }

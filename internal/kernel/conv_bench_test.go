@@ -60,3 +60,21 @@ func BenchmarkConv(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkTile runs one register tile on operands in L1: what the rest can
+// hope for.
+func BenchmarkTile(b *testing.B) {
+	for _, row := range Rows() {
+		const m, n, k = 12, 32, 256
+		r := rand.New(rand.NewPCG(1, 2))
+		a, w, c := randF32(r, m*k), randF32(r, k*n), make([]float32, m*n)
+		packed, scratch := make([]float32, row.PackBSize(k, n)), make([]float32, row.GemmScratch(k, n))
+		row.PackB(packed, w, n, k, n, false)
+		b.Run(fmt.Sprintf("m=%d/n=%d/k=%d/impl=%s", m, n, k, row.Name), func(b *testing.B) {
+			for b.Loop() {
+				row.Gemm(c, a, packed, m, n, k, k, n, false, false, scratch)
+			}
+			b.ReportMetric(2*m*n*k*float64(b.N)/b.Elapsed().Seconds()/1e9, "Gop/s")
+		})
+	}
+}
