@@ -243,3 +243,17 @@ func TestArchiveRefuses(t *testing.T) {
 		formattest.WantError(t, c.what, err, append(c.parts, "torchzip: ")...)
 	}
 }
+
+// FuzzPickle changes the program alone, inside a file that is sound otherwise.
+func FuzzPickle(f *testing.F) {
+	whole := four(0, nums(2, 2), nums(1, 2))
+	f.Add([]byte(dictOf(str("state_dict"), dictOf(str("module.w"), whole), str("x"), call(glob("a", "B"), "N"))))
+	f.Add([]byte("(lp0\n}q\x00]\x94\x8c\x01a\x8c\x01b\x93)\x81h\x00K\x01\x85e."))
+	f.Add([]byte("](NNK\x01M\x01\x02J\x01\x02\x03\x04G\x3f\xf0\x00\x00\x00\x00\x00\x00\x88C\x01aB\x01\x00\x00\x00a\x8f(N\x91e"))
+	f.Add([]byte(call(glob("collections", "OrderedDict"), "]"+tup(str("w"), whole)+"a") + "}b"))
+	f.Fuzz(func(t *testing.T, object []byte) {
+		if store, err := Decode(legacyFile(string(object))); err == nil && store.Len() == 0 {
+			t.Fatal("no tensors and no error")
+		}
+	})
+}
