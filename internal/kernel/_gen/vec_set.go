@@ -103,11 +103,14 @@ func vecLoop(zmm bool, s loopSpec) {
 	for _, p := range s.scalars {
 		k.scalar[p] = k.broadcastParam(Param(p))
 	}
-	for i, c := range s.consts {
-		m := constant(c)
-		k.consts[c] = m
-		if i < maxRegConsts(zmm) {
-			k.consts[c] = k.load(m)
+	for _, c := range s.consts {
+		if k.consts[c] != nil {
+			continue
+		}
+		inReg := len(k.consts) < maxRegConsts(zmm)
+		k.consts[c] = constant(c)
+		if inReg {
+			k.consts[c] = k.load(constant(c))
 		}
 	}
 	if s.before != nil {

@@ -1,0 +1,100 @@
+package kernel
+
+import (
+	"math"
+	"math/rand/v2"
+	"testing"
+)
+
+// TestVecFollowsItsFormulas holds every row against the formulas of VecOps in
+// float64. The bound is a few float32 roundings of the largest term.
+func TestVecFollowsItsFormulas(t *testing.T) {
+	const n, tol = 77, 4e-7
+	bin := func(f func(a, b float64) float64) func(o, in []float64) {
+		return func(o, in []float64) { o[0] = f(in[0], in[1]) }
+	}
+	pick := func(cond bool, a, b float64) float64 {
+		if cond {
+			return a
+		}
+		return b
+	}
+	formulas := map[string]func(o, in []float64){
+		"Add": bin(func(a, b float64) float64 { return a + b }), "Sub": bin(func(a, b float64) float64 { return a - b }),
+		"Mul": bin(func(a, b float64) float64 { return a * b }), "Div": bin(func(a, b float64) float64 { return a / b }),
+		"Max": bin(math.Max), "Min": bin(math.Min),
+		"ReluGrad":  bin(func(g, y float64) float64 { return pick(y > 0, g, 0) }),
+		"Relu6Grad": bin(func(g, y float64) float64 { return pick(y > 0 && y < 6, g, 0) }),
+		"Relu":      func(o, in []float64) { o[0] = math.Max(in[0], 0) },
+		"Relu6":     func(o, in []float64) { o[0] = math.Min(math.Max(in[0], 0), 6) },
+		"Sqrt":      func(o, in []float64) { o[0] = math.Sqrt(in[0]) },
+		"MulAdd":    func(o, in []float64) { o[0] = in[0]*in[1] + in[2] },
+		"Acc":       func(o, in []float64) { o[0] += in[0] },
+		"AccMul":    func(o, in []float64) { o[0] += in[0] * in[1] },
+		"SGD": func(o, in []float64) {
+			o[1] = 0.9*o[1] + in[0] + 1e-4*o[0]
+			o[0] -= 0.1 * o[1]
+		},
+		"SGDNesterov": func(o, in []float64) {
+			d := in[0] + 1e-4*o[0]
+			o[1] = 0.9*o[1] + d
+			o[0] -= 0.1 * (d + 0.9*o[1])
+		},
+		"AdamW": func(o, in []float64) {
+			b1, b2, c1, c2 := float64(float32(0.9)), float64(float32(0.999)), 0.1, 0.001
+			o[1] = b1*o[1] + (1-b1)*in[0]
+			o[2] = b2*o[2] + (1-b2)*in[0]*in[0]
+			o[0] -= 1e-3 * 0.01 * o[0]
+			o[0] -= 1e-3 * (o[1] / c1) / (math.Sqrt(o[2]/c2) + 1e-8)
+		},
+	}
+	eachVecRow(t, func(t *testing.T, row *Table) {
+		seen := 0
+		for _, c := range vecCases {
+			formula := formulas[c.name]
+			if formula == nil {
+				continue
+			}
+			seen++
+			rng := rand.New(rand.NewPCG(11, 12))
+			draw := func(count int, positive bool) (s [][]float32) {
+				for range count {
+					v := make([]float32, n)
+					for i := range v {
+						if v[i] = float32(rng.NormFloat64()) * 4; positive {
+							v[i] = float32(math.Abs(float64(v[i])))
+						}
+					}
+					s = append(s, v)
+				}
+				return s
+			}
+			// Sqrt and AdamW's second moment need positive numbers.
+			out, in := draw(c.out, c.name == "AdamW"), draw(c.in, c.name == "Sqrt")
+			want := make([][]float64, n)
+			for i := range want {
+				want[i] = widen(column(out, i))
+				formula(want[i], widen(column(in, i)))
+			}
+			c.run(row, out, in)
+			for i := range want {
+				for j, w := range want[i] {
+					if got := float64(out[j][i]); math.Abs(got-w) > tol*(math.Abs(w)+16) {
+						t.Errorf("%s out %d [%d]: got %g, want %g", c.name, j, i, got, w)
+					}
+				}
+			}
+		}
+		if seen != len(formulas) {
+			t.Errorf("%d of %d formulas met their operation", seen, len(formulas))
+		}
+	})
+}
+
+func widen(a []float32) []float64 {
+	out := make([]float64, len(a))
+	for i, x := range a {
+		out[i] = float64(x)
+	}
+	return out
+}
