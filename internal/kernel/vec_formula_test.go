@@ -6,52 +6,56 @@ import (
 	"testing"
 )
 
+func formula2(f func(a, b float64) float64) func(o, in []float64) {
+	return func(o, in []float64) { o[0] = f(in[0], in[1]) }
+}
+
+func either(cond bool, a, b float64) float64 {
+	if cond {
+		return a
+	}
+	return b
+}
+
+// vecFormulas are the formulas of VecOps in float64, o being read and written.
+var vecFormulas = map[string]func(o, in []float64){
+	"Add": formula2(func(a, b float64) float64 { return a + b }), "Sub": formula2(func(a, b float64) float64 { return a - b }),
+	"Mul": formula2(func(a, b float64) float64 { return a * b }), "Div": formula2(func(a, b float64) float64 { return a / b }),
+	"Max": formula2(math.Max), "Min": formula2(math.Min),
+	"ReluGrad":  formula2(func(g, y float64) float64 { return either(y > 0, g, 0) }),
+	"Relu6Grad": formula2(func(g, y float64) float64 { return either(y > 0 && y < 6, g, 0) }),
+	"Relu":      func(o, in []float64) { o[0] = math.Max(in[0], 0) },
+	"Relu6":     func(o, in []float64) { o[0] = math.Min(math.Max(in[0], 0), 6) },
+	"Sqrt":      func(o, in []float64) { o[0] = math.Sqrt(in[0]) },
+	"MulAdd":    func(o, in []float64) { o[0] = in[0]*in[1] + in[2] },
+	"Acc":       func(o, in []float64) { o[0] += in[0] },
+	"AccMul":    func(o, in []float64) { o[0] += in[0] * in[1] },
+	"SGD": func(o, in []float64) {
+		o[1] = 0.9*o[1] + in[0] + 1e-4*o[0]
+		o[0] -= 0.1 * o[1]
+	},
+	"SGDNesterov": func(o, in []float64) {
+		d := in[0] + 1e-4*o[0]
+		o[1] = 0.9*o[1] + d
+		o[0] -= 0.1 * (d + 0.9*o[1])
+	},
+	"AdamW": func(o, in []float64) {
+		b1, b2, c1, c2 := float64(float32(0.9)), float64(float32(0.999)), 0.1, 0.001
+		o[1] = b1*o[1] + (1-b1)*in[0]
+		o[2] = b2*o[2] + (1-b2)*in[0]*in[0]
+		o[0] -= 1e-3 * 0.01 * o[0]
+		o[0] -= 1e-3 * (o[1] / c1) / (math.Sqrt(o[2]/c2) + 1e-8)
+	},
+}
+
 // TestVecFollowsItsFormulas holds every row against the formulas of VecOps in
 // float64. The bound is a few float32 roundings of the largest term.
 func TestVecFollowsItsFormulas(t *testing.T) {
 	const n, tol = 77, 4e-7
-	bin := func(f func(a, b float64) float64) func(o, in []float64) {
-		return func(o, in []float64) { o[0] = f(in[0], in[1]) }
-	}
-	pick := func(cond bool, a, b float64) float64 {
-		if cond {
-			return a
-		}
-		return b
-	}
-	formulas := map[string]func(o, in []float64){
-		"Add": bin(func(a, b float64) float64 { return a + b }), "Sub": bin(func(a, b float64) float64 { return a - b }),
-		"Mul": bin(func(a, b float64) float64 { return a * b }), "Div": bin(func(a, b float64) float64 { return a / b }),
-		"Max": bin(math.Max), "Min": bin(math.Min),
-		"ReluGrad":  bin(func(g, y float64) float64 { return pick(y > 0, g, 0) }),
-		"Relu6Grad": bin(func(g, y float64) float64 { return pick(y > 0 && y < 6, g, 0) }),
-		"Relu":      func(o, in []float64) { o[0] = math.Max(in[0], 0) },
-		"Relu6":     func(o, in []float64) { o[0] = math.Min(math.Max(in[0], 0), 6) },
-		"Sqrt":      func(o, in []float64) { o[0] = math.Sqrt(in[0]) },
-		"MulAdd":    func(o, in []float64) { o[0] = in[0]*in[1] + in[2] },
-		"Acc":       func(o, in []float64) { o[0] += in[0] },
-		"AccMul":    func(o, in []float64) { o[0] += in[0] * in[1] },
-		"SGD": func(o, in []float64) {
-			o[1] = 0.9*o[1] + in[0] + 1e-4*o[0]
-			o[0] -= 0.1 * o[1]
-		},
-		"SGDNesterov": func(o, in []float64) {
-			d := in[0] + 1e-4*o[0]
-			o[1] = 0.9*o[1] + d
-			o[0] -= 0.1 * (d + 0.9*o[1])
-		},
-		"AdamW": func(o, in []float64) {
-			b1, b2, c1, c2 := float64(float32(0.9)), float64(float32(0.999)), 0.1, 0.001
-			o[1] = b1*o[1] + (1-b1)*in[0]
-			o[2] = b2*o[2] + (1-b2)*in[0]*in[0]
-			o[0] -= 1e-3 * 0.01 * o[0]
-			o[0] -= 1e-3 * (o[1] / c1) / (math.Sqrt(o[2]/c2) + 1e-8)
-		},
-	}
 	eachVecRow(t, func(t *testing.T, row *Table) {
 		seen := 0
 		for _, c := range vecCases {
-			formula := formulas[c.name]
+			formula := vecFormulas[c.name]
 			if formula == nil {
 				continue
 			}
@@ -85,8 +89,8 @@ func TestVecFollowsItsFormulas(t *testing.T) {
 				}
 			}
 		}
-		if seen != len(formulas) {
-			t.Errorf("%d of %d formulas met their operation", seen, len(formulas))
+		if seen != len(vecFormulas) {
+			t.Errorf("%d of %d formulas met their operation", seen, len(vecFormulas))
 		}
 	})
 }
