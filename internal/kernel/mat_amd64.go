@@ -10,6 +10,9 @@ func avx512Mat(base MatOps) MatOps { return matRow(avx512, base) }
 // matRow overrides base with the kernels of one instruction set.
 func matRow(is isa, base MatOps) MatOps {
 	m := base
+	m.PackBSize, m.PackB = is.packBSize, is.packB
+	m.GemmScratch = func(k, _ int) int { return is.gemmScratch(k) }
+	m.Gemm = is.gemm
 	m.ConvPackSize = func(s *ConvShape) int { d := newConvDir(s, false); return d.packSize(is) }
 	m.ConvPackGradSize = func(s *ConvShape) int { d := newConvDir(s, true); return d.packSize(is) }
 	m.ConvScratch = func(s *ConvShape) int {
@@ -29,5 +32,27 @@ func matRow(is isa, base MatOps) MatOps {
 	m.ConvGradWeight = func(s *ConvShape, dw, x, dy []float32, n int, scratch []float32) {
 		convGradWeight(is, s, dw, x, dy, n, scratch)
 	}
+	m.ConvPackS8Size = func(s *ConvShape) int { d := newConvInt(is, s); return d.size() }
+	m.ConvPackS8 = func(s *ConvShape, dst, w []int8) { d := newConvInt(is, s); d.packWeights(dst, w) }
+	m.ConvS8Scratch = func(s *ConvShape) int { d := newConvInt(is, s); return d.scratchBytes() }
+	m.ConvForwardU8S8 = func(s *ConvShape, acc []int32, x []uint8, zero uint8, packed []int8, n int, scratch []uint8) {
+		d := newConvInt(is, s)
+		d.forward(acc, x, zero, packed, n, scratch)
+	}
+	m.PackS8Size, m.PackS8, m.GemmU8S8 = is.packS8Size, is.packS8, is.gemmU8S8
+	m.ScaleI32 = is.scaleI32
 	return m
+}
+
+func (is isa) scaleI32(dst []float32, a []int32, s []float32) {
+	a, s = a[:len(dst)], s[:len(dst)]
+	n := len(dst) &^ (is.lanes() - 1)
+	if n > 0 {
+		if is == avx512 {
+			scaleI32AVX512(&dst[0], &a[0], &s[0], n)
+		} else {
+			scaleI32AVX2(&dst[0], &a[0], &s[0], n)
+		}
+	}
+	scaleI32Generic(dst[n:], a[n:], s[n:])
 }

@@ -24584,6 +24584,67 @@ store:
 	VZEROUPPER
 	RET
 
+// func scaleI32AVX512(dst *float32, a *int32, s *float32, n int)
+// Requires: AVX, AVX512F
+TEXT ·scaleI32AVX512(SB), NOSPLIT, $0-32
+	MOVQ dst+0(FP), AX
+	MOVQ a+8(FP), CX
+	MOVQ s+16(FP), DX
+	MOVQ n+24(FP), BX
+
+loop:
+	VCVTDQ2PS (CX), Z0
+	VMULPS    (DX), Z0, Z0
+	VMOVUPS   Z0, (AX)
+	ADDQ      $+64, CX
+	ADDQ      $+64, DX
+	ADDQ      $+64, AX
+	SUBQ      $+16, BX
+	JG        loop
+	VZEROUPPER
+	RET
+
+// func scaleI32AVX2(dst *float32, a *int32, s *float32, n int)
+// Requires: AVX
+TEXT ·scaleI32AVX2(SB), NOSPLIT, $0-32
+	MOVQ dst+0(FP), AX
+	MOVQ a+8(FP), CX
+	MOVQ s+16(FP), DX
+	MOVQ n+24(FP), BX
+
+loop:
+	VCVTDQ2PS (CX), Y0
+	VMULPS    (DX), Y0, Y0
+	VMOVUPS   Y0, (AX)
+	ADDQ      $+32, CX
+	ADDQ      $+32, DX
+	ADDQ      $+32, AX
+	SUBQ      $+8, BX
+	JG        loop
+	VZEROUPPER
+	RET
+
+// func widenU8AVX2(dst *uint8, src *uint8, n int, zero int)
+// Requires: AVX, AVX2
+TEXT ·widenU8AVX2(SB), NOSPLIT, $0-32
+	MOVQ         dst+0(FP), AX
+	MOVQ         src+8(FP), CX
+	MOVQ         n+16(FP), DX
+	MOVQ         zero+24(FP), BX
+	VMOVD        BX, X0
+	VPBROADCASTW X0, Y0
+
+loop:
+	VPMOVZXBW (CX), Y1
+	VPSUBW    Y0, Y1, Y1
+	VMOVDQU   Y1, (AX)
+	ADDQ      $+16, CX
+	ADDQ      $+32, AX
+	SUBQ      $+16, DX
+	JG        loop
+	VZEROUPPER
+	RET
+
 // func transposeAVX512x16(dst *float32, src *float32, srcStep int, dstStep int, blocks int)
 // Requires: AVX, AVX512F
 TEXT ·transposeAVX512x16(SB), NOSPLIT, $0-40

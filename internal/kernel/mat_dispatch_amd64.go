@@ -13,7 +13,7 @@ const (
 )
 
 // lanes is the number of floats in a vector.
-func (i isa) lanes() int { return 8 << i }
+func (is isa) lanes() int { return 8 << is }
 
 // tile tells a kernel where its operands lie; distances are in bytes. The
 // generator's field numbers have the same order, and its comments say what
@@ -340,31 +340,31 @@ func split(count, most int) (tiles, size, extra int) {
 
 // panel gives the vectors, 1 or 2, that hold the next of left columns, and
 // lastCols how many columns the last of them holds.
-func (i isa) panel(left int) (nv, lastCols int) {
-	if l := i.lanes(); left > l {
+func (is isa) panel(left int) (nv, lastCols int) {
+	if l := is.lanes(); left > l {
 		return 2, min(left-l, l)
 	}
 	return 1, left
 }
 
 // padCols is the width of n columns in panels.
-func (i isa) padCols(n int) int {
-	l := i.lanes()
+func (is isa) padCols(n int) int {
+	l := is.lanes()
 	return (n + l - 1) / l * l
 }
 
 // rowsMost is the most rows that rowsF32 takes with nv vectors: the tile
 // fills the registers.
-func (i isa) rowsMost(nv int) int {
-	if i == avx512 {
+func (is isa) rowsMost(nv int) int {
+	if is == avx512 {
 		return [3]int{1: 16, 2: 12}[nv]
 	}
 	return [3]int{1: 8, 2: 6}[nv]
 }
 
 // gradMost is the most rows that gradWeightF32 takes.
-func (i isa) gradMost(nv int) int {
-	if i == avx512 {
+func (is isa) gradMost(nv int) int {
+	if is == avx512 {
 		return [3]int{1: 16, 2: 12}[nv]
 	}
 	return [3]int{1: 8, 2: 4}[nv]

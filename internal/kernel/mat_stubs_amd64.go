@@ -410,6 +410,15 @@ func gemmF32AVX512x12x2(a *float32, b *float32, c *float32, t *[12]int)
 func gemmF32AVX2x6x2(a *float32, b *float32, c *float32, t *[12]int)
 
 //go:noescape
+func scaleI32AVX512(dst *float32, a *int32, s *float32, n int)
+
+//go:noescape
+func scaleI32AVX2(dst *float32, a *int32, s *float32, n int)
+
+//go:noescape
+func widenU8AVX2(dst *uint8, src *uint8, n int, zero int)
+
+//go:noescape
 func transposeAVX512x16(dst *float32, src *float32, srcStep int, dstStep int, blocks int)
 
 //go:noescape

@@ -44,6 +44,9 @@ func genMat() {
 		wide.gemm(12, nv)
 		narrow.gemm(6, nv)
 	}
+	wide.scaleI32()
+	narrow.scaleI32()
+	widenU8()
 	transpose(16)
 	transpose(12)
 }
