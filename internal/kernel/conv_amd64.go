@@ -131,17 +131,27 @@ func (d *convDir) sharesTaps(is isa, w phase, px, nv int) bool {
 }
 
 func (d *convDir) packSize(is isa) int {
+	if d.s.depthwise() {
+		return d.s.KH * d.s.KW * is.padCols(d.dstC)
+	}
 	return d.s.KH * d.s.KW * d.srcC * is.padCols(d.groupD())
 }
 
-// padded reports whether the source has to be copied to scratch.
-func (d *convDir) padded() bool { return d.padH != d.srcH || d.padW != d.srcW }
+// padded reports whether the source has to be copied to scratch: depthwise
+// kernels read beyond the last channel.
+func (d *convDir) padded() bool {
+	return d.padH != d.srcH || d.padW != d.srcW || d.s.depthwise()
+}
 
 func (d *convDir) scratch() int {
 	if !d.padded() {
 		return 0
 	}
-	return d.padH * d.padW * d.srcC
+	size := d.padH * d.padW * d.srcC
+	if d.s.depthwise() {
+		size += avx512.lanes()
+	}
+	return size
 }
 
 // pack brings w [O, C/Groups, KH, KW] into the driver's order.
@@ -150,6 +160,12 @@ func (d *convDir) pack(is isa, dst, w []float32) {
 	for py := 0; py < d.phasesH; py++ {
 		for px := 0; px < d.phasesW; px++ {
 			h, v := d.phaseH(py), d.phaseW(px)
+			if d.s.depthwise() {
+				size := h.taps * v.taps * is.padCols(d.dstC)
+				d.packDepthwise(is, dst[:size], w, h, v)
+				dst = dst[size:]
+				continue
+			}
 			for g := 0; g < d.s.Groups; g++ {
 				for j := 0; j < d.groupD(); j += 2 * is.lanes() {
 					nv, _ := is.panel(d.groupD() - j)
@@ -249,6 +265,10 @@ func (d *convDir) image(is isa, dst, src, packed, buf []float32) {
 		}
 		for py := 0; py < min(d.phasesH, r1-r0); py++ {
 			for px := 0; px < min(d.phasesW, d.dstW); px++ {
+				if d.s.depthwise() {
+					d.depthwiseRows(is, dst, packed, buf, r0+py, r1, px)
+					continue
+				}
 				d.panels(is, dst, packed, buf, r0+py, r1, px)
 			}
 		}
@@ -276,6 +296,7 @@ type convPanel struct {
 	count              int // destination pixels in a row
 	tiles, size, extra int // how they are split
 	zero, shared       bool
+	depthwise          bool
 	a                  int // source of tap 0 for the first row of the image
 }
 
@@ -352,9 +373,12 @@ func (p *convPanel) row(is isa, dense bool, dst, packed, buf []float32, from, sr
 		if i < p.extra {
 			m++
 		}
-		if p.shared {
+		switch {
+		case p.shared:
 			conv3F32(m, &buf[a], &packed[b], &dst[c], &p.tile)
-		} else {
+		case p.depthwise:
+			depthwiseF32(is, m, &buf[a], &packed[b], &dst[c], &p.tile)
+		default:
 			rowsF32(is, m, p.nv, &buf[a], &packed[b], &dst[c], &p.tile)
 		}
 		a, c = a+m*p.rowStep/4, c+m*p.cStep/4

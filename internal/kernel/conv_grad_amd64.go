@@ -77,6 +77,10 @@ func gradTap(is isa, s *ConvShape, dw, x, dy []float32, kh, kw int) {
 	}
 	a := ((y0*s.SH+kh*s.DH-s.PT)*s.W + x0*s.SW + kw*s.DW - s.PL) * s.C
 	b := (y0*ow + x0) * s.O
+	if s.depthwise() {
+		depthGradTap(is, &t, dw[(kh*s.KW+kw)*s.C:][:s.C], x[a:], dy[b:])
+		return
+	}
 	for g := 0; g < s.Groups; g++ {
 		c := ((kh*s.KW+kw)*s.Groups + g) * cg * og
 		gradTiles(is, &t, dw[c:], x[a+g*cg:], dy[b+g*og:], cg, og)

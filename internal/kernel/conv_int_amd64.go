@@ -215,3 +215,37 @@ func (d *convInt) panelRows(acc []int32, packed []int8, buf []uint8, bias []int3
 		}
 	}
 }
+
+func (is isa) convPackS8Size(s *ConvShape) int {
+	if s.depthwise() {
+		return depthPackS8Size(is, s)
+	}
+	d := newConvInt(is, s)
+	return d.size()
+}
+
+func (is isa) convPackS8(s *ConvShape, dst, w []int8) {
+	if s.depthwise() {
+		depthPackS8(is, s, dst, w)
+		return
+	}
+	d := newConvInt(is, s)
+	d.packWeights(dst, w)
+}
+
+func (is isa) convS8Scratch(s *ConvShape) int {
+	if s.depthwise() {
+		return depthS8Scratch(is, s)
+	}
+	d := newConvInt(is, s)
+	return d.scratchBytes()
+}
+
+func (is isa) convForwardU8S8(s *ConvShape, acc []int32, x []uint8, zero uint8, packed []int8, n int, scratch []uint8) {
+	if s.depthwise() {
+		depthForwardU8S8(is, s, acc, x, zero, packed, n, scratch)
+		return
+	}
+	d := newConvInt(is, s)
+	d.forward(acc, x, zero, packed, n, scratch)
+}

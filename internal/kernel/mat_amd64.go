@@ -32,13 +32,10 @@ func matRow(is isa, base MatOps) MatOps {
 	m.ConvGradWeight = func(s *ConvShape, dw, x, dy []float32, n int, scratch []float32) {
 		convGradWeight(is, s, dw, x, dy, n, scratch)
 	}
-	m.ConvPackS8Size = func(s *ConvShape) int { d := newConvInt(is, s); return d.size() }
-	m.ConvPackS8 = func(s *ConvShape, dst, w []int8) { d := newConvInt(is, s); d.packWeights(dst, w) }
-	m.ConvS8Scratch = func(s *ConvShape) int { d := newConvInt(is, s); return d.scratchBytes() }
-	m.ConvForwardU8S8 = func(s *ConvShape, acc []int32, x []uint8, zero uint8, packed []int8, n int, scratch []uint8) {
-		d := newConvInt(is, s)
-		d.forward(acc, x, zero, packed, n, scratch)
-	}
+	m.ConvPackS8Size = is.convPackS8Size
+	m.ConvPackS8 = is.convPackS8
+	m.ConvS8Scratch = is.convS8Scratch
+	m.ConvForwardU8S8 = is.convForwardU8S8
 	m.PackS8Size, m.PackS8, m.GemmU8S8 = is.packS8Size, is.packS8, is.gemmU8S8
 	m.ScaleI32 = is.scaleI32
 	return m

@@ -24584,6 +24584,2338 @@ store:
 	VZEROUPPER
 	RET
 
+// func depthwiseF32AVX512x1(a *float32, b *float32, c *float32, t *[12]int)
+// Requires: AVX, AVX512F
+TEXT ·depthwiseF32AVX512x1(SB), NOSPLIT, $0-32
+	MOVQ a+0(FP), AX
+	MOVQ b+8(FP), DX
+	MOVQ c+16(FP), BX
+	MOVQ t+24(FP), SI
+	MOVQ 8(SI), DI
+	MOVQ 40(SI), CX
+
+block:
+	VPXORD Z0, Z0, Z0
+	MOVQ   24(SI), R10
+	MOVQ   AX, R8
+	MOVQ   DX, R9
+
+out:
+	MOVQ R8, CX
+	MOVQ (SI), R11
+
+tap:
+	VMOVUPS     (R9), Z1
+	VFMADD231PS (CX), Z1, Z0
+	ADDQ        80(SI), CX
+	ADDQ        88(SI), R9
+	DECQ        R11
+	JNZ         tap
+	ADDQ        32(SI), R8
+	DECQ        R10
+	JNZ         out
+	MOVQ        $+16, CX
+	CMPQ        DI, $+1
+	JNE         whole
+	MOVQ        56(SI), CX
+
+whole:
+	MOVQ    $+1, R8
+	SHLQ    CL, R8
+	DECQ    R8
+	KMOVW   R8, K1
+	MOVQ    BX, CX
+	VMOVUPS Z0, K1, (CX)
+	ADDQ    48(SI), CX
+	ADDQ    $+64, AX
+	ADDQ    $+64, DX
+	ADDQ    $+64, BX
+	DECQ    DI
+	JNZ     block
+	VZEROUPPER
+	RET
+
+// func depthwiseU8S8AVX512x1(a *uint8, b *int8, c *int32, bias *int32, t *[12]int)
+// Requires: AVX, AVX512BW, AVX512F
+TEXT ·depthwiseU8S8AVX512x1(SB), NOSPLIT, $0-40
+	MOVQ a+0(FP), AX
+	MOVQ b+8(FP), DX
+	MOVQ c+16(FP), BX
+	MOVQ t+32(FP), SI
+	MOVQ 8(SI), DI
+	MOVQ 40(SI), CX
+
+block:
+	MOVQ    bias+24(FP), CX
+	VMOVUPS (CX), Z0
+	ADDQ    $+64, CX
+	MOVQ    CX, bias+24(FP)
+	MOVQ    24(SI), R10
+	MOVQ    AX, R8
+	MOVQ    DX, R9
+
+out:
+	MOVQ R8, CX
+	MOVQ (SI), R11
+
+tap:
+	VPMOVSXBD (R9), Z1
+	VPMOVZXBD (CX), Z2
+	VPMADDWD  Z2, Z1, Z2
+	VPADDD    Z2, Z0, Z0
+	ADDQ      80(SI), CX
+	ADDQ      88(SI), R9
+	DECQ      R11
+	JNZ       tap
+	ADDQ      32(SI), R8
+	DECQ      R10
+	JNZ       out
+	MOVQ      $+16, CX
+	CMPQ      DI, $+1
+	JNE       whole
+	MOVQ      56(SI), CX
+
+whole:
+	MOVQ    $+1, R8
+	SHLQ    CL, R8
+	DECQ    R8
+	KMOVW   R8, K1
+	MOVQ    BX, CX
+	VMOVUPS Z0, K1, (CX)
+	ADDQ    48(SI), CX
+	ADDQ    $+16, AX
+	ADDQ    $+16, DX
+	ADDQ    $+64, BX
+	DECQ    DI
+	JNZ     block
+	VZEROUPPER
+	RET
+
+// func depthwiseF32AVX512x2(a *float32, b *float32, c *float32, t *[12]int)
+// Requires: AVX, AVX512F
+TEXT ·depthwiseF32AVX512x2(SB), NOSPLIT, $0-32
+	MOVQ a+0(FP), AX
+	MOVQ b+8(FP), DX
+	MOVQ c+16(FP), BX
+	MOVQ t+24(FP), SI
+	MOVQ 8(SI), DI
+	MOVQ 40(SI), R8
+
+block:
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	MOVQ   24(SI), R11
+	MOVQ   AX, R9
+	MOVQ   DX, R10
+
+out:
+	MOVQ R9, CX
+	MOVQ (SI), R12
+
+tap:
+	VMOVUPS     (R10), Z2
+	VFMADD231PS (CX), Z2, Z0
+	VFMADD231PS (CX)(R8*1), Z2, Z1
+	ADDQ        80(SI), CX
+	ADDQ        88(SI), R10
+	DECQ        R12
+	JNZ         tap
+	ADDQ        32(SI), R9
+	DECQ        R11
+	JNZ         out
+	MOVQ        $+16, CX
+	CMPQ        DI, $+1
+	JNE         whole
+	MOVQ        56(SI), CX
+
+whole:
+	MOVQ    $+1, R9
+	SHLQ    CL, R9
+	DECQ    R9
+	KMOVW   R9, K1
+	MOVQ    BX, CX
+	VMOVUPS Z0, K1, (CX)
+	ADDQ    48(SI), CX
+	VMOVUPS Z1, K1, (CX)
+	ADDQ    48(SI), CX
+	ADDQ    $+64, AX
+	ADDQ    $+64, DX
+	ADDQ    $+64, BX
+	DECQ    DI
+	JNZ     block
+	VZEROUPPER
+	RET
+
+// func depthwiseU8S8AVX512x2(a *uint8, b *int8, c *int32, bias *int32, t *[12]int)
+// Requires: AVX, AVX512BW, AVX512F
+TEXT ·depthwiseU8S8AVX512x2(SB), NOSPLIT, $0-40
+	MOVQ a+0(FP), AX
+	MOVQ b+8(FP), DX
+	MOVQ c+16(FP), BX
+	MOVQ t+32(FP), SI
+	MOVQ 8(SI), DI
+	MOVQ 40(SI), R8
+
+block:
+	MOVQ    bias+24(FP), CX
+	VMOVUPS (CX), Z0
+	VMOVUPS (CX), Z1
+	ADDQ    $+64, CX
+	MOVQ    CX, bias+24(FP)
+	MOVQ    24(SI), R11
+	MOVQ    AX, R9
+	MOVQ    DX, R10
+
+out:
+	MOVQ R9, CX
+	MOVQ (SI), R12
+
+tap:
+	VPMOVSXBD (R10), Z2
+	VPMOVZXBD (CX), Z3
+	VPMADDWD  Z3, Z2, Z3
+	VPADDD    Z3, Z0, Z0
+	VPMOVZXBD (CX)(R8*1), Z3
+	VPMADDWD  Z3, Z2, Z3
+	VPADDD    Z3, Z1, Z1
+	ADDQ      80(SI), CX
+	ADDQ      88(SI), R10
+	DECQ      R12
+	JNZ       tap
+	ADDQ      32(SI), R9
+	DECQ      R11
+	JNZ       out
+	MOVQ      $+16, CX
+	CMPQ      DI, $+1
+	JNE       whole
+	MOVQ      56(SI), CX
+
+whole:
+	MOVQ    $+1, R9
+	SHLQ    CL, R9
+	DECQ    R9
+	KMOVW   R9, K1
+	MOVQ    BX, CX
+	VMOVUPS Z0, K1, (CX)
+	ADDQ    48(SI), CX
+	VMOVUPS Z1, K1, (CX)
+	ADDQ    48(SI), CX
+	ADDQ    $+16, AX
+	ADDQ    $+16, DX
+	ADDQ    $+64, BX
+	DECQ    DI
+	JNZ     block
+	VZEROUPPER
+	RET
+
+// func depthwiseF32AVX512x3(a *float32, b *float32, c *float32, t *[12]int)
+// Requires: AVX, AVX512F
+TEXT ·depthwiseF32AVX512x3(SB), NOSPLIT, $0-32
+	MOVQ a+0(FP), AX
+	MOVQ b+8(FP), DX
+	MOVQ c+16(FP), BX
+	MOVQ t+24(FP), SI
+	MOVQ 8(SI), DI
+	MOVQ 40(SI), R8
+
+block:
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	MOVQ   24(SI), R11
+	MOVQ   AX, R9
+	MOVQ   DX, R10
+
+out:
+	MOVQ R9, CX
+	MOVQ (SI), R12
+
+tap:
+	VMOVUPS     (R10), Z3
+	VFMADD231PS (CX), Z3, Z0
+	VFMADD231PS (CX)(R8*1), Z3, Z1
+	VFMADD231PS (CX)(R8*2), Z3, Z2
+	ADDQ        80(SI), CX
+	ADDQ        88(SI), R10
+	DECQ        R12
+	JNZ         tap
+	ADDQ        32(SI), R9
+	DECQ        R11
+	JNZ         out
+	MOVQ        $+16, CX
+	CMPQ        DI, $+1
+	JNE         whole
+	MOVQ        56(SI), CX
+
+whole:
+	MOVQ    $+1, R9
+	SHLQ    CL, R9
+	DECQ    R9
+	KMOVW   R9, K1
+	MOVQ    BX, CX
+	VMOVUPS Z0, K1, (CX)
+	ADDQ    48(SI), CX
+	VMOVUPS Z1, K1, (CX)
+	ADDQ    48(SI), CX
+	VMOVUPS Z2, K1, (CX)
+	ADDQ    48(SI), CX
+	ADDQ    $+64, AX
+	ADDQ    $+64, DX
+	ADDQ    $+64, BX
+	DECQ    DI
+	JNZ     block
+	VZEROUPPER
+	RET
+
+// func depthwiseU8S8AVX512x3(a *uint8, b *int8, c *int32, bias *int32, t *[12]int)
+// Requires: AVX, AVX512BW, AVX512F
+TEXT ·depthwiseU8S8AVX512x3(SB), NOSPLIT, $0-40
+	MOVQ a+0(FP), AX
+	MOVQ b+8(FP), DX
+	MOVQ c+16(FP), BX
+	MOVQ t+32(FP), SI
+	MOVQ 8(SI), DI
+	MOVQ 40(SI), R8
+
+block:
+	MOVQ    bias+24(FP), CX
+	VMOVUPS (CX), Z0
+	VMOVUPS (CX), Z1
+	VMOVUPS (CX), Z2
+	ADDQ    $+64, CX
+	MOVQ    CX, bias+24(FP)
+	MOVQ    24(SI), R11
+	MOVQ    AX, R9
+	MOVQ    DX, R10
+
+out:
+	MOVQ R9, CX
+	MOVQ (SI), R12
+
+tap:
+	VPMOVSXBD (R10), Z3
+	VPMOVZXBD (CX), Z4
+	VPMADDWD  Z4, Z3, Z4
+	VPADDD    Z4, Z0, Z0
+	VPMOVZXBD (CX)(R8*1), Z4
+	VPMADDWD  Z4, Z3, Z4
+	VPADDD    Z4, Z1, Z1
+	VPMOVZXBD (CX)(R8*2), Z4
+	VPMADDWD  Z4, Z3, Z4
+	VPADDD    Z4, Z2, Z2
+	ADDQ      80(SI), CX
+	ADDQ      88(SI), R10
+	DECQ      R12
+	JNZ       tap
+	ADDQ      32(SI), R9
+	DECQ      R11
+	JNZ       out
+	MOVQ      $+16, CX
+	CMPQ      DI, $+1
+	JNE       whole
+	MOVQ      56(SI), CX
+
+whole:
+	MOVQ    $+1, R9
+	SHLQ    CL, R9
+	DECQ    R9
+	KMOVW   R9, K1
+	MOVQ    BX, CX
+	VMOVUPS Z0, K1, (CX)
+	ADDQ    48(SI), CX
+	VMOVUPS Z1, K1, (CX)
+	ADDQ    48(SI), CX
+	VMOVUPS Z2, K1, (CX)
+	ADDQ    48(SI), CX
+	ADDQ    $+16, AX
+	ADDQ    $+16, DX
+	ADDQ    $+64, BX
+	DECQ    DI
+	JNZ     block
+	VZEROUPPER
+	RET
+
+// func depthwiseF32AVX512x4(a *float32, b *float32, c *float32, t *[12]int)
+// Requires: AVX, AVX512F
+TEXT ·depthwiseF32AVX512x4(SB), NOSPLIT, $0-32
+	MOVQ a+0(FP), AX
+	MOVQ b+8(FP), DX
+	MOVQ c+16(FP), BX
+	MOVQ t+24(FP), SI
+	MOVQ 8(SI), DI
+	MOVQ 40(SI), R8
+	LEAQ (R8)(R8*2), R9
+
+block:
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	MOVQ   24(SI), R12
+	MOVQ   AX, R10
+	MOVQ   DX, R11
+
+out:
+	MOVQ R10, CX
+	MOVQ (SI), R13
+
+tap:
+	VMOVUPS     (R11), Z4
+	VFMADD231PS (CX), Z4, Z0
+	VFMADD231PS (CX)(R8*1), Z4, Z1
+	VFMADD231PS (CX)(R8*2), Z4, Z2
+	VFMADD231PS (CX)(R9*1), Z4, Z3
+	ADDQ        80(SI), CX
+	ADDQ        88(SI), R11
+	DECQ        R13
+	JNZ         tap
+	ADDQ        32(SI), R10
+	DECQ        R12
+	JNZ         out
+	MOVQ        $+16, CX
+	CMPQ        DI, $+1
+	JNE         whole
+	MOVQ        56(SI), CX
+
+whole:
+	MOVQ    $+1, R10
+	SHLQ    CL, R10
+	DECQ    R10
+	KMOVW   R10, K1
+	MOVQ    BX, CX
+	VMOVUPS Z0, K1, (CX)
+	ADDQ    48(SI), CX
+	VMOVUPS Z1, K1, (CX)
+	ADDQ    48(SI), CX
+	VMOVUPS Z2, K1, (CX)
+	ADDQ    48(SI), CX
+	VMOVUPS Z3, K1, (CX)
+	ADDQ    48(SI), CX
+	ADDQ    $+64, AX
+	ADDQ    $+64, DX
+	ADDQ    $+64, BX
+	DECQ    DI
+	JNZ     block
+	VZEROUPPER
+	RET
+
+// func depthwiseU8S8AVX512x4(a *uint8, b *int8, c *int32, bias *int32, t *[12]int)
+// Requires: AVX, AVX512BW, AVX512F
+TEXT ·depthwiseU8S8AVX512x4(SB), NOSPLIT, $0-40
+	MOVQ a+0(FP), AX
+	MOVQ b+8(FP), DX
+	MOVQ c+16(FP), BX
+	MOVQ t+32(FP), SI
+	MOVQ 8(SI), DI
+	MOVQ 40(SI), R8
+	LEAQ (R8)(R8*2), R9
+
+block:
+	MOVQ    bias+24(FP), CX
+	VMOVUPS (CX), Z0
+	VMOVUPS (CX), Z1
+	VMOVUPS (CX), Z2
+	VMOVUPS (CX), Z3
+	ADDQ    $+64, CX
+	MOVQ    CX, bias+24(FP)
+	MOVQ    24(SI), R12
+	MOVQ    AX, R10
+	MOVQ    DX, R11
+
+out:
+	MOVQ R10, CX
+	MOVQ (SI), R13
+
+tap:
+	VPMOVSXBD (R11), Z4
+	VPMOVZXBD (CX), Z5
+	VPMADDWD  Z5, Z4, Z5
+	VPADDD    Z5, Z0, Z0
+	VPMOVZXBD (CX)(R8*1), Z5
+	VPMADDWD  Z5, Z4, Z5
+	VPADDD    Z5, Z1, Z1
+	VPMOVZXBD (CX)(R8*2), Z5
+	VPMADDWD  Z5, Z4, Z5
+	VPADDD    Z5, Z2, Z2
+	VPMOVZXBD (CX)(R9*1), Z5
+	VPMADDWD  Z5, Z4, Z5
+	VPADDD    Z5, Z3, Z3
+	ADDQ      80(SI), CX
+	ADDQ      88(SI), R11
+	DECQ      R13
+	JNZ       tap
+	ADDQ      32(SI), R10
+	DECQ      R12
+	JNZ       out
+	MOVQ      $+16, CX
+	CMPQ      DI, $+1
+	JNE       whole
+	MOVQ      56(SI), CX
+
+whole:
+	MOVQ    $+1, R10
+	SHLQ    CL, R10
+	DECQ    R10
+	KMOVW   R10, K1
+	MOVQ    BX, CX
+	VMOVUPS Z0, K1, (CX)
+	ADDQ    48(SI), CX
+	VMOVUPS Z1, K1, (CX)
+	ADDQ    48(SI), CX
+	VMOVUPS Z2, K1, (CX)
+	ADDQ    48(SI), CX
+	VMOVUPS Z3, K1, (CX)
+	ADDQ    48(SI), CX
+	ADDQ    $+16, AX
+	ADDQ    $+16, DX
+	ADDQ    $+64, BX
+	DECQ    DI
+	JNZ     block
+	VZEROUPPER
+	RET
+
+// func depthwiseF32AVX512x5(a *float32, b *float32, c *float32, t *[12]int)
+// Requires: AVX, AVX512F
+TEXT ·depthwiseF32AVX512x5(SB), NOSPLIT, $0-32
+	MOVQ a+0(FP), AX
+	MOVQ b+8(FP), DX
+	MOVQ c+16(FP), BX
+	MOVQ t+24(FP), SI
+	MOVQ 8(SI), DI
+	MOVQ 40(SI), R8
+	LEAQ (R8)(R8*2), R9
+
+block:
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	MOVQ   24(SI), R13
+	MOVQ   AX, R11
+	MOVQ   DX, R12
+
+out:
+	MOVQ R11, CX
+	LEAQ (CX)(R8*4), R10
+	MOVQ (SI), R14
+
+tap:
+	VMOVUPS     (R12), Z5
+	VFMADD231PS (CX), Z5, Z0
+	VFMADD231PS (CX)(R8*1), Z5, Z1
+	VFMADD231PS (CX)(R8*2), Z5, Z2
+	VFMADD231PS (CX)(R9*1), Z5, Z3
+	VFMADD231PS (R10), Z5, Z4
+	ADDQ        80(SI), CX
+	ADDQ        80(SI), R10
+	ADDQ        88(SI), R12
+	DECQ        R14
+	JNZ         tap
+	ADDQ        32(SI), R11
+	DECQ        R13
+	JNZ         out
+	MOVQ        $+16, CX
+	CMPQ        DI, $+1
+	JNE         whole
+	MOVQ        56(SI), CX
+
+whole:
+	MOVQ    $+1, R10
+	SHLQ    CL, R10
+	DECQ    R10
+	KMOVW   R10, K1
+	MOVQ    BX, CX
+	VMOVUPS Z0, K1, (CX)
+	ADDQ    48(SI), CX
+	VMOVUPS Z1, K1, (CX)
+	ADDQ    48(SI), CX
+	VMOVUPS Z2, K1, (CX)
+	ADDQ    48(SI), CX
+	VMOVUPS Z3, K1, (CX)
+	ADDQ    48(SI), CX
+	VMOVUPS Z4, K1, (CX)
+	ADDQ    48(SI), CX
+	ADDQ    $+64, AX
+	ADDQ    $+64, DX
+	ADDQ    $+64, BX
+	DECQ    DI
+	JNZ     block
+	VZEROUPPER
+	RET
+
+// func depthwiseU8S8AVX512x5(a *uint8, b *int8, c *int32, bias *int32, t *[12]int)
+// Requires: AVX, AVX512BW, AVX512F
+TEXT ·depthwiseU8S8AVX512x5(SB), NOSPLIT, $0-40
+	MOVQ a+0(FP), AX
+	MOVQ b+8(FP), DX
+	MOVQ c+16(FP), BX
+	MOVQ t+32(FP), SI
+	MOVQ 8(SI), DI
+	MOVQ 40(SI), R8
+	LEAQ (R8)(R8*2), R9
+
+block:
+	MOVQ    bias+24(FP), CX
+	VMOVUPS (CX), Z0
+	VMOVUPS (CX), Z1
+	VMOVUPS (CX), Z2
+	VMOVUPS (CX), Z3
+	VMOVUPS (CX), Z4
+	ADDQ    $+64, CX
+	MOVQ    CX, bias+24(FP)
+	MOVQ    24(SI), R13
+	MOVQ    AX, R11
+	MOVQ    DX, R12
+
+out:
+	MOVQ R11, CX
+	LEAQ (CX)(R8*4), R10
+	MOVQ (SI), R14
+
+tap:
+	VPMOVSXBD (R12), Z5
+	VPMOVZXBD (CX), Z6
+	VPMADDWD  Z6, Z5, Z6
+	VPADDD    Z6, Z0, Z0
+	VPMOVZXBD (CX)(R8*1), Z6
+	VPMADDWD  Z6, Z5, Z6
+	VPADDD    Z6, Z1, Z1
+	VPMOVZXBD (CX)(R8*2), Z6
+	VPMADDWD  Z6, Z5, Z6
+	VPADDD    Z6, Z2, Z2
+	VPMOVZXBD (CX)(R9*1), Z6
+	VPMADDWD  Z6, Z5, Z6
+	VPADDD    Z6, Z3, Z3
+	VPMOVZXBD (R10), Z6
+	VPMADDWD  Z6, Z5, Z6
+	VPADDD    Z6, Z4, Z4
+	ADDQ      80(SI), CX
+	ADDQ      80(SI), R10
+	ADDQ      88(SI), R12
+	DECQ      R14
+	JNZ       tap
+	ADDQ      32(SI), R11
+	DECQ      R13
+	JNZ       out
+	MOVQ      $+16, CX
+	CMPQ      DI, $+1
+	JNE       whole
+	MOVQ      56(SI), CX
+
+whole:
+	MOVQ    $+1, R10
+	SHLQ    CL, R10
+	DECQ    R10
+	KMOVW   R10, K1
+	MOVQ    BX, CX
+	VMOVUPS Z0, K1, (CX)
+	ADDQ    48(SI), CX
+	VMOVUPS Z1, K1, (CX)
+	ADDQ    48(SI), CX
+	VMOVUPS Z2, K1, (CX)
+	ADDQ    48(SI), CX
+	VMOVUPS Z3, K1, (CX)
+	ADDQ    48(SI), CX
+	VMOVUPS Z4, K1, (CX)
+	ADDQ    48(SI), CX
+	ADDQ    $+16, AX
+	ADDQ    $+16, DX
+	ADDQ    $+64, BX
+	DECQ    DI
+	JNZ     block
+	VZEROUPPER
+	RET
+
+// func depthwiseF32AVX512x6(a *float32, b *float32, c *float32, t *[12]int)
+// Requires: AVX, AVX512F
+TEXT ·depthwiseF32AVX512x6(SB), NOSPLIT, $0-32
+	MOVQ a+0(FP), AX
+	MOVQ b+8(FP), DX
+	MOVQ c+16(FP), BX
+	MOVQ t+24(FP), SI
+	MOVQ 8(SI), DI
+	MOVQ 40(SI), R8
+	LEAQ (R8)(R8*2), R9
+
+block:
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	MOVQ   24(SI), R13
+	MOVQ   AX, R11
+	MOVQ   DX, R12
+
+out:
+	MOVQ R11, CX
+	LEAQ (CX)(R8*4), R10
+	MOVQ (SI), R14
+
+tap:
+	VMOVUPS     (R12), Z6
+	VFMADD231PS (CX), Z6, Z0
+	VFMADD231PS (CX)(R8*1), Z6, Z1
+	VFMADD231PS (CX)(R8*2), Z6, Z2
+	VFMADD231PS (CX)(R9*1), Z6, Z3
+	VFMADD231PS (R10), Z6, Z4
+	VFMADD231PS (R10)(R8*1), Z6, Z5
+	ADDQ        80(SI), CX
+	ADDQ        80(SI), R10
+	ADDQ        88(SI), R12
+	DECQ        R14
+	JNZ         tap
+	ADDQ        32(SI), R11
+	DECQ        R13
+	JNZ         out
+	MOVQ        $+16, CX
+	CMPQ        DI, $+1
+	JNE         whole
+	MOVQ        56(SI), CX
+
+whole:
+	MOVQ    $+1, R10
+	SHLQ    CL, R10
+	DECQ    R10
+	KMOVW   R10, K1
+	MOVQ    BX, CX
+	VMOVUPS Z0, K1, (CX)
+	ADDQ    48(SI), CX
+	VMOVUPS Z1, K1, (CX)
+	ADDQ    48(SI), CX
+	VMOVUPS Z2, K1, (CX)
+	ADDQ    48(SI), CX
+	VMOVUPS Z3, K1, (CX)
+	ADDQ    48(SI), CX
+	VMOVUPS Z4, K1, (CX)
+	ADDQ    48(SI), CX
+	VMOVUPS Z5, K1, (CX)
+	ADDQ    48(SI), CX
+	ADDQ    $+64, AX
+	ADDQ    $+64, DX
+	ADDQ    $+64, BX
+	DECQ    DI
+	JNZ     block
+	VZEROUPPER
+	RET
+
+// func depthwiseU8S8AVX512x6(a *uint8, b *int8, c *int32, bias *int32, t *[12]int)
+// Requires: AVX, AVX512BW, AVX512F
+TEXT ·depthwiseU8S8AVX512x6(SB), NOSPLIT, $0-40
+	MOVQ a+0(FP), AX
+	MOVQ b+8(FP), DX
+	MOVQ c+16(FP), BX
+	MOVQ t+32(FP), SI
+	MOVQ 8(SI), DI
+	MOVQ 40(SI), R8
+	LEAQ (R8)(R8*2), R9
+
+block:
+	MOVQ    bias+24(FP), CX
+	VMOVUPS (CX), Z0
+	VMOVUPS (CX), Z1
+	VMOVUPS (CX), Z2
+	VMOVUPS (CX), Z3
+	VMOVUPS (CX), Z4
+	VMOVUPS (CX), Z5
+	ADDQ    $+64, CX
+	MOVQ    CX, bias+24(FP)
+	MOVQ    24(SI), R13
+	MOVQ    AX, R11
+	MOVQ    DX, R12
+
+out:
+	MOVQ R11, CX
+	LEAQ (CX)(R8*4), R10
+	MOVQ (SI), R14
+
+tap:
+	VPMOVSXBD (R12), Z6
+	VPMOVZXBD (CX), Z7
+	VPMADDWD  Z7, Z6, Z7
+	VPADDD    Z7, Z0, Z0
+	VPMOVZXBD (CX)(R8*1), Z7
+	VPMADDWD  Z7, Z6, Z7
+	VPADDD    Z7, Z1, Z1
+	VPMOVZXBD (CX)(R8*2), Z7
+	VPMADDWD  Z7, Z6, Z7
+	VPADDD    Z7, Z2, Z2
+	VPMOVZXBD (CX)(R9*1), Z7
+	VPMADDWD  Z7, Z6, Z7
+	VPADDD    Z7, Z3, Z3
+	VPMOVZXBD (R10), Z7
+	VPMADDWD  Z7, Z6, Z7
+	VPADDD    Z7, Z4, Z4
+	VPMOVZXBD (R10)(R8*1), Z7
+	VPMADDWD  Z7, Z6, Z7
+	VPADDD    Z7, Z5, Z5
+	ADDQ      80(SI), CX
+	ADDQ      80(SI), R10
+	ADDQ      88(SI), R12
+	DECQ      R14
+	JNZ       tap
+	ADDQ      32(SI), R11
+	DECQ      R13
+	JNZ       out
+	MOVQ      $+16, CX
+	CMPQ      DI, $+1
+	JNE       whole
+	MOVQ      56(SI), CX
+
+whole:
+	MOVQ    $+1, R10
+	SHLQ    CL, R10
+	DECQ    R10
+	KMOVW   R10, K1
+	MOVQ    BX, CX
+	VMOVUPS Z0, K1, (CX)
+	ADDQ    48(SI), CX
+	VMOVUPS Z1, K1, (CX)
+	ADDQ    48(SI), CX
+	VMOVUPS Z2, K1, (CX)
+	ADDQ    48(SI), CX
+	VMOVUPS Z3, K1, (CX)
+	ADDQ    48(SI), CX
+	VMOVUPS Z4, K1, (CX)
+	ADDQ    48(SI), CX
+	VMOVUPS Z5, K1, (CX)
+	ADDQ    48(SI), CX
+	ADDQ    $+16, AX
+	ADDQ    $+16, DX
+	ADDQ    $+64, BX
+	DECQ    DI
+	JNZ     block
+	VZEROUPPER
+	RET
+
+// func depthwiseF32AVX512x7(a *float32, b *float32, c *float32, t *[12]int)
+// Requires: AVX, AVX512F
+TEXT ·depthwiseF32AVX512x7(SB), NOSPLIT, $0-32
+	MOVQ a+0(FP), AX
+	MOVQ b+8(FP), DX
+	MOVQ c+16(FP), BX
+	MOVQ t+24(FP), SI
+	MOVQ 8(SI), DI
+	MOVQ 40(SI), R8
+	LEAQ (R8)(R8*2), R9
+
+block:
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	MOVQ   24(SI), R13
+	MOVQ   AX, R11
+	MOVQ   DX, R12
+
+out:
+	MOVQ R11, CX
+	LEAQ (CX)(R8*4), R10
+	MOVQ (SI), R14
+
+tap:
+	VMOVUPS     (R12), Z7
+	VFMADD231PS (CX), Z7, Z0
+	VFMADD231PS (CX)(R8*1), Z7, Z1
+	VFMADD231PS (CX)(R8*2), Z7, Z2
+	VFMADD231PS (CX)(R9*1), Z7, Z3
+	VFMADD231PS (R10), Z7, Z4
+	VFMADD231PS (R10)(R8*1), Z7, Z5
+	VFMADD231PS (R10)(R8*2), Z7, Z6
+	ADDQ        80(SI), CX
+	ADDQ        80(SI), R10
+	ADDQ        88(SI), R12
+	DECQ        R14
+	JNZ         tap
+	ADDQ        32(SI), R11
+	DECQ        R13
+	JNZ         out
+	MOVQ        $+16, CX
+	CMPQ        DI, $+1
+	JNE         whole
+	MOVQ        56(SI), CX
+
+whole:
+	MOVQ    $+1, R10
+	SHLQ    CL, R10
+	DECQ    R10
+	KMOVW   R10, K1
+	MOVQ    BX, CX
+	VMOVUPS Z0, K1, (CX)
+	ADDQ    48(SI), CX
+	VMOVUPS Z1, K1, (CX)
+	ADDQ    48(SI), CX
+	VMOVUPS Z2, K1, (CX)
+	ADDQ    48(SI), CX
+	VMOVUPS Z3, K1, (CX)
+	ADDQ    48(SI), CX
+	VMOVUPS Z4, K1, (CX)
+	ADDQ    48(SI), CX
+	VMOVUPS Z5, K1, (CX)
+	ADDQ    48(SI), CX
+	VMOVUPS Z6, K1, (CX)
+	ADDQ    48(SI), CX
+	ADDQ    $+64, AX
+	ADDQ    $+64, DX
+	ADDQ    $+64, BX
+	DECQ    DI
+	JNZ     block
+	VZEROUPPER
+	RET
+
+// func depthwiseU8S8AVX512x7(a *uint8, b *int8, c *int32, bias *int32, t *[12]int)
+// Requires: AVX, AVX512BW, AVX512F
+TEXT ·depthwiseU8S8AVX512x7(SB), NOSPLIT, $0-40
+	MOVQ a+0(FP), AX
+	MOVQ b+8(FP), DX
+	MOVQ c+16(FP), BX
+	MOVQ t+32(FP), SI
+	MOVQ 8(SI), DI
+	MOVQ 40(SI), R8
+	LEAQ (R8)(R8*2), R9
+
+block:
+	MOVQ    bias+24(FP), CX
+	VMOVUPS (CX), Z0
+	VMOVUPS (CX), Z1
+	VMOVUPS (CX), Z2
+	VMOVUPS (CX), Z3
+	VMOVUPS (CX), Z4
+	VMOVUPS (CX), Z5
+	VMOVUPS (CX), Z6
+	ADDQ    $+64, CX
+	MOVQ    CX, bias+24(FP)
+	MOVQ    24(SI), R13
+	MOVQ    AX, R11
+	MOVQ    DX, R12
+
+out:
+	MOVQ R11, CX
+	LEAQ (CX)(R8*4), R10
+	MOVQ (SI), R14
+
+tap:
+	VPMOVSXBD (R12), Z7
+	VPMOVZXBD (CX), Z8
+	VPMADDWD  Z8, Z7, Z8
+	VPADDD    Z8, Z0, Z0
+	VPMOVZXBD (CX)(R8*1), Z8
+	VPMADDWD  Z8, Z7, Z8
+	VPADDD    Z8, Z1, Z1
+	VPMOVZXBD (CX)(R8*2), Z8
+	VPMADDWD  Z8, Z7, Z8
+	VPADDD    Z8, Z2, Z2
+	VPMOVZXBD (CX)(R9*1), Z8
+	VPMADDWD  Z8, Z7, Z8
+	VPADDD    Z8, Z3, Z3
+	VPMOVZXBD (R10), Z8
+	VPMADDWD  Z8, Z7, Z8
+	VPADDD    Z8, Z4, Z4
+	VPMOVZXBD (R10)(R8*1), Z8
+	VPMADDWD  Z8, Z7, Z8
+	VPADDD    Z8, Z5, Z5
+	VPMOVZXBD (R10)(R8*2), Z8
+	VPMADDWD  Z8, Z7, Z8
+	VPADDD    Z8, Z6, Z6
+	ADDQ      80(SI), CX
+	ADDQ      80(SI), R10
+	ADDQ      88(SI), R12
+	DECQ      R14
+	JNZ       tap
+	ADDQ      32(SI), R11
+	DECQ      R13
+	JNZ       out
+	MOVQ      $+16, CX
+	CMPQ      DI, $+1
+	JNE       whole
+	MOVQ      56(SI), CX
+
+whole:
+	MOVQ    $+1, R10
+	SHLQ    CL, R10
+	DECQ    R10
+	KMOVW   R10, K1
+	MOVQ    BX, CX
+	VMOVUPS Z0, K1, (CX)
+	ADDQ    48(SI), CX
+	VMOVUPS Z1, K1, (CX)
+	ADDQ    48(SI), CX
+	VMOVUPS Z2, K1, (CX)
+	ADDQ    48(SI), CX
+	VMOVUPS Z3, K1, (CX)
+	ADDQ    48(SI), CX
+	VMOVUPS Z4, K1, (CX)
+	ADDQ    48(SI), CX
+	VMOVUPS Z5, K1, (CX)
+	ADDQ    48(SI), CX
+	VMOVUPS Z6, K1, (CX)
+	ADDQ    48(SI), CX
+	ADDQ    $+16, AX
+	ADDQ    $+16, DX
+	ADDQ    $+64, BX
+	DECQ    DI
+	JNZ     block
+	VZEROUPPER
+	RET
+
+// func depthwiseF32AVX512x8(a *float32, b *float32, c *float32, t *[12]int)
+// Requires: AVX, AVX512F
+TEXT ·depthwiseF32AVX512x8(SB), NOSPLIT, $0-32
+	MOVQ a+0(FP), AX
+	MOVQ b+8(FP), DX
+	MOVQ c+16(FP), BX
+	MOVQ t+24(FP), SI
+	MOVQ 8(SI), DI
+	MOVQ 40(SI), R8
+	LEAQ (R8)(R8*2), R9
+
+block:
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	MOVQ   24(SI), R13
+	MOVQ   AX, R11
+	MOVQ   DX, R12
+
+out:
+	MOVQ R11, CX
+	LEAQ (CX)(R8*4), R10
+	MOVQ (SI), R14
+
+tap:
+	VMOVUPS     (R12), Z8
+	VFMADD231PS (CX), Z8, Z0
+	VFMADD231PS (CX)(R8*1), Z8, Z1
+	VFMADD231PS (CX)(R8*2), Z8, Z2
+	VFMADD231PS (CX)(R9*1), Z8, Z3
+	VFMADD231PS (R10), Z8, Z4
+	VFMADD231PS (R10)(R8*1), Z8, Z5
+	VFMADD231PS (R10)(R8*2), Z8, Z6
+	VFMADD231PS (R10)(R9*1), Z8, Z7
+	ADDQ        80(SI), CX
+	ADDQ        80(SI), R10
+	ADDQ        88(SI), R12
+	DECQ        R14
+	JNZ         tap
+	ADDQ        32(SI), R11
+	DECQ        R13
+	JNZ         out
+	MOVQ        $+16, CX
+	CMPQ        DI, $+1
+	JNE         whole
+	MOVQ        56(SI), CX
+
+whole:
+	MOVQ    $+1, R10
+	SHLQ    CL, R10
+	DECQ    R10
+	KMOVW   R10, K1
+	MOVQ    BX, CX
+	VMOVUPS Z0, K1, (CX)
+	ADDQ    48(SI), CX
+	VMOVUPS Z1, K1, (CX)
+	ADDQ    48(SI), CX
+	VMOVUPS Z2, K1, (CX)
+	ADDQ    48(SI), CX
+	VMOVUPS Z3, K1, (CX)
+	ADDQ    48(SI), CX
+	VMOVUPS Z4, K1, (CX)
+	ADDQ    48(SI), CX
+	VMOVUPS Z5, K1, (CX)
+	ADDQ    48(SI), CX
+	VMOVUPS Z6, K1, (CX)
+	ADDQ    48(SI), CX
+	VMOVUPS Z7, K1, (CX)
+	ADDQ    48(SI), CX
+	ADDQ    $+64, AX
+	ADDQ    $+64, DX
+	ADDQ    $+64, BX
+	DECQ    DI
+	JNZ     block
+	VZEROUPPER
+	RET
+
+// func depthwiseU8S8AVX512x8(a *uint8, b *int8, c *int32, bias *int32, t *[12]int)
+// Requires: AVX, AVX512BW, AVX512F
+TEXT ·depthwiseU8S8AVX512x8(SB), NOSPLIT, $0-40
+	MOVQ a+0(FP), AX
+	MOVQ b+8(FP), DX
+	MOVQ c+16(FP), BX
+	MOVQ t+32(FP), SI
+	MOVQ 8(SI), DI
+	MOVQ 40(SI), R8
+	LEAQ (R8)(R8*2), R9
+
+block:
+	MOVQ    bias+24(FP), CX
+	VMOVUPS (CX), Z0
+	VMOVUPS (CX), Z1
+	VMOVUPS (CX), Z2
+	VMOVUPS (CX), Z3
+	VMOVUPS (CX), Z4
+	VMOVUPS (CX), Z5
+	VMOVUPS (CX), Z6
+	VMOVUPS (CX), Z7
+	ADDQ    $+64, CX
+	MOVQ    CX, bias+24(FP)
+	MOVQ    24(SI), R13
+	MOVQ    AX, R11
+	MOVQ    DX, R12
+
+out:
+	MOVQ R11, CX
+	LEAQ (CX)(R8*4), R10
+	MOVQ (SI), R14
+
+tap:
+	VPMOVSXBD (R12), Z8
+	VPMOVZXBD (CX), Z9
+	VPMADDWD  Z9, Z8, Z9
+	VPADDD    Z9, Z0, Z0
+	VPMOVZXBD (CX)(R8*1), Z9
+	VPMADDWD  Z9, Z8, Z9
+	VPADDD    Z9, Z1, Z1
+	VPMOVZXBD (CX)(R8*2), Z9
+	VPMADDWD  Z9, Z8, Z9
+	VPADDD    Z9, Z2, Z2
+	VPMOVZXBD (CX)(R9*1), Z9
+	VPMADDWD  Z9, Z8, Z9
+	VPADDD    Z9, Z3, Z3
+	VPMOVZXBD (R10), Z9
+	VPMADDWD  Z9, Z8, Z9
+	VPADDD    Z9, Z4, Z4
+	VPMOVZXBD (R10)(R8*1), Z9
+	VPMADDWD  Z9, Z8, Z9
+	VPADDD    Z9, Z5, Z5
+	VPMOVZXBD (R10)(R8*2), Z9
+	VPMADDWD  Z9, Z8, Z9
+	VPADDD    Z9, Z6, Z6
+	VPMOVZXBD (R10)(R9*1), Z9
+	VPMADDWD  Z9, Z8, Z9
+	VPADDD    Z9, Z7, Z7
+	ADDQ      80(SI), CX
+	ADDQ      80(SI), R10
+	ADDQ      88(SI), R12
+	DECQ      R14
+	JNZ       tap
+	ADDQ      32(SI), R11
+	DECQ      R13
+	JNZ       out
+	MOVQ      $+16, CX
+	CMPQ      DI, $+1
+	JNE       whole
+	MOVQ      56(SI), CX
+
+whole:
+	MOVQ    $+1, R10
+	SHLQ    CL, R10
+	DECQ    R10
+	KMOVW   R10, K1
+	MOVQ    BX, CX
+	VMOVUPS Z0, K1, (CX)
+	ADDQ    48(SI), CX
+	VMOVUPS Z1, K1, (CX)
+	ADDQ    48(SI), CX
+	VMOVUPS Z2, K1, (CX)
+	ADDQ    48(SI), CX
+	VMOVUPS Z3, K1, (CX)
+	ADDQ    48(SI), CX
+	VMOVUPS Z4, K1, (CX)
+	ADDQ    48(SI), CX
+	VMOVUPS Z5, K1, (CX)
+	ADDQ    48(SI), CX
+	VMOVUPS Z6, K1, (CX)
+	ADDQ    48(SI), CX
+	VMOVUPS Z7, K1, (CX)
+	ADDQ    48(SI), CX
+	ADDQ    $+16, AX
+	ADDQ    $+16, DX
+	ADDQ    $+64, BX
+	DECQ    DI
+	JNZ     block
+	VZEROUPPER
+	RET
+
+// func depthwiseF32AVX2x1(a *float32, b *float32, c *float32, t *[12]int)
+// Requires: AVX, FMA3
+TEXT ·depthwiseF32AVX2x1(SB), NOSPLIT, $0-32
+	MOVQ a+0(FP), AX
+	MOVQ b+8(FP), CX
+	MOVQ c+16(FP), DX
+	MOVQ t+24(FP), BX
+	MOVQ 8(BX), SI
+	MOVQ 40(BX), DI
+
+block:
+	VXORPS Y0, Y0, Y0
+	MOVQ   24(BX), R10
+	MOVQ   AX, R8
+	MOVQ   CX, R9
+
+out:
+	MOVQ R8, DI
+	MOVQ (BX), R11
+
+tap:
+	VMOVUPS     (R9), Y1
+	VFMADD231PS (DI), Y1, Y0
+	ADDQ        80(BX), DI
+	ADDQ        88(BX), R9
+	DECQ        R11
+	JNZ         tap
+	ADDQ        32(BX), R8
+	DECQ        R10
+	JNZ         out
+	MOVQ        $+8, DI
+	CMPQ        SI, $+1
+	JNE         whole
+	MOVQ        56(BX), DI
+
+whole:
+	LEAQ       matMasks<>+32(SB), R8
+	SHLQ       $0x02, DI
+	SUBQ       DI, R8
+	VMOVUPS    (R8), Y1
+	MOVQ       DX, DI
+	VMASKMOVPS Y0, Y1, (DI)
+	ADDQ       48(BX), DI
+	ADDQ       $+32, AX
+	ADDQ       $+32, CX
+	ADDQ       $+32, DX
+	DECQ       SI
+	JNZ        block
+	VZEROUPPER
+	RET
+
+// func depthwiseU8S8AVX2x1(a *uint8, b *int8, c *int32, bias *int32, t *[12]int)
+// Requires: AVX, AVX2
+TEXT ·depthwiseU8S8AVX2x1(SB), NOSPLIT, $0-40
+	MOVQ a+0(FP), AX
+	MOVQ b+8(FP), CX
+	MOVQ c+16(FP), DX
+	MOVQ t+32(FP), BX
+	MOVQ 8(BX), SI
+	MOVQ 40(BX), DI
+
+block:
+	MOVQ    bias+24(FP), DI
+	VMOVUPS (DI), Y0
+	ADDQ    $+32, DI
+	MOVQ    DI, bias+24(FP)
+	MOVQ    24(BX), R10
+	MOVQ    AX, R8
+	MOVQ    CX, R9
+
+out:
+	MOVQ R8, DI
+	MOVQ (BX), R11
+
+tap:
+	VPMOVSXBD (R9), Y1
+	VPMOVZXBD (DI), Y2
+	VPMADDWD  Y2, Y1, Y2
+	VPADDD    Y2, Y0, Y0
+	ADDQ      80(BX), DI
+	ADDQ      88(BX), R9
+	DECQ      R11
+	JNZ       tap
+	ADDQ      32(BX), R8
+	DECQ      R10
+	JNZ       out
+	MOVQ      $+8, DI
+	CMPQ      SI, $+1
+	JNE       whole
+	MOVQ      56(BX), DI
+
+whole:
+	LEAQ       matMasks<>+32(SB), R8
+	SHLQ       $0x02, DI
+	SUBQ       DI, R8
+	VMOVUPS    (R8), Y1
+	MOVQ       DX, DI
+	VMASKMOVPS Y0, Y1, (DI)
+	ADDQ       48(BX), DI
+	ADDQ       $+8, AX
+	ADDQ       $+8, CX
+	ADDQ       $+32, DX
+	DECQ       SI
+	JNZ        block
+	VZEROUPPER
+	RET
+
+// func depthwiseF32AVX2x2(a *float32, b *float32, c *float32, t *[12]int)
+// Requires: AVX, FMA3
+TEXT ·depthwiseF32AVX2x2(SB), NOSPLIT, $0-32
+	MOVQ a+0(FP), AX
+	MOVQ b+8(FP), CX
+	MOVQ c+16(FP), DX
+	MOVQ t+24(FP), BX
+	MOVQ 8(BX), SI
+	MOVQ 40(BX), DI
+
+block:
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	MOVQ   24(BX), R11
+	MOVQ   AX, R9
+	MOVQ   CX, R10
+
+out:
+	MOVQ R9, R8
+	MOVQ (BX), R12
+
+tap:
+	VMOVUPS     (R10), Y2
+	VFMADD231PS (R8), Y2, Y0
+	VFMADD231PS (R8)(DI*1), Y2, Y1
+	ADDQ        80(BX), R8
+	ADDQ        88(BX), R10
+	DECQ        R12
+	JNZ         tap
+	ADDQ        32(BX), R9
+	DECQ        R11
+	JNZ         out
+	MOVQ        $+8, R8
+	CMPQ        SI, $+1
+	JNE         whole
+	MOVQ        56(BX), R8
+
+whole:
+	LEAQ       matMasks<>+32(SB), R9
+	SHLQ       $0x02, R8
+	SUBQ       R8, R9
+	VMOVUPS    (R9), Y2
+	MOVQ       DX, R8
+	VMASKMOVPS Y0, Y2, (R8)
+	ADDQ       48(BX), R8
+	VMASKMOVPS Y1, Y2, (R8)
+	ADDQ       48(BX), R8
+	ADDQ       $+32, AX
+	ADDQ       $+32, CX
+	ADDQ       $+32, DX
+	DECQ       SI
+	JNZ        block
+	VZEROUPPER
+	RET
+
+// func depthwiseU8S8AVX2x2(a *uint8, b *int8, c *int32, bias *int32, t *[12]int)
+// Requires: AVX, AVX2
+TEXT ·depthwiseU8S8AVX2x2(SB), NOSPLIT, $0-40
+	MOVQ a+0(FP), AX
+	MOVQ b+8(FP), CX
+	MOVQ c+16(FP), DX
+	MOVQ t+32(FP), BX
+	MOVQ 8(BX), SI
+	MOVQ 40(BX), DI
+
+block:
+	MOVQ    bias+24(FP), R8
+	VMOVUPS (R8), Y0
+	VMOVUPS (R8), Y1
+	ADDQ    $+32, R8
+	MOVQ    R8, bias+24(FP)
+	MOVQ    24(BX), R11
+	MOVQ    AX, R9
+	MOVQ    CX, R10
+
+out:
+	MOVQ R9, R8
+	MOVQ (BX), R12
+
+tap:
+	VPMOVSXBD (R10), Y2
+	VPMOVZXBD (R8), Y3
+	VPMADDWD  Y3, Y2, Y3
+	VPADDD    Y3, Y0, Y0
+	VPMOVZXBD (R8)(DI*1), Y3
+	VPMADDWD  Y3, Y2, Y3
+	VPADDD    Y3, Y1, Y1
+	ADDQ      80(BX), R8
+	ADDQ      88(BX), R10
+	DECQ      R12
+	JNZ       tap
+	ADDQ      32(BX), R9
+	DECQ      R11
+	JNZ       out
+	MOVQ      $+8, R8
+	CMPQ      SI, $+1
+	JNE       whole
+	MOVQ      56(BX), R8
+
+whole:
+	LEAQ       matMasks<>+32(SB), R9
+	SHLQ       $0x02, R8
+	SUBQ       R8, R9
+	VMOVUPS    (R9), Y2
+	MOVQ       DX, R8
+	VMASKMOVPS Y0, Y2, (R8)
+	ADDQ       48(BX), R8
+	VMASKMOVPS Y1, Y2, (R8)
+	ADDQ       48(BX), R8
+	ADDQ       $+8, AX
+	ADDQ       $+8, CX
+	ADDQ       $+32, DX
+	DECQ       SI
+	JNZ        block
+	VZEROUPPER
+	RET
+
+// func depthwiseF32AVX2x3(a *float32, b *float32, c *float32, t *[12]int)
+// Requires: AVX, FMA3
+TEXT ·depthwiseF32AVX2x3(SB), NOSPLIT, $0-32
+	MOVQ a+0(FP), AX
+	MOVQ b+8(FP), CX
+	MOVQ c+16(FP), DX
+	MOVQ t+24(FP), BX
+	MOVQ 8(BX), SI
+	MOVQ 40(BX), DI
+
+block:
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	MOVQ   24(BX), R11
+	MOVQ   AX, R9
+	MOVQ   CX, R10
+
+out:
+	MOVQ R9, R8
+	MOVQ (BX), R12
+
+tap:
+	VMOVUPS     (R10), Y3
+	VFMADD231PS (R8), Y3, Y0
+	VFMADD231PS (R8)(DI*1), Y3, Y1
+	VFMADD231PS (R8)(DI*2), Y3, Y2
+	ADDQ        80(BX), R8
+	ADDQ        88(BX), R10
+	DECQ        R12
+	JNZ         tap
+	ADDQ        32(BX), R9
+	DECQ        R11
+	JNZ         out
+	MOVQ        $+8, R8
+	CMPQ        SI, $+1
+	JNE         whole
+	MOVQ        56(BX), R8
+
+whole:
+	LEAQ       matMasks<>+32(SB), R9
+	SHLQ       $0x02, R8
+	SUBQ       R8, R9
+	VMOVUPS    (R9), Y3
+	MOVQ       DX, R8
+	VMASKMOVPS Y0, Y3, (R8)
+	ADDQ       48(BX), R8
+	VMASKMOVPS Y1, Y3, (R8)
+	ADDQ       48(BX), R8
+	VMASKMOVPS Y2, Y3, (R8)
+	ADDQ       48(BX), R8
+	ADDQ       $+32, AX
+	ADDQ       $+32, CX
+	ADDQ       $+32, DX
+	DECQ       SI
+	JNZ        block
+	VZEROUPPER
+	RET
+
+// func depthwiseU8S8AVX2x3(a *uint8, b *int8, c *int32, bias *int32, t *[12]int)
+// Requires: AVX, AVX2
+TEXT ·depthwiseU8S8AVX2x3(SB), NOSPLIT, $0-40
+	MOVQ a+0(FP), AX
+	MOVQ b+8(FP), CX
+	MOVQ c+16(FP), DX
+	MOVQ t+32(FP), BX
+	MOVQ 8(BX), SI
+	MOVQ 40(BX), DI
+
+block:
+	MOVQ    bias+24(FP), R8
+	VMOVUPS (R8), Y0
+	VMOVUPS (R8), Y1
+	VMOVUPS (R8), Y2
+	ADDQ    $+32, R8
+	MOVQ    R8, bias+24(FP)
+	MOVQ    24(BX), R11
+	MOVQ    AX, R9
+	MOVQ    CX, R10
+
+out:
+	MOVQ R9, R8
+	MOVQ (BX), R12
+
+tap:
+	VPMOVSXBD (R10), Y3
+	VPMOVZXBD (R8), Y4
+	VPMADDWD  Y4, Y3, Y4
+	VPADDD    Y4, Y0, Y0
+	VPMOVZXBD (R8)(DI*1), Y4
+	VPMADDWD  Y4, Y3, Y4
+	VPADDD    Y4, Y1, Y1
+	VPMOVZXBD (R8)(DI*2), Y4
+	VPMADDWD  Y4, Y3, Y4
+	VPADDD    Y4, Y2, Y2
+	ADDQ      80(BX), R8
+	ADDQ      88(BX), R10
+	DECQ      R12
+	JNZ       tap
+	ADDQ      32(BX), R9
+	DECQ      R11
+	JNZ       out
+	MOVQ      $+8, R8
+	CMPQ      SI, $+1
+	JNE       whole
+	MOVQ      56(BX), R8
+
+whole:
+	LEAQ       matMasks<>+32(SB), R9
+	SHLQ       $0x02, R8
+	SUBQ       R8, R9
+	VMOVUPS    (R9), Y3
+	MOVQ       DX, R8
+	VMASKMOVPS Y0, Y3, (R8)
+	ADDQ       48(BX), R8
+	VMASKMOVPS Y1, Y3, (R8)
+	ADDQ       48(BX), R8
+	VMASKMOVPS Y2, Y3, (R8)
+	ADDQ       48(BX), R8
+	ADDQ       $+8, AX
+	ADDQ       $+8, CX
+	ADDQ       $+32, DX
+	DECQ       SI
+	JNZ        block
+	VZEROUPPER
+	RET
+
+// func depthwiseF32AVX2x4(a *float32, b *float32, c *float32, t *[12]int)
+// Requires: AVX, FMA3
+TEXT ·depthwiseF32AVX2x4(SB), NOSPLIT, $0-32
+	MOVQ a+0(FP), AX
+	MOVQ b+8(FP), CX
+	MOVQ c+16(FP), DX
+	MOVQ t+24(FP), BX
+	MOVQ 8(BX), SI
+	MOVQ 40(BX), DI
+	LEAQ (DI)(DI*2), R8
+
+block:
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	MOVQ   24(BX), R12
+	MOVQ   AX, R10
+	MOVQ   CX, R11
+
+out:
+	MOVQ R10, R9
+	MOVQ (BX), R13
+
+tap:
+	VMOVUPS     (R11), Y4
+	VFMADD231PS (R9), Y4, Y0
+	VFMADD231PS (R9)(DI*1), Y4, Y1
+	VFMADD231PS (R9)(DI*2), Y4, Y2
+	VFMADD231PS (R9)(R8*1), Y4, Y3
+	ADDQ        80(BX), R9
+	ADDQ        88(BX), R11
+	DECQ        R13
+	JNZ         tap
+	ADDQ        32(BX), R10
+	DECQ        R12
+	JNZ         out
+	MOVQ        $+8, R9
+	CMPQ        SI, $+1
+	JNE         whole
+	MOVQ        56(BX), R9
+
+whole:
+	LEAQ       matMasks<>+32(SB), R10
+	SHLQ       $0x02, R9
+	SUBQ       R9, R10
+	VMOVUPS    (R10), Y4
+	MOVQ       DX, R9
+	VMASKMOVPS Y0, Y4, (R9)
+	ADDQ       48(BX), R9
+	VMASKMOVPS Y1, Y4, (R9)
+	ADDQ       48(BX), R9
+	VMASKMOVPS Y2, Y4, (R9)
+	ADDQ       48(BX), R9
+	VMASKMOVPS Y3, Y4, (R9)
+	ADDQ       48(BX), R9
+	ADDQ       $+32, AX
+	ADDQ       $+32, CX
+	ADDQ       $+32, DX
+	DECQ       SI
+	JNZ        block
+	VZEROUPPER
+	RET
+
+// func depthwiseU8S8AVX2x4(a *uint8, b *int8, c *int32, bias *int32, t *[12]int)
+// Requires: AVX, AVX2
+TEXT ·depthwiseU8S8AVX2x4(SB), NOSPLIT, $0-40
+	MOVQ a+0(FP), AX
+	MOVQ b+8(FP), CX
+	MOVQ c+16(FP), DX
+	MOVQ t+32(FP), BX
+	MOVQ 8(BX), SI
+	MOVQ 40(BX), DI
+	LEAQ (DI)(DI*2), R8
+
+block:
+	MOVQ    bias+24(FP), R9
+	VMOVUPS (R9), Y0
+	VMOVUPS (R9), Y1
+	VMOVUPS (R9), Y2
+	VMOVUPS (R9), Y3
+	ADDQ    $+32, R9
+	MOVQ    R9, bias+24(FP)
+	MOVQ    24(BX), R12
+	MOVQ    AX, R10
+	MOVQ    CX, R11
+
+out:
+	MOVQ R10, R9
+	MOVQ (BX), R13
+
+tap:
+	VPMOVSXBD (R11), Y4
+	VPMOVZXBD (R9), Y5
+	VPMADDWD  Y5, Y4, Y5
+	VPADDD    Y5, Y0, Y0
+	VPMOVZXBD (R9)(DI*1), Y5
+	VPMADDWD  Y5, Y4, Y5
+	VPADDD    Y5, Y1, Y1
+	VPMOVZXBD (R9)(DI*2), Y5
+	VPMADDWD  Y5, Y4, Y5
+	VPADDD    Y5, Y2, Y2
+	VPMOVZXBD (R9)(R8*1), Y5
+	VPMADDWD  Y5, Y4, Y5
+	VPADDD    Y5, Y3, Y3
+	ADDQ      80(BX), R9
+	ADDQ      88(BX), R11
+	DECQ      R13
+	JNZ       tap
+	ADDQ      32(BX), R10
+	DECQ      R12
+	JNZ       out
+	MOVQ      $+8, R9
+	CMPQ      SI, $+1
+	JNE       whole
+	MOVQ      56(BX), R9
+
+whole:
+	LEAQ       matMasks<>+32(SB), R10
+	SHLQ       $0x02, R9
+	SUBQ       R9, R10
+	VMOVUPS    (R10), Y4
+	MOVQ       DX, R9
+	VMASKMOVPS Y0, Y4, (R9)
+	ADDQ       48(BX), R9
+	VMASKMOVPS Y1, Y4, (R9)
+	ADDQ       48(BX), R9
+	VMASKMOVPS Y2, Y4, (R9)
+	ADDQ       48(BX), R9
+	VMASKMOVPS Y3, Y4, (R9)
+	ADDQ       48(BX), R9
+	ADDQ       $+8, AX
+	ADDQ       $+8, CX
+	ADDQ       $+32, DX
+	DECQ       SI
+	JNZ        block
+	VZEROUPPER
+	RET
+
+// func depthwiseF32AVX2x5(a *float32, b *float32, c *float32, t *[12]int)
+// Requires: AVX, FMA3
+TEXT ·depthwiseF32AVX2x5(SB), NOSPLIT, $0-32
+	MOVQ a+0(FP), AX
+	MOVQ b+8(FP), CX
+	MOVQ c+16(FP), DX
+	MOVQ t+24(FP), BX
+	MOVQ 8(BX), SI
+	MOVQ 40(BX), DI
+	LEAQ (DI)(DI*2), R8
+
+block:
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	MOVQ   24(BX), R13
+	MOVQ   AX, R11
+	MOVQ   CX, R12
+
+out:
+	MOVQ R11, R9
+	LEAQ (R9)(DI*4), R10
+	MOVQ (BX), R14
+
+tap:
+	VMOVUPS     (R12), Y5
+	VFMADD231PS (R9), Y5, Y0
+	VFMADD231PS (R9)(DI*1), Y5, Y1
+	VFMADD231PS (R9)(DI*2), Y5, Y2
+	VFMADD231PS (R9)(R8*1), Y5, Y3
+	VFMADD231PS (R10), Y5, Y4
+	ADDQ        80(BX), R9
+	ADDQ        80(BX), R10
+	ADDQ        88(BX), R12
+	DECQ        R14
+	JNZ         tap
+	ADDQ        32(BX), R11
+	DECQ        R13
+	JNZ         out
+	MOVQ        $+8, R9
+	CMPQ        SI, $+1
+	JNE         whole
+	MOVQ        56(BX), R9
+
+whole:
+	LEAQ       matMasks<>+32(SB), R10
+	SHLQ       $0x02, R9
+	SUBQ       R9, R10
+	VMOVUPS    (R10), Y5
+	MOVQ       DX, R9
+	VMASKMOVPS Y0, Y5, (R9)
+	ADDQ       48(BX), R9
+	VMASKMOVPS Y1, Y5, (R9)
+	ADDQ       48(BX), R9
+	VMASKMOVPS Y2, Y5, (R9)
+	ADDQ       48(BX), R9
+	VMASKMOVPS Y3, Y5, (R9)
+	ADDQ       48(BX), R9
+	VMASKMOVPS Y4, Y5, (R9)
+	ADDQ       48(BX), R9
+	ADDQ       $+32, AX
+	ADDQ       $+32, CX
+	ADDQ       $+32, DX
+	DECQ       SI
+	JNZ        block
+	VZEROUPPER
+	RET
+
+// func depthwiseU8S8AVX2x5(a *uint8, b *int8, c *int32, bias *int32, t *[12]int)
+// Requires: AVX, AVX2
+TEXT ·depthwiseU8S8AVX2x5(SB), NOSPLIT, $0-40
+	MOVQ a+0(FP), AX
+	MOVQ b+8(FP), CX
+	MOVQ c+16(FP), DX
+	MOVQ t+32(FP), BX
+	MOVQ 8(BX), SI
+	MOVQ 40(BX), DI
+	LEAQ (DI)(DI*2), R8
+
+block:
+	MOVQ    bias+24(FP), R9
+	VMOVUPS (R9), Y0
+	VMOVUPS (R9), Y1
+	VMOVUPS (R9), Y2
+	VMOVUPS (R9), Y3
+	VMOVUPS (R9), Y4
+	ADDQ    $+32, R9
+	MOVQ    R9, bias+24(FP)
+	MOVQ    24(BX), R13
+	MOVQ    AX, R11
+	MOVQ    CX, R12
+
+out:
+	MOVQ R11, R9
+	LEAQ (R9)(DI*4), R10
+	MOVQ (BX), R14
+
+tap:
+	VPMOVSXBD (R12), Y5
+	VPMOVZXBD (R9), Y6
+	VPMADDWD  Y6, Y5, Y6
+	VPADDD    Y6, Y0, Y0
+	VPMOVZXBD (R9)(DI*1), Y6
+	VPMADDWD  Y6, Y5, Y6
+	VPADDD    Y6, Y1, Y1
+	VPMOVZXBD (R9)(DI*2), Y6
+	VPMADDWD  Y6, Y5, Y6
+	VPADDD    Y6, Y2, Y2
+	VPMOVZXBD (R9)(R8*1), Y6
+	VPMADDWD  Y6, Y5, Y6
+	VPADDD    Y6, Y3, Y3
+	VPMOVZXBD (R10), Y6
+	VPMADDWD  Y6, Y5, Y6
+	VPADDD    Y6, Y4, Y4
+	ADDQ      80(BX), R9
+	ADDQ      80(BX), R10
+	ADDQ      88(BX), R12
+	DECQ      R14
+	JNZ       tap
+	ADDQ      32(BX), R11
+	DECQ      R13
+	JNZ       out
+	MOVQ      $+8, R9
+	CMPQ      SI, $+1
+	JNE       whole
+	MOVQ      56(BX), R9
+
+whole:
+	LEAQ       matMasks<>+32(SB), R10
+	SHLQ       $0x02, R9
+	SUBQ       R9, R10
+	VMOVUPS    (R10), Y5
+	MOVQ       DX, R9
+	VMASKMOVPS Y0, Y5, (R9)
+	ADDQ       48(BX), R9
+	VMASKMOVPS Y1, Y5, (R9)
+	ADDQ       48(BX), R9
+	VMASKMOVPS Y2, Y5, (R9)
+	ADDQ       48(BX), R9
+	VMASKMOVPS Y3, Y5, (R9)
+	ADDQ       48(BX), R9
+	VMASKMOVPS Y4, Y5, (R9)
+	ADDQ       48(BX), R9
+	ADDQ       $+8, AX
+	ADDQ       $+8, CX
+	ADDQ       $+32, DX
+	DECQ       SI
+	JNZ        block
+	VZEROUPPER
+	RET
+
+// func depthwiseF32AVX2x6(a *float32, b *float32, c *float32, t *[12]int)
+// Requires: AVX, FMA3
+TEXT ·depthwiseF32AVX2x6(SB), NOSPLIT, $0-32
+	MOVQ a+0(FP), AX
+	MOVQ b+8(FP), CX
+	MOVQ c+16(FP), DX
+	MOVQ t+24(FP), BX
+	MOVQ 8(BX), SI
+	MOVQ 40(BX), DI
+	LEAQ (DI)(DI*2), R8
+
+block:
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	MOVQ   24(BX), R13
+	MOVQ   AX, R11
+	MOVQ   CX, R12
+
+out:
+	MOVQ R11, R9
+	LEAQ (R9)(DI*4), R10
+	MOVQ (BX), R14
+
+tap:
+	VMOVUPS     (R12), Y6
+	VFMADD231PS (R9), Y6, Y0
+	VFMADD231PS (R9)(DI*1), Y6, Y1
+	VFMADD231PS (R9)(DI*2), Y6, Y2
+	VFMADD231PS (R9)(R8*1), Y6, Y3
+	VFMADD231PS (R10), Y6, Y4
+	VFMADD231PS (R10)(DI*1), Y6, Y5
+	ADDQ        80(BX), R9
+	ADDQ        80(BX), R10
+	ADDQ        88(BX), R12
+	DECQ        R14
+	JNZ         tap
+	ADDQ        32(BX), R11
+	DECQ        R13
+	JNZ         out
+	MOVQ        $+8, R9
+	CMPQ        SI, $+1
+	JNE         whole
+	MOVQ        56(BX), R9
+
+whole:
+	LEAQ       matMasks<>+32(SB), R10
+	SHLQ       $0x02, R9
+	SUBQ       R9, R10
+	VMOVUPS    (R10), Y6
+	MOVQ       DX, R9
+	VMASKMOVPS Y0, Y6, (R9)
+	ADDQ       48(BX), R9
+	VMASKMOVPS Y1, Y6, (R9)
+	ADDQ       48(BX), R9
+	VMASKMOVPS Y2, Y6, (R9)
+	ADDQ       48(BX), R9
+	VMASKMOVPS Y3, Y6, (R9)
+	ADDQ       48(BX), R9
+	VMASKMOVPS Y4, Y6, (R9)
+	ADDQ       48(BX), R9
+	VMASKMOVPS Y5, Y6, (R9)
+	ADDQ       48(BX), R9
+	ADDQ       $+32, AX
+	ADDQ       $+32, CX
+	ADDQ       $+32, DX
+	DECQ       SI
+	JNZ        block
+	VZEROUPPER
+	RET
+
+// func depthwiseU8S8AVX2x6(a *uint8, b *int8, c *int32, bias *int32, t *[12]int)
+// Requires: AVX, AVX2
+TEXT ·depthwiseU8S8AVX2x6(SB), NOSPLIT, $0-40
+	MOVQ a+0(FP), AX
+	MOVQ b+8(FP), CX
+	MOVQ c+16(FP), DX
+	MOVQ t+32(FP), BX
+	MOVQ 8(BX), SI
+	MOVQ 40(BX), DI
+	LEAQ (DI)(DI*2), R8
+
+block:
+	MOVQ    bias+24(FP), R9
+	VMOVUPS (R9), Y0
+	VMOVUPS (R9), Y1
+	VMOVUPS (R9), Y2
+	VMOVUPS (R9), Y3
+	VMOVUPS (R9), Y4
+	VMOVUPS (R9), Y5
+	ADDQ    $+32, R9
+	MOVQ    R9, bias+24(FP)
+	MOVQ    24(BX), R13
+	MOVQ    AX, R11
+	MOVQ    CX, R12
+
+out:
+	MOVQ R11, R9
+	LEAQ (R9)(DI*4), R10
+	MOVQ (BX), R14
+
+tap:
+	VPMOVSXBD (R12), Y6
+	VPMOVZXBD (R9), Y7
+	VPMADDWD  Y7, Y6, Y7
+	VPADDD    Y7, Y0, Y0
+	VPMOVZXBD (R9)(DI*1), Y7
+	VPMADDWD  Y7, Y6, Y7
+	VPADDD    Y7, Y1, Y1
+	VPMOVZXBD (R9)(DI*2), Y7
+	VPMADDWD  Y7, Y6, Y7
+	VPADDD    Y7, Y2, Y2
+	VPMOVZXBD (R9)(R8*1), Y7
+	VPMADDWD  Y7, Y6, Y7
+	VPADDD    Y7, Y3, Y3
+	VPMOVZXBD (R10), Y7
+	VPMADDWD  Y7, Y6, Y7
+	VPADDD    Y7, Y4, Y4
+	VPMOVZXBD (R10)(DI*1), Y7
+	VPMADDWD  Y7, Y6, Y7
+	VPADDD    Y7, Y5, Y5
+	ADDQ      80(BX), R9
+	ADDQ      80(BX), R10
+	ADDQ      88(BX), R12
+	DECQ      R14
+	JNZ       tap
+	ADDQ      32(BX), R11
+	DECQ      R13
+	JNZ       out
+	MOVQ      $+8, R9
+	CMPQ      SI, $+1
+	JNE       whole
+	MOVQ      56(BX), R9
+
+whole:
+	LEAQ       matMasks<>+32(SB), R10
+	SHLQ       $0x02, R9
+	SUBQ       R9, R10
+	VMOVUPS    (R10), Y6
+	MOVQ       DX, R9
+	VMASKMOVPS Y0, Y6, (R9)
+	ADDQ       48(BX), R9
+	VMASKMOVPS Y1, Y6, (R9)
+	ADDQ       48(BX), R9
+	VMASKMOVPS Y2, Y6, (R9)
+	ADDQ       48(BX), R9
+	VMASKMOVPS Y3, Y6, (R9)
+	ADDQ       48(BX), R9
+	VMASKMOVPS Y4, Y6, (R9)
+	ADDQ       48(BX), R9
+	VMASKMOVPS Y5, Y6, (R9)
+	ADDQ       48(BX), R9
+	ADDQ       $+8, AX
+	ADDQ       $+8, CX
+	ADDQ       $+32, DX
+	DECQ       SI
+	JNZ        block
+	VZEROUPPER
+	RET
+
+// func depthGradF32AVX512x1(a *float32, b *float32, c *float32, t *[12]int)
+// Requires: AVX, AVX512F
+TEXT ·depthGradF32AVX512x1(SB), NOSPLIT, $0-32
+	MOVQ      a+0(FP), AX
+	MOVQ      b+8(FP), DX
+	MOVQ      c+16(FP), BX
+	MOVQ      t+24(FP), SI
+	MOVQ      56(SI), CX
+	MOVQ      $+1, DI
+	SHLQ      CL, DI
+	DECQ      DI
+	KMOVW     DI, K1
+	VMOVUPS.Z (BX), K1, Z0
+	MOVQ      8(SI), R9
+	MOVQ      80(SI), R10
+	MOVQ      88(SI), R11
+
+run:
+	MOVQ AX, CX
+	MOVQ DX, DI
+	MOVQ (SI), R8
+
+pixel:
+	VMOVUPS.Z   (CX), K1, Z1
+	VMOVUPS.Z   (DI), K1, Z2
+	VFMADD231PS Z1, Z2, Z0
+	ADDQ        R10, CX
+	ADDQ        R11, DI
+	DECQ        R8
+	JNZ         pixel
+	ADDQ        16(SI), AX
+	ADDQ        72(SI), DX
+	DECQ        R9
+	JNZ         run
+	VMOVUPS     Z0, K1, (BX)
+	VZEROUPPER
+	RET
+
+// func depthGradF32AVX2x1(a *float32, b *float32, c *float32, t *[12]int)
+// Requires: AVX, FMA3
+TEXT ·depthGradF32AVX2x1(SB), NOSPLIT, $0-32
+	MOVQ       a+0(FP), AX
+	MOVQ       b+8(FP), CX
+	MOVQ       c+16(FP), DX
+	MOVQ       t+24(FP), BX
+	LEAQ       matMasks<>+32(SB), SI
+	MOVQ       56(BX), DI
+	SHLQ       $0x02, DI
+	SUBQ       DI, SI
+	VMOVUPS    (SI), Y0
+	VMASKMOVPS (DX), Y0, Y1
+	MOVQ       8(BX), R9
+	MOVQ       80(BX), R10
+	MOVQ       88(BX), R11
+
+run:
+	MOVQ AX, SI
+	MOVQ CX, DI
+	MOVQ (BX), R8
+
+pixel:
+	VMASKMOVPS  (SI), Y0, Y2
+	VMASKMOVPS  (DI), Y0, Y3
+	VFMADD231PS Y2, Y3, Y1
+	ADDQ        R10, SI
+	ADDQ        R11, DI
+	DECQ        R8
+	JNZ         pixel
+	ADDQ        16(BX), AX
+	ADDQ        72(BX), CX
+	DECQ        R9
+	JNZ         run
+	VMASKMOVPS  Y1, Y0, (DX)
+	VZEROUPPER
+	RET
+
+// func depthGradF32AVX512x2(a *float32, b *float32, c *float32, t *[12]int)
+// Requires: AVX, AVX512F
+TEXT ·depthGradF32AVX512x2(SB), NOSPLIT, $0-32
+	MOVQ      a+0(FP), AX
+	MOVQ      b+8(FP), DX
+	MOVQ      c+16(FP), BX
+	MOVQ      t+24(FP), SI
+	MOVQ      56(SI), CX
+	MOVQ      $+1, DI
+	SHLQ      CL, DI
+	DECQ      DI
+	KMOVW     DI, K1
+	VMOVUPS   (BX), Z0
+	VMOVUPS.Z 64(BX), K1, Z1
+	MOVQ      8(SI), R9
+	MOVQ      80(SI), R10
+	MOVQ      88(SI), R11
+
+run:
+	MOVQ AX, CX
+	MOVQ DX, DI
+	MOVQ (SI), R8
+
+pixel:
+	VMOVUPS     (CX), Z2
+	VMOVUPS     (DI), Z3
+	VFMADD231PS Z2, Z3, Z0
+	VMOVUPS.Z   64(CX), K1, Z2
+	VMOVUPS.Z   64(DI), K1, Z3
+	VFMADD231PS Z2, Z3, Z1
+	ADDQ        R10, CX
+	ADDQ        R11, DI
+	DECQ        R8
+	JNZ         pixel
+	ADDQ        16(SI), AX
+	ADDQ        72(SI), DX
+	DECQ        R9
+	JNZ         run
+	VMOVUPS     Z0, (BX)
+	VMOVUPS     Z1, K1, 64(BX)
+	VZEROUPPER
+	RET
+
+// func depthGradF32AVX2x2(a *float32, b *float32, c *float32, t *[12]int)
+// Requires: AVX, FMA3
+TEXT ·depthGradF32AVX2x2(SB), NOSPLIT, $0-32
+	MOVQ       a+0(FP), AX
+	MOVQ       b+8(FP), CX
+	MOVQ       c+16(FP), DX
+	MOVQ       t+24(FP), BX
+	LEAQ       matMasks<>+32(SB), SI
+	MOVQ       56(BX), DI
+	SHLQ       $0x02, DI
+	SUBQ       DI, SI
+	VMOVUPS    (SI), Y0
+	VMOVUPS    (DX), Y1
+	VMASKMOVPS 32(DX), Y0, Y2
+	MOVQ       8(BX), R9
+	MOVQ       80(BX), R10
+	MOVQ       88(BX), R11
+
+run:
+	MOVQ AX, SI
+	MOVQ CX, DI
+	MOVQ (BX), R8
+
+pixel:
+	VMOVUPS     (SI), Y3
+	VMOVUPS     (DI), Y4
+	VFMADD231PS Y3, Y4, Y1
+	VMASKMOVPS  32(SI), Y0, Y3
+	VMASKMOVPS  32(DI), Y0, Y4
+	VFMADD231PS Y3, Y4, Y2
+	ADDQ        R10, SI
+	ADDQ        R11, DI
+	DECQ        R8
+	JNZ         pixel
+	ADDQ        16(BX), AX
+	ADDQ        72(BX), CX
+	DECQ        R9
+	JNZ         run
+	VMOVUPS     Y1, (DX)
+	VMASKMOVPS  Y2, Y0, 32(DX)
+	VZEROUPPER
+	RET
+
+// func depthGradF32AVX512x3(a *float32, b *float32, c *float32, t *[12]int)
+// Requires: AVX, AVX512F
+TEXT ·depthGradF32AVX512x3(SB), NOSPLIT, $0-32
+	MOVQ      a+0(FP), AX
+	MOVQ      b+8(FP), DX
+	MOVQ      c+16(FP), BX
+	MOVQ      t+24(FP), SI
+	MOVQ      56(SI), CX
+	MOVQ      $+1, DI
+	SHLQ      CL, DI
+	DECQ      DI
+	KMOVW     DI, K1
+	VMOVUPS   (BX), Z0
+	VMOVUPS   64(BX), Z1
+	VMOVUPS.Z 128(BX), K1, Z2
+	MOVQ      8(SI), R9
+	MOVQ      80(SI), R10
+	MOVQ      88(SI), R11
+
+run:
+	MOVQ AX, CX
+	MOVQ DX, DI
+	MOVQ (SI), R8
+
+pixel:
+	VMOVUPS     (CX), Z3
+	VMOVUPS     (DI), Z4
+	VFMADD231PS Z3, Z4, Z0
+	VMOVUPS     64(CX), Z3
+	VMOVUPS     64(DI), Z4
+	VFMADD231PS Z3, Z4, Z1
+	VMOVUPS.Z   128(CX), K1, Z3
+	VMOVUPS.Z   128(DI), K1, Z4
+	VFMADD231PS Z3, Z4, Z2
+	ADDQ        R10, CX
+	ADDQ        R11, DI
+	DECQ        R8
+	JNZ         pixel
+	ADDQ        16(SI), AX
+	ADDQ        72(SI), DX
+	DECQ        R9
+	JNZ         run
+	VMOVUPS     Z0, (BX)
+	VMOVUPS     Z1, 64(BX)
+	VMOVUPS     Z2, K1, 128(BX)
+	VZEROUPPER
+	RET
+
+// func depthGradF32AVX2x3(a *float32, b *float32, c *float32, t *[12]int)
+// Requires: AVX, FMA3
+TEXT ·depthGradF32AVX2x3(SB), NOSPLIT, $0-32
+	MOVQ       a+0(FP), AX
+	MOVQ       b+8(FP), CX
+	MOVQ       c+16(FP), DX
+	MOVQ       t+24(FP), BX
+	LEAQ       matMasks<>+32(SB), SI
+	MOVQ       56(BX), DI
+	SHLQ       $0x02, DI
+	SUBQ       DI, SI
+	VMOVUPS    (SI), Y0
+	VMOVUPS    (DX), Y1
+	VMOVUPS    32(DX), Y2
+	VMASKMOVPS 64(DX), Y0, Y3
+	MOVQ       8(BX), R9
+	MOVQ       80(BX), R10
+	MOVQ       88(BX), R11
+
+run:
+	MOVQ AX, SI
+	MOVQ CX, DI
+	MOVQ (BX), R8
+
+pixel:
+	VMOVUPS     (SI), Y4
+	VMOVUPS     (DI), Y5
+	VFMADD231PS Y4, Y5, Y1
+	VMOVUPS     32(SI), Y4
+	VMOVUPS     32(DI), Y5
+	VFMADD231PS Y4, Y5, Y2
+	VMASKMOVPS  64(SI), Y0, Y4
+	VMASKMOVPS  64(DI), Y0, Y5
+	VFMADD231PS Y4, Y5, Y3
+	ADDQ        R10, SI
+	ADDQ        R11, DI
+	DECQ        R8
+	JNZ         pixel
+	ADDQ        16(BX), AX
+	ADDQ        72(BX), CX
+	DECQ        R9
+	JNZ         run
+	VMOVUPS     Y1, (DX)
+	VMOVUPS     Y2, 32(DX)
+	VMASKMOVPS  Y3, Y0, 64(DX)
+	VZEROUPPER
+	RET
+
+// func depthGradF32AVX512x4(a *float32, b *float32, c *float32, t *[12]int)
+// Requires: AVX, AVX512F
+TEXT ·depthGradF32AVX512x4(SB), NOSPLIT, $0-32
+	MOVQ      a+0(FP), AX
+	MOVQ      b+8(FP), DX
+	MOVQ      c+16(FP), BX
+	MOVQ      t+24(FP), SI
+	MOVQ      56(SI), CX
+	MOVQ      $+1, DI
+	SHLQ      CL, DI
+	DECQ      DI
+	KMOVW     DI, K1
+	VMOVUPS   (BX), Z0
+	VMOVUPS   64(BX), Z1
+	VMOVUPS   128(BX), Z2
+	VMOVUPS.Z 192(BX), K1, Z3
+	MOVQ      8(SI), R9
+	MOVQ      80(SI), R10
+	MOVQ      88(SI), R11
+
+run:
+	MOVQ AX, CX
+	MOVQ DX, DI
+	MOVQ (SI), R8
+
+pixel:
+	VMOVUPS     (CX), Z4
+	VMOVUPS     (DI), Z5
+	VFMADD231PS Z4, Z5, Z0
+	VMOVUPS     64(CX), Z4
+	VMOVUPS     64(DI), Z5
+	VFMADD231PS Z4, Z5, Z1
+	VMOVUPS     128(CX), Z4
+	VMOVUPS     128(DI), Z5
+	VFMADD231PS Z4, Z5, Z2
+	VMOVUPS.Z   192(CX), K1, Z4
+	VMOVUPS.Z   192(DI), K1, Z5
+	VFMADD231PS Z4, Z5, Z3
+	ADDQ        R10, CX
+	ADDQ        R11, DI
+	DECQ        R8
+	JNZ         pixel
+	ADDQ        16(SI), AX
+	ADDQ        72(SI), DX
+	DECQ        R9
+	JNZ         run
+	VMOVUPS     Z0, (BX)
+	VMOVUPS     Z1, 64(BX)
+	VMOVUPS     Z2, 128(BX)
+	VMOVUPS     Z3, K1, 192(BX)
+	VZEROUPPER
+	RET
+
+// func depthGradF32AVX2x4(a *float32, b *float32, c *float32, t *[12]int)
+// Requires: AVX, FMA3
+TEXT ·depthGradF32AVX2x4(SB), NOSPLIT, $0-32
+	MOVQ       a+0(FP), AX
+	MOVQ       b+8(FP), CX
+	MOVQ       c+16(FP), DX
+	MOVQ       t+24(FP), BX
+	LEAQ       matMasks<>+32(SB), SI
+	MOVQ       56(BX), DI
+	SHLQ       $0x02, DI
+	SUBQ       DI, SI
+	VMOVUPS    (SI), Y0
+	VMOVUPS    (DX), Y1
+	VMOVUPS    32(DX), Y2
+	VMOVUPS    64(DX), Y3
+	VMASKMOVPS 96(DX), Y0, Y4
+	MOVQ       8(BX), R9
+	MOVQ       80(BX), R10
+	MOVQ       88(BX), R11
+
+run:
+	MOVQ AX, SI
+	MOVQ CX, DI
+	MOVQ (BX), R8
+
+pixel:
+	VMOVUPS     (SI), Y5
+	VMOVUPS     (DI), Y6
+	VFMADD231PS Y5, Y6, Y1
+	VMOVUPS     32(SI), Y5
+	VMOVUPS     32(DI), Y6
+	VFMADD231PS Y5, Y6, Y2
+	VMOVUPS     64(SI), Y5
+	VMOVUPS     64(DI), Y6
+	VFMADD231PS Y5, Y6, Y3
+	VMASKMOVPS  96(SI), Y0, Y5
+	VMASKMOVPS  96(DI), Y0, Y6
+	VFMADD231PS Y5, Y6, Y4
+	ADDQ        R10, SI
+	ADDQ        R11, DI
+	DECQ        R8
+	JNZ         pixel
+	ADDQ        16(BX), AX
+	ADDQ        72(BX), CX
+	DECQ        R9
+	JNZ         run
+	VMOVUPS     Y1, (DX)
+	VMOVUPS     Y2, 32(DX)
+	VMOVUPS     Y3, 64(DX)
+	VMASKMOVPS  Y4, Y0, 96(DX)
+	VZEROUPPER
+	RET
+
 // func scaleI32AVX512(dst *float32, a *int32, s *float32, n int)
 // Requires: AVX, AVX512F
 TEXT ·scaleI32AVX512(SB), NOSPLIT, $0-32

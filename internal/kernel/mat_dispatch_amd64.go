@@ -376,3 +376,104 @@ func b2i(b bool) int {
 	}
 	return 0
 }
+
+// depthwiseF32 runs the kernel for mr pixels.
+func depthwiseF32(is isa, mr int, a, b, c *float32, t *tile) {
+	w := t.words()
+	switch mr | int(is)<<4 {
+	case 1:
+		depthwiseF32AVX2x1(a, b, c, w)
+	case 2:
+		depthwiseF32AVX2x2(a, b, c, w)
+	case 3:
+		depthwiseF32AVX2x3(a, b, c, w)
+	case 4:
+		depthwiseF32AVX2x4(a, b, c, w)
+	case 5:
+		depthwiseF32AVX2x5(a, b, c, w)
+	case 6:
+		depthwiseF32AVX2x6(a, b, c, w)
+	case 17:
+		depthwiseF32AVX512x1(a, b, c, w)
+	case 18:
+		depthwiseF32AVX512x2(a, b, c, w)
+	case 19:
+		depthwiseF32AVX512x3(a, b, c, w)
+	case 20:
+		depthwiseF32AVX512x4(a, b, c, w)
+	case 21:
+		depthwiseF32AVX512x5(a, b, c, w)
+	case 22:
+		depthwiseF32AVX512x6(a, b, c, w)
+	case 23:
+		depthwiseF32AVX512x7(a, b, c, w)
+	case 24:
+		depthwiseF32AVX512x8(a, b, c, w)
+	}
+}
+
+// depthwiseU8S8 runs the kernel for mr pixels.
+func depthwiseU8S8(is isa, mr int, a *uint8, b *int8, c, bias *int32, t *tile) {
+	w := t.words()
+	switch mr | int(is)<<4 {
+	case 1:
+		depthwiseU8S8AVX2x1(a, b, c, bias, w)
+	case 2:
+		depthwiseU8S8AVX2x2(a, b, c, bias, w)
+	case 3:
+		depthwiseU8S8AVX2x3(a, b, c, bias, w)
+	case 4:
+		depthwiseU8S8AVX2x4(a, b, c, bias, w)
+	case 5:
+		depthwiseU8S8AVX2x5(a, b, c, bias, w)
+	case 6:
+		depthwiseU8S8AVX2x6(a, b, c, bias, w)
+	case 17:
+		depthwiseU8S8AVX512x1(a, b, c, bias, w)
+	case 18:
+		depthwiseU8S8AVX512x2(a, b, c, bias, w)
+	case 19:
+		depthwiseU8S8AVX512x3(a, b, c, bias, w)
+	case 20:
+		depthwiseU8S8AVX512x4(a, b, c, bias, w)
+	case 21:
+		depthwiseU8S8AVX512x5(a, b, c, bias, w)
+	case 22:
+		depthwiseU8S8AVX512x6(a, b, c, bias, w)
+	case 23:
+		depthwiseU8S8AVX512x7(a, b, c, bias, w)
+	case 24:
+		depthwiseU8S8AVX512x8(a, b, c, bias, w)
+	}
+}
+
+// depthGradF32 runs the kernel for nv vectors of channels.
+func depthGradF32(is isa, nv int, a, b, c *float32, t *tile) {
+	w := t.words()
+	switch nv | int(is)<<4 {
+	case 1:
+		depthGradF32AVX2x1(a, b, c, w)
+	case 2:
+		depthGradF32AVX2x2(a, b, c, w)
+	case 3:
+		depthGradF32AVX2x3(a, b, c, w)
+	case 4:
+		depthGradF32AVX2x4(a, b, c, w)
+	case 17:
+		depthGradF32AVX512x1(a, b, c, w)
+	case 18:
+		depthGradF32AVX512x2(a, b, c, w)
+	case 19:
+		depthGradF32AVX512x3(a, b, c, w)
+	case 20:
+		depthGradF32AVX512x4(a, b, c, w)
+	}
+}
+
+// depthMost is the most pixels that the depthwise kernels take.
+func (is isa) depthMost() int {
+	if is == avx512 {
+		return 8
+	}
+	return 6
+}

@@ -410,6 +410,114 @@ func gemmF32AVX512x12x2(a *float32, b *float32, c *float32, t *[12]int)
 func gemmF32AVX2x6x2(a *float32, b *float32, c *float32, t *[12]int)
 
 //go:noescape
+func depthwiseF32AVX512x1(a *float32, b *float32, c *float32, t *[12]int)
+
+//go:noescape
+func depthwiseU8S8AVX512x1(a *uint8, b *int8, c *int32, bias *int32, t *[12]int)
+
+//go:noescape
+func depthwiseF32AVX512x2(a *float32, b *float32, c *float32, t *[12]int)
+
+//go:noescape
+func depthwiseU8S8AVX512x2(a *uint8, b *int8, c *int32, bias *int32, t *[12]int)
+
+//go:noescape
+func depthwiseF32AVX512x3(a *float32, b *float32, c *float32, t *[12]int)
+
+//go:noescape
+func depthwiseU8S8AVX512x3(a *uint8, b *int8, c *int32, bias *int32, t *[12]int)
+
+//go:noescape
+func depthwiseF32AVX512x4(a *float32, b *float32, c *float32, t *[12]int)
+
+//go:noescape
+func depthwiseU8S8AVX512x4(a *uint8, b *int8, c *int32, bias *int32, t *[12]int)
+
+//go:noescape
+func depthwiseF32AVX512x5(a *float32, b *float32, c *float32, t *[12]int)
+
+//go:noescape
+func depthwiseU8S8AVX512x5(a *uint8, b *int8, c *int32, bias *int32, t *[12]int)
+
+//go:noescape
+func depthwiseF32AVX512x6(a *float32, b *float32, c *float32, t *[12]int)
+
+//go:noescape
+func depthwiseU8S8AVX512x6(a *uint8, b *int8, c *int32, bias *int32, t *[12]int)
+
+//go:noescape
+func depthwiseF32AVX512x7(a *float32, b *float32, c *float32, t *[12]int)
+
+//go:noescape
+func depthwiseU8S8AVX512x7(a *uint8, b *int8, c *int32, bias *int32, t *[12]int)
+
+//go:noescape
+func depthwiseF32AVX512x8(a *float32, b *float32, c *float32, t *[12]int)
+
+//go:noescape
+func depthwiseU8S8AVX512x8(a *uint8, b *int8, c *int32, bias *int32, t *[12]int)
+
+//go:noescape
+func depthwiseF32AVX2x1(a *float32, b *float32, c *float32, t *[12]int)
+
+//go:noescape
+func depthwiseU8S8AVX2x1(a *uint8, b *int8, c *int32, bias *int32, t *[12]int)
+
+//go:noescape
+func depthwiseF32AVX2x2(a *float32, b *float32, c *float32, t *[12]int)
+
+//go:noescape
+func depthwiseU8S8AVX2x2(a *uint8, b *int8, c *int32, bias *int32, t *[12]int)
+
+//go:noescape
+func depthwiseF32AVX2x3(a *float32, b *float32, c *float32, t *[12]int)
+
+//go:noescape
+func depthwiseU8S8AVX2x3(a *uint8, b *int8, c *int32, bias *int32, t *[12]int)
+
+//go:noescape
+func depthwiseF32AVX2x4(a *float32, b *float32, c *float32, t *[12]int)
+
+//go:noescape
+func depthwiseU8S8AVX2x4(a *uint8, b *int8, c *int32, bias *int32, t *[12]int)
+
+//go:noescape
+func depthwiseF32AVX2x5(a *float32, b *float32, c *float32, t *[12]int)
+
+//go:noescape
+func depthwiseU8S8AVX2x5(a *uint8, b *int8, c *int32, bias *int32, t *[12]int)
+
+//go:noescape
+func depthwiseF32AVX2x6(a *float32, b *float32, c *float32, t *[12]int)
+
+//go:noescape
+func depthwiseU8S8AVX2x6(a *uint8, b *int8, c *int32, bias *int32, t *[12]int)
+
+//go:noescape
+func depthGradF32AVX512x1(a *float32, b *float32, c *float32, t *[12]int)
+
+//go:noescape
+func depthGradF32AVX2x1(a *float32, b *float32, c *float32, t *[12]int)
+
+//go:noescape
+func depthGradF32AVX512x2(a *float32, b *float32, c *float32, t *[12]int)
+
+//go:noescape
+func depthGradF32AVX2x2(a *float32, b *float32, c *float32, t *[12]int)
+
+//go:noescape
+func depthGradF32AVX512x3(a *float32, b *float32, c *float32, t *[12]int)
+
+//go:noescape
+func depthGradF32AVX2x3(a *float32, b *float32, c *float32, t *[12]int)
+
+//go:noescape
+func depthGradF32AVX512x4(a *float32, b *float32, c *float32, t *[12]int)
+
+//go:noescape
+func depthGradF32AVX2x4(a *float32, b *float32, c *float32, t *[12]int)
+
+//go:noescape
 func scaleI32AVX512(dst *float32, a *int32, s *float32, n int)
 
 //go:noescape

@@ -44,6 +44,18 @@ func genMat() {
 		wide.gemm(12, nv)
 		narrow.gemm(6, nv)
 	}
+	for mr := 1; mr <= 8; mr++ {
+		wide.depthwise("F32", mr)
+		wide.depthwise("U8S8", mr)
+	}
+	for mr := 1; mr <= 6; mr++ {
+		narrow.depthwise("F32", mr)
+		narrow.depthwise("U8S8", mr)
+	}
+	for nv := 1; nv <= 4; nv++ {
+		wide.depthGrad(nv)
+		narrow.depthGrad(nv)
+	}
 	wide.scaleI32()
 	narrow.scaleI32()
 	widenU8()
