@@ -250,6 +250,11 @@ func decodeImageFile(file string, cfg FolderConfig, dst []uint8) error {
 	if head.Width < 1 || head.Height < 1 || head.Width > maxImagePixels/head.Height {
 		return fmt.Errorf("data: %s: %dx%d pixels, want 1..%d", file, head.Width, head.Height, maxImagePixels)
 	}
+	// The long side grows with the short one; a strip would need a picture of
+	// any size to be made of it.
+	if max(head.Width, head.Height)/min(head.Width, head.Height) > maxImagePixels/cfg.Resize/cfg.Resize {
+		return fmt.Errorf("data: %s: %dx%d pixels is too long for a short side of %d", file, head.Width, head.Height, cfg.Resize)
+	}
 	if _, err := f.Seek(0, io.SeekStart); err != nil {
 		return fmt.Errorf("data: %s: %w", file, err)
 	}

@@ -50,11 +50,14 @@ var fashionSHA256 = [4]string{
 func readIdx(r io.Reader, name string, magic uint32) (dims []int, data []uint8, err error) {
 	var head [16]byte
 	n := 4 + 4*int(magic&0xff)
-	if _, err := io.ReadFull(r, head[:n]); err != nil {
+	if _, err := io.ReadFull(r, head[:4]); err != nil {
 		return nil, nil, fmt.Errorf("data: %s: no idx header of %d bytes: %w", name, n, err)
 	}
 	if got := binary.BigEndian.Uint32(head[:]); got != magic {
 		return nil, nil, fmt.Errorf("data: %s: magic %#08x, want %#08x (idx, unsigned bytes, %d dimensions)", name, got, magic, magic&0xff)
+	}
+	if _, err := io.ReadFull(r, head[4:n]); err != nil {
+		return nil, nil, fmt.Errorf("data: %s: no idx header of %d bytes: %w", name, n, err)
 	}
 	size := uint64(1)
 	for i := 4; i < n; i += 4 {

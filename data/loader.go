@@ -7,7 +7,6 @@ import (
 	"iter"
 	"math"
 	"runtime"
-	"slices"
 	"sync"
 
 	"lowbit/internal/rng"
@@ -113,8 +112,8 @@ func NewLoader(ds *Dataset, cfg LoaderConfig) (*Loader, error) {
 	if tail > 0 && !cfg.DropLast {
 		l.steps++
 	}
-	// One slot a waiting batch and one for the batch in the caller's hands; at
-	// least one a worker, so that no two workers ever wait for the same slot.
+	// One slot a waiting batch, at least one a worker, and one for the batch in
+	// the caller's hands.
 	for range max(cfg.Ahead, cfg.Workers) + 1 {
 		l.slots = append(l.slots, newSlot(ds, min(cfg.Batch, ds.Len()), tail))
 	}
@@ -264,45 +263,51 @@ func (l *Loader) halt() {
 
 // work makes one batch after another until the loader stops.
 func (l *Loader) work() {
-	var index []int32
 	var pixels []uint8
 	for {
-		var at int64
-		at, index = l.take(index)
-		if index == nil {
+		s := l.take()
+		if s == nil {
 			return
 		}
-		s := l.slots[at%int64(len(l.slots))]
-		select {
-		case <-l.stop:
-			return
-		case <-s.free:
-		}
-		b := &s.full
-		if len(index) < len(b.Index) {
-			b = &s.tail
-		}
-		copy(b.Index, index)
-		b.Epoch, b.Step = int(at/int64(l.steps)), int(at%int64(l.steps))
-		b.Last = b.Step == l.steps-1
-		s.batch = b
-		pixels, s.err = l.fill(b, pixels)
+		pixels, s.err = l.fill(s.batch, pixels)
 		s.ready <- struct{}{}
 	}
 }
 
-// take claims the next batch and copies its examples' numbers into buf; nil
-// when there are no more. Batches are claimed in order, so one epoch's order
-// is all that is ever kept.
-func (l *Loader) take(buf []int32) (at int64, index []int32) {
+// take claims the next batch and its slot, and lists its examples; nil when
+// there are no more. The lock is held while the slot is waited for: slots
+// become free in the order of their batches, and a worker that let go between
+// claiming a batch and its slot could lose the slot to a later batch. Claims
+// in order also mean that one epoch's order is all that is ever kept.
+func (l *Loader) take() *slot {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	at = l.next
+	at := l.next
 	if l.cfg.Epochs > 0 && at >= int64(l.cfg.Epochs)*int64(l.steps) {
-		return at, nil
+		return nil
+	}
+	s := l.slots[at%int64(len(l.slots))]
+	select {
+	case <-l.stop:
+		return nil
+	case <-s.free:
 	}
 	l.next++
 	epoch, step := int(at/int64(l.steps)), int(at%int64(l.steps))
+	l.arrange(epoch)
+	lo := step * l.cfg.Batch
+	hi := min(lo+l.cfg.Batch, len(l.order))
+	s.batch = &s.full
+	if hi-lo < len(s.full.Index) {
+		s.batch = &s.tail
+	}
+	copy(s.batch.Index, l.order[lo:hi])
+	s.batch.Epoch, s.batch.Step, s.batch.Last = epoch, step, step == l.steps-1
+	return s
+}
+
+// arrange makes l.order that of the epoch.
+func (l *Loader) arrange(epoch int) {
 	if l.order == nil {
 		l.order = make([]int32, l.ds.Len())
 		for i := range l.order {
@@ -314,9 +319,6 @@ func (l *Loader) take(buf []int32) (at int64, index []int32) {
 		s.Perm(l.order)
 		l.epoch = epoch
 	}
-	lo := step * l.cfg.Batch
-	hi := min(lo+l.cfg.Batch, len(l.order))
-	return at, append(slices.Grow(buf[:0], hi-lo), l.order[lo:hi]...)
 }
 
 // fill makes the images and labels of b.Index.

@@ -298,6 +298,26 @@ func TestLoaderRefusesBadConfigs(t *testing.T) {
 	}
 }
 
+// A worker that is held up between claiming a batch and filling it must not
+// lose its buffer to one that claims a later batch.
+func TestLoaderKeepsOrderUnderManyWorkers(t *testing.T) {
+	ds := synthetic(t, 64, 1, 1, 1)
+	l, err := NewLoader(ds, LoaderConfig{Batch: 1, Workers: 16, Ahead: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	for i := range 100_000 {
+		b, err := l.Next()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if b.Epoch != i/64 || b.Step != i%64 || b.Index[0] != int32(i%64) {
+			t.Fatalf("batch %d is epoch %d step %d example %d", i, b.Epoch, b.Step, b.Index[0])
+		}
+	}
+}
+
 func TestLoaderReportsUndecodableImagesAndGoesOn(t *testing.T) {
 	ds := synthetic(t, 12, 1, 2, 2)
 	mem := *ds

@@ -119,36 +119,61 @@ type form struct {
 type set struct {
 	Info
 	forms []form
+	// parts is the canonical form of the complete set, with its checksums.
+	parts func(train, test *Dataset) []part
 }
 
-func (s set) open(dir string) (train, test *Dataset, report Report, err error) {
-	report = Report{Name: s.Name, Path: dir, Train: Found{Want: s.TrainExamples}, Test: Found{Want: s.TestExamples}}
-	type candidate struct {
-		form
-		path  string
-		files int
-	}
+// candidate is a form that has files in a folder.
+type candidate struct {
+	form
+	path  string
+	files int
+}
+
+// candidates lists what is in dir, the most complete first.
+func (s set) candidates(dir string) []candidate {
 	var found []candidate
-	var wanted []string
 	for _, f := range s.forms {
-		wanted = append(wanted, f.name)
 		if p, n := f.find(dir); n > 0 {
 			found = append(found, candidate{f, p, n})
 		}
 	}
+	slices.SortStableFunc(found, func(a, b candidate) int { return b.files - a.files })
+	return found
+}
+
+// Locate says where Open would read a named set, without reading it: the
+// folder or archive and its form. It reports false where there is none.
+func Locate(name, dataDir string) (path, form string, ok bool) {
+	for _, s := range sets {
+		if s.Name == name {
+			if c := s.candidates(filepath.Join(dataDir, name)); len(c) > 0 {
+				return c[0].path, c[0].name, true
+			}
+		}
+	}
+	return "", "", false
+}
+
+func (s set) open(dir string) (train, test *Dataset, report Report, err error) {
+	report = Report{Name: s.Name, Path: dir, Train: Found{Want: s.TrainExamples}, Test: Found{Want: s.TestExamples}}
+	found := s.candidates(dir)
 	if len(found) == 0 {
+		var wanted []string
+		for _, f := range s.forms {
+			wanted = append(wanted, f.name)
+		}
 		return nil, nil, report, fmt.Errorf("data: %s: %w: nothing in %s, want one of: %s", s.Name, ErrNotFound, dir, strings.Join(wanted, "; "))
 	}
-	slices.SortStableFunc(found, func(a, b candidate) int { return b.files - a.files })
 	var errs []error
 	for _, c := range found {
 		train, test, err = c.read(c.path)
 		if err != nil {
 			errs = append(errs, err)
-			report.Attempts = append(report.Attempts, Attempt{c.form.name, err.Error()})
+			report.Attempts = append(report.Attempts, attempt(c.name, err))
 			continue
 		}
-		report.Form, report.Path = c.form.name, c.path
+		report.Form, report.Path = c.name, c.path
 		report.Train.Found, report.Test.Found = train.Len(), test.Len()
 		report.Examples = train.Len() + test.Len()
 		return train, test, report, nil
@@ -157,8 +182,8 @@ func (s set) open(dir string) (train, test *Dataset, report Report, err error) {
 }
 
 var sets = []set{
-	{Info: cifarInfo, forms: cifarForms(cifarBatch)},
-	{Info: fashionInfo, forms: fashionForms},
+	{Info: cifarInfo, forms: cifarForms(cifarBatch), parts: cifarParts(cifarBatch, cifarSHA256)},
+	{Info: fashionInfo, forms: fashionForms, parts: fashionParts(fashionSHA256)},
 }
 
 // cifarForms lists the forms of CIFAR-10 with per images a batch.
