@@ -2,10 +2,7 @@
 
 package kernel
 
-import (
-	"encoding/binary"
-	"unsafe"
-)
+import "unsafe"
 
 // Integer convolutions and products sum words of 4 bytes, broadcast from the
 // activations, times the words of a vector of output channels:
@@ -63,7 +60,8 @@ func (is isa) load(dst, src []uint8, zero uint8) {
 		widenU8AVX2(&dst[:2*i][0], &src[0], i, int(zero))
 	}
 	for ; i < len(src); i++ {
-		binary.LittleEndian.PutUint16(dst[2*i:], uint16(src[i])-uint16(zero))
+		v := int(src[i]) - int(zero)
+		dst[2*i], dst[2*i+1] = uint8(v), uint8(v>>8)
 	}
 }
 
