@@ -33,9 +33,9 @@ func Build(params []*graph.Node, c Config) (*graph.Graph, error) {
 		return nil, err
 	}
 	b := &builder{g: graph.New(), c: c, rates: map[float64]*graph.Node{}, constants: map[float64]*graph.Node{}}
-	b.lr = b.g.Input("lr", tensor.F32)
+	b.lr = b.g.FixedInput("lr", tensor.F32)
 	if c.Kind != SGD {
-		b.bias1, b.bias2 = b.g.Input("bias1", tensor.F32), b.g.Input("bias2", tensor.F32)
+		b.bias1, b.bias2 = b.g.FixedInput("bias1", tensor.F32), b.g.FixedInput("bias2", tensor.F32)
 	}
 	ps, grads := make([]*graph.Node, len(params)), make([]*graph.Node, len(params))
 	for i, n := range params {
@@ -44,7 +44,7 @@ func Build(params []*graph.Node, c Config) (*graph.Graph, error) {
 			return nil, fmt.Errorf("optim: %s %q: want a trained parameter", n.Op().Kind(), n.Name())
 		}
 		ps[i] = b.g.Param(p)
-		grads[i] = b.g.Input(GradInput(p.Name), tensor.F32, p.Shape...)
+		grads[i] = b.g.FixedInput(GradInput(p.Name), tensor.F32, p.Shape...)
 	}
 	if c.ClipNorm > 0 && len(grads) > 0 {
 		b.clipNorm(grads)

@@ -1,8 +1,10 @@
-"""Goldens of optim: what PyTorch's optimizers and schedules compute.
+"""Goldens of optim and train: what PyTorch's optimizers and schedules compute,
+and a few training steps of a tiny network.
 
-Writes optim/testdata/optim.json. Run from the root of the repository:
+Writes optim/testdata/optim.json and train/testdata/steps.json. Run from the root of the repository:
     python peer/golden_optim.py
 """
+import datetime
 import json
 import sys
 
@@ -55,6 +57,60 @@ def schedule(name, make, total, base):
     return {"name": name, "rates": rates}
 
 
+class Tiny(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = torch.nn.Conv2d(3, 6, 3, padding=1, bias=False)
+        self.bn = torch.nn.BatchNorm2d(6)
+        self.fc = torch.nn.Linear(6, 3)
+
+    def forward(self, x):
+        return self.fc(torch.relu(self.bn(self.conv(x))).mean((2, 3)))
+
+
+def training(frozen):
+    """Steps on given batches: smoothed cross entropy and distillation, SGD
+    with momentum and decay of the weights; batch norm by the batch's or by the
+    running statistics."""
+    torch.manual_seed(SEED)
+    net = Tiny()
+    net.bn.running_mean.normal_(std=0.1)
+    net.bn.running_var.uniform_(0.5, 1.5)
+    net.train()
+    if frozen:
+        net.bn.eval()
+    kept = lambda: {k: flat(v) for k, v in net.state_dict().items() if "num_batches" not in k}
+    start = kept()
+    weights = [net.conv.weight, net.fc.weight]
+    others = [net.bn.weight, net.bn.bias, net.fc.bias]
+    optimizer = torch.optim.SGD([{"params": weights, "weight_decay": 0.01},
+                                 {"params": others}], lr=0.1, momentum=0.9)
+    steps = []
+    for _ in range(3):
+        x = torch.round(torch.randn(4, 3, 8, 8), decimals=3)
+        y, teacher = torch.randint(0, 3, (4,)), torch.randn(4, 3)
+        z = net(x)
+        t = 2.0
+        kl = torch.nn.functional.kl_div(torch.log_softmax(z / t, 1), torch.softmax(teacher / t, 1),
+                                        reduction="batchmean") * t * t
+        loss = torch.nn.functional.cross_entropy(z, y, label_smoothing=0.1) + 0.5 * kl
+        optimizer.zero_grad()
+        loss.backward()
+        grads = {k: flat(p.grad) for k, p in net.named_parameters()}
+        optimizer.step()
+        steps.append({"images": [round(v, 3) for v in flat(x)], "labels": y.tolist(), "teacher": flat(teacher),
+                      "loss": float(loss.detach()), "grads": grads})
+    return {"frozen": frozen, "start": start, "steps": steps, "end": kept()}
+
+
+def write(path, content):
+    content["header"] = {"tool": "torch", "version": torch.__version__, "seed": SEED,
+                         "command": "python peer/golden_optim.py", "date": str(datetime.date.today())}
+    with open(path, "w") as f:
+        json.dump(content, f)
+        f.write("\n")
+
+
 def main():
     flat_rates = [1.0] * STEPS
     falling = [1.0, 0.9, 0.7, 0.5, 0.25, 0.1]
@@ -80,12 +136,8 @@ def main():
         schedule("step", lambda q: s.MultiStepLR(q, milestones=[10, 20], gamma=0.1), 30, 0.1),
         schedule("exponential", lambda q: s.ExponentialLR(q, gamma=0.936), 30, 0.0015),
     ]
-    out = {"header": {"tool": "torch", "version": torch.__version__, "seed": SEED,
-                      "command": "python peer/golden_optim.py"},
-           "runs": runs, "schedules": schedules}
-    with open("optim/testdata/optim.json", "w") as f:
-        json.dump(out, f)
-        f.write("\n")
+    write("optim/testdata/optim.json", {"runs": runs, "schedules": schedules})
+    write("train/testdata/steps.json", {"runs": [training(False), training(True)]})
 
 
 if __name__ == "__main__":
