@@ -1,0 +1,399 @@
+package engine
+
+import (
+	"fmt"
+
+	"lowbit/graph"
+	"lowbit/internal/kernel"
+	"lowbit/tensor"
+)
+
+// lowerHeavy appends the instructions of nodes that are neither element-wise
+// nor reductions of such.
+func (b *builder) lowerHeavy(n *graph.Node, in []*value) (*value, error) {
+	switch o := n.Op().(type) {
+	case graph.Conv2D:
+		return b.conv(n, in[0], in[1], o), nil
+	case graph.Conv2DGradInput:
+		return b.convGradInput(n, in[0], in[1], o), nil
+	case graph.Conv2DGradWeight:
+		return b.convGradWeight(n, in[0], in[1], o), nil
+	case graph.MatMul:
+		return b.matmul(n, in[0], in[1], o), nil
+	case graph.Pool:
+		return b.pool(n, in[0], o), nil
+	case graph.PoolGrad:
+		return b.poolGrad(n, in[0], in[1], o), nil
+	case graph.Slice, graph.SliceGrad, graph.Pad, graph.Concat:
+		return b.move(n, in), nil
+	case graph.Transpose:
+		return b.transposed(n, in[0], o), nil
+	case graph.Softmax:
+		return b.rowLoop(n, in, func(k *kernel.Table, out []float32, in [][]float32, _ []int32) {
+			softmaxRow(k, out, in[0], o.Log)
+		}), nil
+	case graph.SoftmaxGrad:
+		return b.rowLoop(n, in, func(_ *kernel.Table, out []float32, in [][]float32, _ []int32) {
+			softmaxGradRow(out, in[0], in[1], o.Log)
+		}), nil
+	case graph.CrossEntropy:
+		return b.rowLoop(n, in, func(_ *kernel.Table, out []float32, in [][]float32, label []int32) {
+			out[0] = crossEntropyRow(in[0], label[0], o.Smooth)
+		}), nil
+	case graph.CrossEntropyGrad:
+		return b.rowLoop(n, in, func(k *kernel.Table, out []float32, in [][]float32, label []int32) {
+			crossEntropyGradRow(k, out, in[0], label[0], in[2][0], o.Smooth)
+		}), nil
+	case graph.KLDivergence:
+		return b.rowLoop(n, in, func(_ *kernel.Table, out []float32, in [][]float32, _ []int32) {
+			out[0] = klRow(in[0], in[1], o.T)
+		}), nil
+	case graph.KLDivergenceGrad:
+		return b.rowLoop(n, in, func(k *kernel.Table, out []float32, in [][]float32, _ []int32) {
+			klGradRow(k, out, in[0], in[1], in[2][0], o.T)
+		}), nil
+	}
+	return nil, b.errorf(n, "the engine cannot run this op")
+}
+
+// convShape describes one image of a convolution to the kernels.
+func convShape(o graph.Conv2D, x, w tensor.Shape) *kernel.ConvShape {
+	return &kernel.ConvShape{
+		H: x[2], W: x[3], C: x[1], O: w[0], KH: w[2], KW: w[3],
+		SH: o.Stride[0], SW: o.Stride[1], DH: o.Dilation[0], DW: o.Dilation[1],
+		PT: o.Pad[0], PL: o.Pad[1], PB: o.Pad[2], PR: o.Pad[3], Groups: o.Groups,
+	}
+}
+
+// pack adds, once for each weight and form, the instruction that packs it.
+func (b *builder) pack(w *value, kind string, s *kernel.ConvShape, size int, pack func(dst, w []float32)) *value {
+	key := packKey{w, kind, *s}
+	if v := b.packs[key]; v != nil {
+		return v
+	}
+	v := &value{name: w.name + "." + kind, dtype: tensor.F32, shape: tensor.Shape{size}, phys: []int{size}}
+	b.packs[key] = v
+	return b.add(&inst{op: kind, in: []*value{w}, out: v, class: global, parallel: true, all: func(*Plan) {
+		pack(v.data[:size], w.root().data)
+	}})
+}
+
+func (b *builder) conv(n *graph.Node, x, w *value, o graph.Conv2D) *value {
+	x, w = b.channelsLast(x), b.plain(w)
+	k := b.plan.k
+	s := convShape(o, x.shape, w.shape)
+	packed := b.pack(w, "conv_pack", s, k.ConvPackSize(s), func(dst, w []float32) { k.ConvPack(s, dst, w) })
+	out := b.value(n.Name(), n.Type(), true)
+	return b.add(&inst{
+		op: o, name: n.Name(), in: []*value{x, packed}, local: []bool{true, false}, out: out, class: rowwise,
+		scratch: k.ConvScratch(s),
+		run: func(i *inst, wk *worker, r0, r1 int) {
+			k.ConvForward(s, wk.rows(out, r0, r1), wk.rows(i.in[0], r0, r1), packed.data, r1-r0, wk.kernel)
+		},
+	})
+}
+
+func (b *builder) convGradInput(n *graph.Node, dy, w *value, o graph.Conv2DGradInput) *value {
+	dy, w = b.channelsLast(dy), b.plain(w)
+	k := b.plan.k
+	s := convShape(o.Conv2D, o.InShape, w.shape)
+	packed := b.pack(w, "conv_pack_grad", s, k.ConvPackGradSize(s), func(dst, w []float32) { k.ConvPackGrad(s, dst, w) })
+	out := b.value(n.Name(), n.Type(), true)
+	return b.add(&inst{
+		op: o, name: n.Name(), in: []*value{dy, packed}, local: []bool{true, false}, out: out, class: rowwise,
+		scratch: k.ConvScratch(s),
+		run: func(i *inst, wk *worker, r0, r1 int) {
+			k.ConvGradInput(s, wk.rows(out, r0, r1), wk.rows(i.in[0], r0, r1), packed.data, r1-r0, wk.kernel)
+		},
+	})
+}
+
+func (b *builder) convGradWeight(n *graph.Node, x, dy *value, o graph.Conv2DGradWeight) *value {
+	x, dy = b.channelsLast(x), b.channelsLast(dy)
+	k := b.plan.k
+	s := convShape(o.Conv2D, x.shape, o.WeightShape)
+	out := b.value(n.Name(), n.Type(), false)
+	size := k.ConvGradWeightSize(s)
+	i := &inst{
+		op: o, name: n.Name(), in: []*value{x, dy}, local: []bool{true, true}, out: out, class: partial,
+		domain: x.rows(), scratch: k.ConvScratch(s), extra: size,
+	}
+	i.acc = func(wk *worker, part []float32, r0, r1 int) {
+		k.ConvGradWeight(s, part, wk.rows(i.in[0], r0, r1), wk.rows(i.in[1], r0, r1), r1-r0, wk.kernel)
+	}
+	i.finish = func(sum []float32) { k.ConvUnpackGradWeight(s, out.data, sum) }
+	return b.add(i)
+}
+
+// matmulTile is the rows of the result that one task of a product computes
+// where the rows are not the batch: enough to amortise a task, few enough to
+// share a layer's weights among many threads.
+const matmulTile = 48
+
+func (b *builder) matmul(n *graph.Node, x, y *value, o graph.MatMul) *value {
+	x, y = b.plain(x), b.plain(y)
+	out := b.value(n.Name(), n.Type(), false)
+	if len(y.shape) > 2 {
+		return b.batchedMatmul(n, x, y, out, o)
+	}
+	k := b.plan.k
+	_, inner, cols := o.Dims(x.shape, y.shape)
+	ld := y.shape[1]
+	size := k.PackBSize(inner, cols)
+	packed := &value{name: y.name + ".pack", dtype: tensor.F32, shape: tensor.Shape{size}, phys: []int{size}}
+	b.add(&inst{op: "pack", in: []*value{y}, out: packed, class: global, parallel: true, all: func(*Plan) {
+		k.PackB(packed.data[:size], y.root().data, ld, inner, cols, o.TransB)
+	}})
+	i := &inst{op: o, name: n.Name(), in: []*value{x, packed}, out: out, scratch: k.GemmScratch(inner, cols)}
+	if !o.TransA {
+		i.class, i.local = rowwise, []bool{true, false}
+		i.run = func(i *inst, wk *worker, r0, r1 int) {
+			a, c := wk.rows(i.in[0], r0, r1), wk.rows(out, r0, r1)
+			k.Gemm(c, a, packed.data, len(c)/cols, cols, inner, inner, cols, false, false, wk.kernel)
+		}
+		return b.add(i)
+	}
+	rows := x.shape[1] // x is stored [inner, rows]
+	i.class = global
+	i.tasks = (rows + matmulTile - 1) / matmulTile
+	i.task = func(wk *worker, t int) {
+		r0 := t * matmulTile
+		m := min(matmulTile, rows-r0)
+		k.Gemm(out.data[r0*cols:], x.root().data[r0:], packed.data, m, cols, inner, rows, cols, true, false, wk.kernel)
+	}
+	return b.add(i)
+}
+
+// batchedMatmul multiplies the matrices of each leading index on its own.
+func (b *builder) batchedMatmul(n *graph.Node, x, y, out *value, o graph.MatMul) *value {
+	k := b.plan.k
+	m, inner, cols := o.Dims(x.shape, y.shape)
+	xs, ys := x.shape[len(x.shape)-1], y.shape[len(y.shape)-1]
+	pack := k.PackBSize(inner, cols)
+	return b.add(&inst{
+		op: o, name: n.Name(), in: []*value{x, y}, local: []bool{true, true}, out: out, class: rowwise,
+		scratch: pack + k.GemmScratch(inner, cols),
+		run: func(i *inst, wk *worker, r0, r1 int) {
+			a, bb, c := wk.rows(i.in[0], r0, r1), wk.rows(i.in[1], r0, r1), wk.rows(out, r0, r1)
+			for ; len(c) > 0; a, bb, c = a[m*inner:], bb[inner*cols:], c[m*cols:] {
+				k.PackB(wk.kernel[:pack], bb, ys, inner, cols, o.TransB)
+				k.Gemm(c, a, wk.kernel[:pack], m, cols, inner, xs, cols, o.TransA, false, wk.kernel[pack:])
+			}
+		},
+	})
+}
+
+// rowLoop adds an instruction that works on the last axis of plain operands,
+// row by row. Operands of integers are labels.
+func (b *builder) rowLoop(n *graph.Node, in []*value, f func(k *kernel.Table, out []float32, in [][]float32, label []int32)) *value {
+	i := &inst{op: n.Op(), name: n.Name(), class: rowwise}
+	for _, v := range in {
+		i.in = append(i.in, b.plain(v))
+		i.local = append(i.local, true)
+	}
+	in = i.in // shapes; operands may be replaced by equal values
+	out := b.value(n.Name(), n.Type(), false)
+	i.out = out
+	lead := in[0].shape[:len(in[0].shape)-1].Size() / max(1, in[0].rows()) // loops a row of dimension 0
+	if len(in[0].shape) == 1 {
+		lead = 1
+		i.local = make([]bool, len(in))
+		i.domain = 1
+	}
+	k := b.plan.k
+	i.run = func(i *inst, w *worker, r0, r1 int) {
+		var args [3][]float32
+		var labels []int32
+		loops := (r1 - r0) * lead
+		dst := w.rowsOf(out, i.domain, r0, r1)
+		for a, v := range i.in {
+			if v.dtype == tensor.I32 {
+				labels = v.root().i32[r0*lead : r1*lead]
+			} else {
+				args[a] = w.rowsOf(v, i.domain, r0, r1)
+			}
+		}
+		for l := range loops {
+			var row [3][]float32
+			for a := range i.in {
+				n := len(args[a]) / loops
+				row[a] = args[a][l*n : (l+1)*n]
+			}
+			n := len(dst) / loops
+			var lab []int32
+			if labels != nil {
+				lab = labels[l : l+1]
+			}
+			f(k, dst[l*n:(l+1)*n], row[:], lab)
+		}
+	}
+	return b.add(i)
+}
+
+func (b *builder) transposed(n *graph.Node, x *value, o graph.Transpose) *value {
+	x = b.plain(x)
+	out := b.value(n.Name(), n.Type(), false)
+	src := strides(x.phys)
+	perm := make([]int, len(src))
+	for i, p := range o.Perm {
+		perm[i] = src[p]
+	}
+	i := &inst{op: o, name: n.Name(), in: []*value{x}, out: out}
+	if len(perm) > 1 && o.Perm[0] == 0 {
+		i.class, i.local = rowwise, []bool{true}
+		i.run = func(i *inst, w *worker, r0, r1 int) {
+			s, d := w.rows(i.in[0], r0, r1), w.rows(out, r0, r1)
+			dims := append([]int{r1 - r0}, out.phys[1:]...)
+			copyND(d, s, dims, strides(dims), perm)
+		}
+		return b.add(i)
+	}
+	dst := strides(out.phys)
+	i.class = global
+	i.all = func(*Plan) { copyND(out.data, x.root().data, out.phys, dst, perm) }
+	return b.add(i)
+}
+
+// move adds slice, slice_grad, pad and concat: copies between boxes.
+func (b *builder) move(n *graph.Node, in []*value) *value {
+	last := in[0].last
+	i := &inst{op: n.Op(), name: n.Name(), class: rowwise}
+	for _, v := range in {
+		i.in = append(i.in, b.layout(v, last))
+	}
+	in = i.in
+	out := b.value(n.Name(), n.Type(), last)
+	i.out = out
+	boxes, fill, rowwiseOK := movePlan(n.Op(), in, out)
+	clearFirst := needsFill(n.Op())
+	apply := func(dst []float32, src func(a int) []float32, rows int) {
+		if clearFirst {
+			for j := range dst {
+				dst[j] = fill
+			}
+		}
+		for a, bx := range boxes {
+			bx.copy(dst, src(a), rows)
+		}
+	}
+	if !rowwiseOK {
+		i.class = global
+		i.all = func(*Plan) {
+			apply(out.data, func(a int) []float32 { return in[a].root().data }, -1)
+		}
+		return b.add(i)
+	}
+	for range in {
+		i.local = append(i.local, true)
+	}
+	i.run = func(i *inst, w *worker, r0, r1 int) {
+		apply(w.rows(out, r0, r1), func(a int) []float32 { return w.rows(i.in[a], r0, r1) }, r1-r0)
+	}
+	return b.add(i)
+}
+
+// box is one operand's copy of a move: dims elements from offset so with
+// strides ss to offset do with strides ds.
+type box struct {
+	dims, ds, ss []int
+	do, so       int
+}
+
+// copy runs the box on that many rows of dimension 0, or all if rows is -1.
+func (x *box) copy(dst, src []float32, rows int) {
+	dims := x.dims
+	if rows >= 0 {
+		var d [8]int
+		dims = d[:copy(d[:], dims)]
+		dims[0] = rows
+	}
+	copyND(dst[x.do:], src[x.so:], dims, x.ds, x.ss)
+}
+
+func needsFill(op graph.Op) bool {
+	switch op.(type) {
+	case graph.SliceGrad, graph.Pad:
+		return true
+	}
+	return false
+}
+
+// movePlan returns the boxes of a move in physical order and whether each row
+// of dimension 0 stays in its row.
+func movePlan(op graph.Op, in []*value, out *value) (boxes []box, fill float32, rowwise bool) {
+	axis := func(a int) int {
+		if out.last {
+			return []int{0, 3, 1, 2}[a]
+		}
+		return a
+	}
+	bx := box{dims: out.phys, ds: strides(out.phys), ss: strides(in[0].phys)}
+	switch o := op.(type) {
+	case graph.Slice:
+		a := axis(o.Axis)
+		start, _, step := o.Bounds(in[0].phys[a])
+		bx.so = start * bx.ss[a]
+		bx.ss = scaled(bx.ss, a, step)
+		return []box{bx}, 0, a != 0
+	case graph.SliceGrad:
+		a := axis(o.Axis)
+		bx.dims = in[0].phys
+		bx.do = o.Start * bx.ds[a]
+		bx.ds = scaled(bx.ds, a, o.Step)
+		return []box{bx}, 0, a != 0
+	case graph.Pad:
+		bx.dims = in[0].phys
+		for l, p := range o.Before {
+			bx.do += p * bx.ds[axis(l)]
+		}
+		return []box{bx}, o.Value, len(o.Before) > 0 && o.Before[0] == 0 && o.After[0] == 0
+	case graph.Concat:
+		a := axis(o.Axis)
+		at := 0
+		for _, v := range in {
+			boxes = append(boxes, box{dims: v.phys, ds: bx.ds, ss: strides(v.phys), do: at * bx.ds[a]})
+			at += v.phys[a]
+		}
+		return boxes, 0, a != 0
+	}
+	panic(fmt.Sprintf("engine: %T is no move", op))
+}
+
+func scaled(s []int, a, by int) []int {
+	s = append([]int{}, s...)
+	s[a] *= by
+	return s
+}
+
+func strides(dims []int) []int {
+	s := make([]int, len(dims))
+	step := 1
+	for i := len(dims) - 1; i >= 0; i-- {
+		s[i] = step
+		step *= dims[i]
+	}
+	return s
+}
+
+// copyND copies a box of up to eight dimensions between strided arrays.
+func copyND(dst, src []float32, dims, ds, ss []int) {
+	r := len(dims)
+	if r == 0 {
+		dst[0] = src[0]
+		return
+	}
+	if r == 1 {
+		n := dims[0]
+		if ds[0] == 1 && ss[0] == 1 {
+			copy(dst[:n], src[:n])
+			return
+		}
+		for i := range n {
+			dst[i*ds[0]] = src[i*ss[0]]
+		}
+		return
+	}
+	for i := range dims[0] {
+		copyND(dst[i*ds[0]:], src[i*ss[0]:], dims[1:], ds[1:], ss[1:])
+	}
+}
