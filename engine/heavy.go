@@ -202,7 +202,7 @@ func (b *builder) rowLoop(n *graph.Node, in []*value, f func(k *kernel.Table, ou
 	}
 	k := b.plan.k
 	i.run = func(i *inst, w *worker, r0, r1 int) {
-		var args [3][]float32
+		args, row := &w.args, &w.row
 		var labels []int32
 		loops := (r1 - r0) * lead
 		dst := w.rowsOf(out, i.domain, r0, r1)
@@ -214,7 +214,6 @@ func (b *builder) rowLoop(n *graph.Node, in []*value, f func(k *kernel.Table, ou
 			}
 		}
 		for l := range loops {
-			var row [3][]float32
 			for a := range i.in {
 				n := len(args[a]) / loops
 				row[a] = args[a][l*n : (l+1)*n]
@@ -238,17 +237,18 @@ func (b *builder) transposed(n *graph.Node, x *value, o graph.Transpose) *value 
 	for i, p := range o.Perm {
 		perm[i] = src[p]
 	}
+	dst := strides(out.phys)
 	i := &inst{op: o, name: n.Name(), in: []*value{x}, out: out}
 	if len(perm) > 1 && o.Perm[0] == 0 {
 		i.class, i.local = rowwise, []bool{true}
 		i.run = func(i *inst, w *worker, r0, r1 int) {
 			s, d := w.rows(i.in[0], r0, r1), w.rows(out, r0, r1)
-			dims := append([]int{r1 - r0}, out.phys[1:]...)
-			copyND(d, s, dims, strides(dims), perm)
+			for r := range r1 - r0 {
+				copyND(d[r*out.rowSize():], s[r*out.rowSize():], out.phys[1:], dst[1:], perm[1:])
+			}
 		}
 		return b.add(i)
 	}
-	dst := strides(out.phys)
 	i.class = global
 	i.all = func(*Plan) { copyND(out.data, x.root().data, out.phys, dst, perm) }
 	return b.add(i)
@@ -266,20 +266,15 @@ func (b *builder) move(n *graph.Node, in []*value) *value {
 	i.out = out
 	boxes, fill, rowwiseOK := movePlan(n.Op(), in, out)
 	clearFirst := needsFill(n.Op())
-	apply := func(dst []float32, src func(a int) []float32, rows int) {
-		if clearFirst {
-			for j := range dst {
-				dst[j] = fill
-			}
-		}
-		for a, bx := range boxes {
-			bx.copy(dst, src(a), rows)
-		}
-	}
 	if !rowwiseOK {
 		i.class = global
 		i.all = func(*Plan) {
-			apply(out.data, func(a int) []float32 { return in[a].root().data }, -1)
+			if clearFirst {
+				setAll(out.data, fill)
+			}
+			for a := range boxes {
+				boxes[a].copy(out.data, in[a].root().data, -1)
+			}
 		}
 		return b.add(i)
 	}
@@ -287,12 +282,24 @@ func (b *builder) move(n *graph.Node, in []*value) *value {
 		i.local = append(i.local, true)
 	}
 	i.run = func(i *inst, w *worker, r0, r1 int) {
-		apply(w.rows(out, r0, r1), func(a int) []float32 { return w.rows(i.in[a], r0, r1) }, r1-r0)
+		dst := w.rows(out, r0, r1)
+		if clearFirst {
+			setAll(dst, fill)
+		}
+		for a := range boxes {
+			boxes[a].copy(dst, w.rows(i.in[a], r0, r1), r1-r0)
+		}
 	}
 	return b.add(i)
 }
 
-// box is one operand's copy of a move: dims elements from offset so with
+func setAll(dst []float32, v float32) {
+	for i := range dst {
+		dst[i] = v
+	}
+}
+
+// box is one operand's copy of a move: at least one dimension, dims elements from offset so with
 // strides ss to offset do with strides ds.
 type box struct {
 	dims, ds, ss []int
@@ -302,12 +309,12 @@ type box struct {
 // copy runs the box on that many rows of dimension 0, or all if rows is -1.
 func (x *box) copy(dst, src []float32, rows int) {
 	dims := x.dims
-	if rows >= 0 {
-		var d [8]int
-		dims = d[:copy(d[:], dims)]
-		dims[0] = rows
+	if rows < 0 {
+		rows = dims[0]
 	}
-	copyND(dst[x.do:], src[x.so:], dims, x.ds, x.ss)
+	for i := range rows {
+		copyND(dst[x.do+i*x.ds[0]:], src[x.so+i*x.ss[0]:], dims[1:], x.ds[1:], x.ss[1:])
+	}
 }
 
 func needsFill(op graph.Op) bool {

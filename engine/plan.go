@@ -37,6 +37,8 @@ type worker struct {
 	scratch []float32
 	acc     []float32
 	kernel  []float32
+	args    [3][]float32 // operands of a row loop, and of one row
+	row     [3][]float32
 }
 
 // rows returns rows r0 to r1 of a value.
