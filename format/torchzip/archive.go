@@ -109,7 +109,7 @@ func (a *archive) content(f *zip.File) ([]byte, error) {
 	if size > uint64(a.inflated.left) {
 		return nil, fmt.Errorf("%d bytes inflated exceed the limit of %d times the file", size, maxExpansion)
 	}
-	a.inflated.left -= int(size)
+	a.inflated.left -= int64(size)
 	r, err := f.Open() // checks the checksum at its end
 	if err != nil {
 		return nil, err

@@ -77,17 +77,17 @@ func decode(b []byte) (*tensor.Store, error) {
 }
 
 // budget counts down the bytes that may still be allocated.
-type budget struct{ left int }
+type budget struct{ left int64 }
 
 func newBudget(fileBytes int) *budget {
-	return &budget{left: maxExpansion*fileBytes + spareExpansion}
+	return &budget{left: maxExpansion*int64(fileBytes) + spareExpansion}
 }
 
 // take reserves n elements of size bytes.
 func (b *budget) take(n, size int) error {
-	if n > b.left/size {
+	if int64(n) > b.left/int64(size) {
 		return fmt.Errorf("%d values of %d bytes exceed the limit of %d times the file", n, size, maxExpansion)
 	}
-	b.left -= n * size
+	b.left -= int64(n) * int64(size)
 	return nil
 }
