@@ -72,7 +72,7 @@ type Config struct {
 	// 2-norm is at most ClipNorm, as torch.nn.utils.clip_grad_norm_ does.
 	ClipNorm float64 `json:"clip_norm,omitempty"`
 	// EMA, if positive, keeps an average of each parameter:
-	// ema = EMA*ema + (1-EMA)*new value.
+	// ema = EMA*ema + (1-EMA)*new value. Running statistics are not averaged.
 	EMA float64 `json:"ema,omitempty"`
 	// Groups; a parameter that none matches is trained without decay.
 	Groups []Group `json:"groups,omitempty"`

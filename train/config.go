@@ -193,7 +193,8 @@ type Job struct {
 // error ends the run.
 type Hooks struct {
 	// Loss may add nodes, outputs and updates to the training graph, and
-	// returns the loss to minimise: the given one, or one with further terms.
+	// returns the loss to minimise: the given one, or one with further terms. It
+	// is called for each batch size.
 	Loss func(g *graph.Graph, loss *graph.Node) (*graph.Node, error)
 	// Taps are names of nodes whose values become outputs "tap:<name>", and
 	// GradTaps of nodes whose gradients become outputs "grad:<name>" of the

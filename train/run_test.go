@@ -237,49 +237,43 @@ func TestInterruptedRunGoesOn(t *testing.T) {
 	}
 }
 
+// at10 returns a hook that changes the store after the tenth step.
+func at10(change func(s *tensor.Store)) func(StepInfo) error {
+	return func(s StepInfo) error {
+		if s.Step == 9 {
+			change(s.Store)
+		}
+		return nil
+	}
+}
+
 func TestNotFiniteNamesTheLayer(t *testing.T) {
 	inf := float32(math.Inf(1))
 	for name, k := range map[string]struct {
-		setup func(*Job, *Config)
+		hooks Hooks
 		want  string
 	}{
-		"overflow": {func(j *Job, c *Config) {
-			j.Hooks.AfterStep = func(s StepInfo) error {
-				if s.Step == 9 { // 3e38 * 6 inputs overflows in the sum
-					for i := range s.Store.Get("fc.weight").Float32s() {
-						s.Store.Get("fc.weight").Float32s()[i] = 3e38
-					}
-				}
-				return nil
+		"overflow": {Hooks{AfterStep: at10(func(s *tensor.Store) { // 3e38 times several inputs overflows in the sum
+			for i := range s.Get("fc.weight").Float32s() {
+				s.Get("fc.weight").Float32s()[i] = 3e38
 			}
-		}, `output of "fc"`},
-		"parameter": {func(j *Job, c *Config) {
-			j.Hooks.AfterStep = func(s StepInfo) error {
-				if s.Step == 9 {
-					s.Store.Get("conv.weight").Float32s()[3] = inf
-				}
-				return nil
+		})}, `output of "fc"`},
+		"parameter": {Hooks{AfterStep: at10(func(s *tensor.Store) {
+			s.Get("conv.weight").Float32s()[3] = inf
+		})}, `parameter "conv.weight" is not finite`},
+		"images": {Hooks{Batch: func(b *data.Batch) error {
+			if b.Step == 5 && b.Epoch == 1 {
+				b.Images.Float32s()[7] = inf
 			}
-		}, `parameter "conv.weight" is not finite`},
-		"images": {func(j *Job, c *Config) {
-			steps := 0
-			j.Hooks.Batch = func(b *data.Batch) error {
-				if steps++; steps == 10 {
-					b.Images.Float32s()[7] = inf
-				}
-				return nil
-			}
-		}, "the batch's images"},
-		"gradient": {func(j *Job, c *Config) { // the root has an infinite slope at 0
-			j.Hooks.Loss = func(g *graph.Graph, loss *graph.Node) (*graph.Node, error) {
-				x := g.Find("bn")
-				return g.Add(loss, g.Mean(g.Sqrt(g.Sub(x, x).Named("zero")))), nil
-			}
-		}, `gradient of "zero" (sub)`},
+			return nil
+		}}, "the batch's images"},
+		"gradient": {Hooks{Loss: func(g *graph.Graph, loss *graph.Node) (*graph.Node, error) {
+			x := g.Find("bn") // the root has an infinite slope at 0
+			return g.Add(loss, g.Mean(g.Sqrt(g.Sub(x, x).Named("zero")))), nil
+		}}, `gradient of "zero" (sub)`},
 	} {
 		c, j := tinyConfig(), job(t, 1, netOptions{})
-		j.Out = filepath.Join(t.TempDir(), "run")
-		k.setup(&j, &c)
+		j.Out, j.Hooks = filepath.Join(t.TempDir(), "run"), k.hooks
 		r, err := Run(context.Background(), c, j)
 		if !errors.Is(err, ErrNotFinite) || !strings.Contains(err.Error(), k.want) {
 			t.Errorf("%s: %v, want %q", name, err, k.want)
@@ -297,6 +291,42 @@ func TestNotFiniteNamesTheLayer(t *testing.T) {
 				t.Errorf("%s: %s at %+v is not finite or not what the store holds", name, n, pos)
 			}
 		}
+	}
+}
+
+func TestBrokenCheckpointIsLeftOut(t *testing.T) {
+	c, j := tinyConfig(), job(t, 1, netOptions{})
+	whole := filepath.Join(t.TempDir(), "whole")
+	j.Out = whole
+	mustRun(t, c, j)
+
+	j.Out, j.Resume, j.Store = filepath.Join(t.TempDir(), "broken"), true, tensor.NewStore()
+	ctx, cancel := context.WithCancel(context.Background())
+	j.Hooks.AfterStep = func(s StepInfo) error {
+		if s.Step == 19 {
+			cancel()
+		}
+		return nil
+	}
+	if _, err := Run(ctx, c, j); !errors.Is(err, ErrInterrupted) {
+		t.Fatal(err)
+	}
+	cs, err := checkpoints(j.Out)
+	if err != nil || len(cs) != 2 {
+		t.Fatalf("checkpoints %v, %v", cs, err)
+	}
+	if err := os.Truncate(cs[1].path, 1000); err != nil {
+		t.Fatal(err)
+	}
+	warned := ""
+	j.Warn = func(m string) { warned += m }
+	j.Store = tensor.NewStore()
+	mustRun(t, c, j)
+	if !strings.Contains(warned, filepath.Base(cs[1].path)) {
+		t.Errorf("warning %q does not name the broken file", warned)
+	}
+	if digest(t, j.Out, lastName) != digest(t, whole, lastName) {
+		t.Error("another result from the checkpoint before")
 	}
 }
 

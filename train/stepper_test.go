@@ -36,6 +36,16 @@ type stepsGolden struct {
 	}
 }
 
+// near demands that no value is farther than bound from its golden one.
+func near(t *testing.T, what string, got, want []float32, bound float64) {
+	t.Helper()
+	for i := range want {
+		if d := math.Abs(float64(got[i] - want[i])); !(d <= bound) {
+			t.Fatalf("%s[%d] = %g, want %g", what, i, got[i], want[i])
+		}
+	}
+}
+
 func TestStepsEqualPyTorch(t *testing.T) {
 	b, err := os.ReadFile("testdata/steps.json")
 	if err != nil {
@@ -51,14 +61,6 @@ func TestStepsEqualPyTorch(t *testing.T) {
 		t.Helper()
 		if err != nil {
 			t.Fatal(err)
-		}
-	}
-	compare := func(what string, got []float32, want []float32, bound float64) {
-		t.Helper()
-		for i := range want {
-			if d := math.Abs(float64(got[i] - want[i])); !(d <= bound) {
-				t.Fatalf("%s[%d] = %g, want %g", what, i, got[i], want[i])
-			}
 		}
 	}
 	for _, run := range golden.Runs {
@@ -88,12 +90,12 @@ func TestStepsEqualPyTorch(t *testing.T) {
 				for _, v := range want {
 					top = math.Max(top, math.Abs(float64(v)))
 				}
-				compare("gradient of "+name, s.Forward.Output("grad:"+name).Float32s(), want, gradBound*top)
+				near(t, "gradient of "+name, s.Forward.Output("grad:"+name).Float32s(), want, gradBound*top)
 			}
 			check(s.Apply(0.1, i+1))
 		}
 		for name, want := range run.End {
-			compare(name, store.Get(name).Float32s(), want, paramBound)
+			near(t, name, store.Get(name).Float32s(), want, paramBound)
 		}
 	}
 }
