@@ -9,12 +9,11 @@ package kernel
 func convGradWeight(is isa, s *ConvShape, dw, x, dy []float32, n int, scratch []float32) {
 	in, out := s.H*s.W*s.C, s.OH()*s.OW()*s.O
 	dw, x, dy = dw[:convWeights(s)], x[:n*in], dy[:n*out]
+	band := gradBand(s)
 	if !mergesTaps(s) {
 		for i := 0; i < n; i++ {
-			for kh := 0; kh < s.KH; kh++ {
-				for kw := 0; kw < s.KW; kw++ {
-					gradTap(is, s, dw, x[i*in:][:in], dy[i*out:][:out], kh, kw)
-				}
+			for r := 0; r < s.OH(); r += band {
+				gradRows(is, s, dw, x[i*in:][:in], dy[i*out:][:out], r, r+band)
 			}
 		}
 		return
@@ -30,8 +29,31 @@ func convGradWeight(is isa, s *ConvShape, dw, x, dy []float32, n int, scratch []
 			d.fill(buf, src)
 			src = buf
 		}
-		for kh := 0; kh < s.KH; kh++ {
-			gradMerged(is, &d, dw, src, dy[i*out:][:out], kh)
+		for r := 0; r < d.dstH; r += band {
+			for kh := 0; kh < s.KH; kh++ {
+				gradMerged(is, &d, dw, src, dy[i*out:][:out], kh, r, r+band)
+			}
+		}
+	}
+}
+
+// gradBand is the output rows to take at a time: x and dy of a band stay in L1
+// (6K floats, half of 48 KiB) while the taps and tiles pass, but a tile is
+// loaded and stored for no fewer than 128 pixels.
+func gradBand(s *ConvShape) int {
+	ow := s.OW()
+	return max(6<<10/(s.SH*s.W*s.C+ow*s.O), (128+ow-1)/ow)
+}
+
+// gradRows adds the gradient of output rows r0 to r1 of one image.
+func gradRows(is isa, s *ConvShape, dw, x, dy []float32, r0, r1 int) {
+	for kh := 0; kh < s.KH; kh++ {
+		if is == avx512 && gradSharesTaps(s) {
+			gradTaps3(s, dw, x, dy, kh, r0, r1)
+			continue
+		}
+		for kw := 0; kw < s.KW; kw++ {
+			gradTap(is, s, dw, x, dy, kh, kw, r0, r1)
 		}
 	}
 }
@@ -41,6 +63,31 @@ func convGradWeight(is isa, s *ConvShape, dw, x, dy []float32, n int, scratch []
 // units waiting.
 func mergesTaps(s *ConvShape) bool {
 	return s.C < 8 && s.KW > 1 && s.DW == 1 && s.Groups == 1
+}
+
+// gradSharesTaps reports whether gradWeight3F32 serves the shape.
+func gradSharesTaps(s *ConvShape) bool {
+	return s.KW == 3 && s.SW == 1 && s.DW == 1 && s.PL == 1 && s.PR == 1 && s.Groups == 1 && s.O <= avx512.lanes()
+}
+
+// gradTaps3 is gradTap for the three taps of a kernel row.
+func gradTaps3(s *ConvShape, dw, x, dy []float32, kh, r0, r1 int) {
+	y0, y1 := s.rowsInside(kh, r0, r1)
+	if y0 >= y1 {
+		return
+	}
+	t := tile{
+		k: s.W, runs: y1 - y0, cStep: 4 * s.O, outStep: 4 * s.C * s.O, cols: s.O,
+		kStep: 4 * s.C, runStep: 4 * s.SH * s.W * s.C,
+		bStep: 4 * s.O, bRun: 4 * s.W * s.O,
+	}
+	a, b, c := (y0*s.SH+kh*s.DH-s.PT)*s.W*s.C, y0*s.W*s.O, kh*3*s.C*s.O
+	tiles, size, extra := split(s.C, 8)
+	for i, r := 0, 0; i < tiles; i++ {
+		m := size + b2i(i < extra)
+		gradWeight3F32(m, &x[a+r], &dy[b], &dw[c+r*s.O], &t)
+		r += m
+	}
 }
 
 // fill copies a whole image into its padding.
@@ -62,11 +109,19 @@ func inside(outputs, stride, offset, size int) (lo, hi int) {
 	return lo, max(lo, min(outputs, (size-1-offset)/stride+1))
 }
 
-func gradTap(is isa, s *ConvShape, dw, x, dy []float32, kh, kw int) {
+// rowsInside returns the output rows from r0 to r1 whose kernel row kh is not
+// on padding; there may be none.
+func (s *ConvShape) rowsInside(kh, r0, r1 int) (y0, y1 int) {
+	y0, y1 = inside(s.OH(), s.SH, kh*s.DH-s.PT, s.H)
+	return max(y0, r0), min(y1, r1)
+}
+
+// gradTap adds the gradient of one tap.
+func gradTap(is isa, s *ConvShape, dw, x, dy []float32, kh, kw, r0, r1 int) {
 	ow := s.OW()
-	y0, y1 := inside(s.OH(), s.SH, kh*s.DH-s.PT, s.H)
+	y0, y1 := s.rowsInside(kh, r0, r1)
 	x0, x1 := inside(ow, s.SW, kw*s.DW-s.PL, s.W)
-	if y0 == y1 || x0 == x1 {
+	if y0 >= y1 || x0 == x1 {
 		return
 	}
 	cg, og := s.C/s.Groups, s.O/s.Groups
@@ -101,10 +156,11 @@ func gradTiles(is isa, t *tile, dw, x, dy []float32, rows, cols int) {
 	}
 }
 
-func gradMerged(is isa, d *convDir, dw, src, dy []float32, kh int) {
-	s, oh, ow := d.s, d.dstH, d.dstW
-	y0, y1 := inside(oh, s.SH, kh*s.DH-s.PT, s.H)
-	if y0 == y1 {
+// gradMerged adds the gradient of kernel row kh, its taps and channels one run.
+func gradMerged(is isa, d *convDir, dw, src, dy []float32, kh, r0, r1 int) {
+	s, ow := d.s, d.dstW
+	y0, y1 := s.rowsInside(kh, r0, r1)
+	if y0 >= y1 {
 		return
 	}
 	pitch := d.padW * s.C

@@ -477,3 +477,26 @@ func (is isa) depthMost() int {
 	}
 	return 6
 }
+
+// gradWeight3F32 runs the AVX-512 kernel for mr rows, 1 to 8.
+func gradWeight3F32(mr int, a, b, c *float32, t *tile) {
+	w := t.words()
+	switch mr {
+	case 1:
+		gradWeight3F32AVX512x1(a, b, c, w)
+	case 2:
+		gradWeight3F32AVX512x2(a, b, c, w)
+	case 3:
+		gradWeight3F32AVX512x3(a, b, c, w)
+	case 4:
+		gradWeight3F32AVX512x4(a, b, c, w)
+	case 5:
+		gradWeight3F32AVX512x5(a, b, c, w)
+	case 6:
+		gradWeight3F32AVX512x6(a, b, c, w)
+	case 7:
+		gradWeight3F32AVX512x7(a, b, c, w)
+	case 8:
+		gradWeight3F32AVX512x8(a, b, c, w)
+	}
+}

@@ -518,6 +518,30 @@ func depthGradF32AVX512x4(a *float32, b *float32, c *float32, t *[12]int)
 func depthGradF32AVX2x4(a *float32, b *float32, c *float32, t *[12]int)
 
 //go:noescape
+func gradWeight3F32AVX512x1(a *float32, b *float32, c *float32, t *[12]int)
+
+//go:noescape
+func gradWeight3F32AVX512x2(a *float32, b *float32, c *float32, t *[12]int)
+
+//go:noescape
+func gradWeight3F32AVX512x3(a *float32, b *float32, c *float32, t *[12]int)
+
+//go:noescape
+func gradWeight3F32AVX512x4(a *float32, b *float32, c *float32, t *[12]int)
+
+//go:noescape
+func gradWeight3F32AVX512x5(a *float32, b *float32, c *float32, t *[12]int)
+
+//go:noescape
+func gradWeight3F32AVX512x6(a *float32, b *float32, c *float32, t *[12]int)
+
+//go:noescape
+func gradWeight3F32AVX512x7(a *float32, b *float32, c *float32, t *[12]int)
+
+//go:noescape
+func gradWeight3F32AVX512x8(a *float32, b *float32, c *float32, t *[12]int)
+
+//go:noescape
 func scaleI32AVX512(dst *float32, a *int32, s *float32, n int)
 
 //go:noescape

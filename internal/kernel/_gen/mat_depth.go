@@ -130,3 +130,70 @@ func (m *matISA) depthGrad(nv int) {
 	VZEROUPPER()
 	RET()
 }
+
+// gradWeight3 is gradWeight for kernels three wide of stride 1 and padding 1
+// and one vector of output channels: one broadcast of a pixel's channel feeds
+// the three taps. c [3 taps, OutStep bytes apart][mr rows][vector]; a run is k
+// pixels of a row of both a and b, k > 0: dy beyond the ends is 0.
+func (m *matISA) gradWeight3(mr int) {
+	begin(fmt.Sprintf("gradWeight3F32%sx%d", m.name, mr), tileSignature("F32"))
+	a, b, t := param("a"), param("b"), param("t")
+	mask := m.mask(field(t, tileCols))
+	acc := grid(m.vecs(3*mr), mr, 3)
+	eachAcc := func(f func(v reg.VecVirtual, at Mem)) {
+		c, cStep, tapStep := param("c"), fieldReg(t, tileCStep), fieldReg(t, tileOutStep)
+		for r := range acc {
+			for j, v := range acc[r] {
+				at := Mem{Base: c}
+				if j > 0 {
+					at.Index, at.Scale = tapStep, uint8(j)
+				}
+				f(v, at)
+			}
+			if r+1 < mr {
+				ADDQ(cStep, c)
+			}
+		}
+	}
+	eachAcc(func(v reg.VecVirtual, at Mem) { m.load(at, mask, v) })
+	dy := m.vecs(3) // of the pixels right of, at and left of the pixel: taps 0, 1, 2
+	pa, pb, k, runs := GP64(), GP64(), GP64(), fieldReg(t, tileRuns)
+	aStep, bStep := fieldReg(t, tileKStep), fieldReg(t, tileBStep)
+	zero := func(v reg.VecVirtual) { VPXORD(v, v, v) }
+	pixel := func() {
+		for r := range acc {
+			x := m.vec()
+			VBROADCASTSS(Mem{Base: pa, Disp: r * 4}, x)
+			for j, v := range dy {
+				VFMADD231PS(x, v, acc[r][j])
+			}
+		}
+	}
+	Label("run")
+	MOVQ(a, pa)
+	MOVQ(b, pb)
+	MOVQ(field(t, tileK), k)
+	zero(dy[2])
+	m.load(Mem{Base: pb}, mask, dy[1])
+	DECQ(k)
+	JZ(LabelRef("last"))
+	Label("pixel")
+	ADDQ(bStep, pb)
+	m.load(Mem{Base: pb}, mask, dy[0])
+	pixel()
+	VMOVAPS(dy[1], dy[2])
+	VMOVAPS(dy[0], dy[1])
+	ADDQ(aStep, pa)
+	DECQ(k)
+	JNZ(LabelRef("pixel"))
+	Label("last")
+	zero(dy[0])
+	pixel()
+	ADDQ(field(t, tileRunStep), a)
+	ADDQ(field(t, tileBRun), b)
+	DECQ(runs)
+	JNZ(LabelRef("run"))
+	eachAcc(func(v reg.VecVirtual, at Mem) { m.store(v, mask, at) })
+	VZEROUPPER()
+	RET()
+}

@@ -56,6 +56,9 @@ func genMat() {
 		wide.depthGrad(nv)
 		narrow.depthGrad(nv)
 	}
+	for mr := 1; mr <= 8; mr++ {
+		wide.gradWeight3(mr)
+	}
 	wide.scaleI32()
 	narrow.scaleI32()
 	widenU8()
