@@ -6,7 +6,7 @@ import (
 	"lowbit/data"
 )
 
-// Four grey pictures of 2x2 pixels, two a batch. With Shuffle their order
+// Four grey pictures of 2x2 pixels, two a batch, in the order of the dataset.
 func ExampleLoader() {
 	pixels := []uint8{0, 0, 0, 0, 85, 85, 85, 85, 170, 170, 170, 170, 255, 255, 255, 255}
 	ds, err := data.New("grey", "train", []string{"dark", "bright"}, 1, 2, 2, pixels, []int32{0, 0, 1, 1})
