@@ -1,7 +1,7 @@
-"""One whole training step of LSQ on a small residual network: initial steps,
-loss, logits, all gradients, all parameters and running statistics after SGD
-with momentum, and the loss of the next step. Writes
-method/lsq/testdata/step.safetensors.
+"""One whole training step of LSQ, and one of FAQ, on a small residual network:
+initial steps, loss, logits, all gradients, all parameters and running
+statistics after SGD with momentum, and the loss of the next step. Writes
+method/lsq/testdata/step.safetensors and method/faq/testdata/step.safetensors.
 
 The network is a CIFAR-type ResNet of width 4 with one block a stage, on 8x8
 images, 4-bit weights and activations, 8 bits in the first and last layer. The
@@ -22,7 +22,8 @@ import torch
 import torch.nn.functional as F
 
 BATCH, SIZE, CLASSES, WIDTH = 4, 8, 10, 4
-LR, MOMENTUM, DECAY = 0.01, 0.9, 1e-4
+RECIPES = {"lsq": (0.01, 1e-4), "faq": (0.0015, 0.5e-4)}  # learning rate, decay
+SIGMAS = 2.37  # FAQ's 4-bit weights are clipped at so many standard deviations
 MARGIN = 2e-5  # of z = v/step; sums of 150 float32 products differ by less
 
 
@@ -45,10 +46,11 @@ class FakeQuant(torch.autograd.Function):
 
 
 class Net:
-    def __init__(self, seed):
+    def __init__(self, method, seed):
         gen = torch.Generator().manual_seed(seed)
+        self.method = method
         self.p, self.stat, self.margin = {}, {}, np.inf
-        self.learning = True  # of steps from the data
+        self.starting = True  # steps are set from what is seen
         self.training = False
 
         def conv(name, o, i, k):
@@ -82,9 +84,11 @@ class Net:
     def quant(self, v, step, bits, signed, n):
         qn, qp = (2 ** (bits - 1), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
         if step not in self.p:
-            if not self.learning:
+            if not self.starting:
                 raise KeyError(step)
-            self.p[step] = torch.tensor([2 * v.abs().double().mean().item() / qp**0.5], dtype=torch.float32)
+            self.p[step] = torch.tensor([self.start(v, step, bits, qp)], dtype=torch.float32)
+        if self.starting and self.method == "faq":
+            return v  # calibrated without quantizers
         z = (v / self.p[step]).detach()
         inner = z[(z > -qn - 1) & (z < qp + 1) & (z != 0)].double().abs()
         if len(inner):
@@ -92,6 +96,17 @@ class Net:
             ends = [abs(inner - qp).min().item()] + ([abs(inner - qn).min().item()] if qn else [])
             self.margin = min(self.margin, half, *ends)
         return FakeQuant.apply(v, self.p[step], qn, qp, 1 / (n * qp) ** 0.5)
+
+    def start(self, v, step, bits, qp):
+        """The first step: LSQ's section 2.1, or FAQ's calibration."""
+        v = v.double().numpy()
+        if self.method == "lsq":
+            return 2 * np.abs(v).mean() / qp**0.5
+        up = lambda x: 2.0 ** np.ceil(np.log2(x))
+        if step.endswith(".input_step"):
+            y_max = np.percentile(np.abs(v), 99.99 if bits == 8 else 99.9)
+            return up(y_max) / (qp + 1)
+        return up(np.abs(v).max() / qp) if bits == 8 else SIGMAS * v.std() / qp
 
     def weight(self, name, bits):
         w = self.p[name + ".weight"]
@@ -128,26 +143,29 @@ class Net:
         return logits, F.cross_entropy(logits, self.y)
 
 
-def attempt(seed):
-    net = Net(seed)
+def attempt(method, seed):
+    lr, decay = RECIPES[method]
+    net = Net(method, seed)
     with torch.no_grad():
         net.forward()  # sets the steps, in inference form
-    net.learning, net.training = False, True
+    net.starting, net.training, net.margin = False, True, np.inf
     out = {"input": net.x, "labels": net.y.int()}
     for k, v in {**net.p, **net.stat}.items():
         out["before." + k] = v.clone()
-    for v in net.p.values():
-        v.requires_grad_(True)
+    for k, v in net.p.items():
+        v.requires_grad_(method == "lsq" or not k.endswith("_step"))
     logits, loss = net.forward()
     loss.backward()
     out["logits"], out["loss"] = logits.detach(), loss.detach()
     with torch.no_grad():
         for k, v in net.p.items():
+            if v.grad is None:
+                continue
             g = v.grad.clone()
             out["grad." + k] = g.clone()
             if v.dim() > 1:  # decay of convolution and linear weights only
-                g = g + DECAY * v
-            v -= LR * g  # the first momentum buffer is the gradient itself
+                g = g + decay * v
+            v -= lr * g  # the first momentum buffer is the gradient itself
             out["after." + k] = v.clone()
         for k, v in net.stat.items():
             out["after." + k] = v.clone()
@@ -172,20 +190,23 @@ def write(path, tensors, metadata):
         f.write(struct.pack("<Q", len(h)) + h + b"".join(data))
 
 
-def main():
-    torch.set_num_threads(1)
+def make(method):
     for seed in range(1, 5000):
-        margin, out = attempt(seed)
+        margin, out = attempt(method, seed)
         if margin > MARGIN:
             break
     else:
         sys.exit("no seed keeps clear of ties")
-    path = os.path.join(os.path.dirname(__file__), "..", "method", "lsq", "testdata", "step.safetensors")
+    folder = os.path.join(os.path.dirname(__file__), "..", "method", method, "testdata")
+    os.makedirs(folder, exist_ok=True)
+    path = os.path.join(folder, "step.safetensors")
     write(path, {k: v.contiguous() for k, v in out.items()}, {
         "tool": "torch " + torch.__version__, "seed": str(seed), "margin": "%g" % margin,
         "command": "python peer/golden_lsq_step.py", "date": datetime.date.today().isoformat(),
     })
-    print("seed", seed, "margin", margin, "loss", out["loss"].item(), out["loss2"].item(), os.path.getsize(path), "bytes", file=sys.stderr)
+    print(method, "seed", seed, "margin", margin, "loss", out["loss"].item(), out["loss2"].item(), os.path.getsize(path), "bytes", file=sys.stderr)
 
 
-main()
+torch.set_num_threads(1)
+for name in RECIPES:
+    make(name)

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"lowbit/graph"
+	"lowbit/method/lsq/lsqtest"
 	"lowbit/nn"
 	"lowbit/quant"
 	"lowbit/tensor"
@@ -25,17 +26,8 @@ func quantizers(g *graph.Graph) []string {
 	return s
 }
 
-func bits(t testing.TB, s string) quant.BitPlan {
-	t.Helper()
-	p, err := quant.ParseBits(s)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return p
-}
-
 func TestInsertFollowsThePaper(t *testing.T) {
-	g, err := Insert(smallNet(t, 2, 8, 10), DefaultQuantizers(bits(t, "w3a4")))
+	g, err := Insert(lsqtest.Net(t, 2, 10), DefaultQuantizers(lsqtest.Bits(t, "w3a4")))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -88,8 +80,8 @@ func TestGradScaleVariants(t *testing.T) {
 		{Quantizers{GradScale: ScaleNQp, ScaleBatch: 32}, 144 * 7, 256 * 15 * 32},
 		{Quantizers{GradScale: ScaleNQp, Granularity: quant.PerChannel}, 36 * 7, 256 * 15},
 	} {
-		c.q.Bits, c.q.StepGrad = bits(t, "w4a4"), graph.StepLSQ
-		g, err := Insert(smallNet(t, 2, 8, 10), c.q)
+		c.q.Bits, c.q.StepGrad = lsqtest.Bits(t, "w4a4"), graph.StepLSQ
+		g, err := Insert(lsqtest.Net(t, 2, 10), c.q)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -105,12 +97,12 @@ func TestGradScaleVariants(t *testing.T) {
 }
 
 func TestInsertMixedPrecision(t *testing.T) {
-	p := bits(t, "w4a4")
+	p := lsqtest.Bits(t, "w4a4")
 	p.Layers = map[string]quant.Width{
 		"layer2.0.conv1": {Weight: 2, Act: 2}, "layer2.0.downsample.0": {Weight: 4, Act: 4}, // share a tensor
 		"layer3.0.conv2": {}, "fc": {Weight: 2, Act: 3},
 	}
-	g, err := Insert(smallNet(t, 2, 8, 10), DefaultQuantizers(p))
+	g, err := Insert(lsqtest.Net(t, 2, 10), DefaultQuantizers(p))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -131,9 +123,9 @@ func TestInsertMixedPrecision(t *testing.T) {
 }
 
 func TestInsertResidual8LeavesNoFloatBetweenLayers(t *testing.T) {
-	p := bits(t, "w4a4")
+	p := lsqtest.Bits(t, "w4a4")
 	p.Residual = quant.Residual8
-	g, err := Insert(smallNet(t, 2, 8, 10), DefaultQuantizers(p))
+	g, err := Insert(lsqtest.Net(t, 2, 10), DefaultQuantizers(p))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -172,7 +164,7 @@ func TestSignsAreFoundFromTheGraph(t *testing.T) {
 	c := nn.Conv2d(g, "c", g.Add(g.Relu(b), b), nn.Conv{Out: 4, Kernel: 1})
 	d := nn.Conv2d(g, "d", g.Concat(1, g.Relu(c), g.Sigmoid(c)), nn.Conv{Out: 4, Kernel: 1})
 	nn.Logits(g, nn.Linear(g, "e", g.Flatten(d), nn.Dense{Out: 2}))
-	q, err := Insert(g, DefaultQuantizers(bits(t, "w4a4")))
+	q, err := Insert(g, DefaultQuantizers(lsqtest.Bits(t, "w4a4")))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -184,8 +176,8 @@ func TestSignsAreFoundFromTheGraph(t *testing.T) {
 }
 
 func TestInsertRefuses(t *testing.T) {
-	g := smallNet(t, 1, 8, 10)
-	q := DefaultQuantizers(bits(t, "w4a4"))
+	g := lsqtest.Net(t, 1, 10)
+	q := DefaultQuantizers(lsqtest.Bits(t, "w4a4"))
 	done, err := Insert(g, q)
 	if err != nil {
 		t.Fatal(err)
@@ -210,7 +202,7 @@ func TestInsertRefuses(t *testing.T) {
 func g1(g *graph.Graph) *graph.Node { return g.Relu(g.Input("input", tensor.F32, 1, 2)) }
 
 func TestInsertKeepsTheBatchFree(t *testing.T) {
-	g, err := Insert(smallNet(t, 2, 8, 10), DefaultQuantizers(bits(t, "w2a2")))
+	g, err := Insert(lsqtest.Net(t, 2, 10), DefaultQuantizers(lsqtest.Bits(t, "w2a2")))
 	if err != nil {
 		t.Fatal(err)
 	}

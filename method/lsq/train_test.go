@@ -5,53 +5,13 @@ import (
 	"slices"
 	"testing"
 
-	"lowbit/data"
 	"lowbit/engine"
 	"lowbit/graph"
-	"lowbit/internal/rng"
+	"lowbit/method/lsq/lsqtest"
 	"lowbit/quant"
 	"lowbit/tensor"
 	"lowbit/train"
 )
-
-// stripes makes n images of 8x8 noise over stripes along one axis, along the
-// other, or none: the class.
-func stripes(t testing.TB, n int, seed uint64) *data.Dataset {
-	t.Helper()
-	pixels := make([]uint8, 0, n*3*64)
-	labels := make([]int32, n)
-	s := rng.New(seed)
-	for i := range labels {
-		labels[i] = int32(s.Intn(3))
-		for p := range 3 * 64 {
-			y, x := p/8%8, p%8
-			v := 60 + s.Intn(120)
-			if labels[i] == 0 && y%2 == 0 || labels[i] == 1 && x%2 == 0 {
-				v += 50
-			}
-			pixels = append(pixels, uint8(v))
-		}
-	}
-	d, err := data.New("stripes", "train", []string{"rows", "columns", "none"}, 3, 8, 8, pixels, labels)
-	if err != nil {
-		t.Fatal(err)
-	}
-	d.Normalize = data.Normalization{Mean: []float32{.5, .5, .5}, Std: []float32{.2, .2, .2}}
-	return d
-}
-
-// pretrained returns a job with the small network trained in full precision.
-func pretrained(t *testing.T, e *engine.Engine) (train.Config, train.Job, float64) {
-	t.Helper()
-	base := train.DefaultConfig()
-	base.Epochs, base.Batch, base.Schedule.LR = 6, 32, 0.05
-	job := train.Job{Engine: e, Graph: smallNet(t, 1, 8, 3), Store: tensor.NewStore(), Train: stripes(t, 512, 1), Test: stripes(t, 512, 2)}
-	r, err := train.Run(context.Background(), base, job)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return base, job, r.Accuracy
-}
 
 // A whole run: 2 bits without training lose much, with it little; the result
 // repeats bit for bit with another number of threads.
@@ -59,8 +19,8 @@ func TestTrainingRecoversTwoBits(t *testing.T) {
 	var first *tensor.Store
 	for _, threads := range []int{1, 2} {
 		e := engine.New(threads)
-		base, job, full := pretrained(t, e)
-		c := ShortConfig(bits(t, "w2a2"), 0)
+		base, job, full := lsqtest.Pretrained(t, e)
+		c := ShortConfig(lsqtest.Bits(t, "w2a2"), 0)
 		weights := job.Store.Clone()
 		job.Store = weights.Clone()
 		_, before, err := Train(context.Background(), base, job, c)
@@ -101,7 +61,7 @@ func TestDefaultsFollowTheWidth(t *testing.T) {
 		epochs int
 		lr, wd float64
 	}{{"w8a8", 1, 0.001, 1e-4}, {"w4a4", 90, 0.01, 1e-4}, {"w3a3", 90, 0.01, 0.5e-4}, {"w2a2", 90, 0.01, 0.25e-4}} {
-		d := DefaultConfig(bits(t, c.bits))
+		d := DefaultConfig(lsqtest.Bits(t, c.bits))
 		if d.Epochs != c.epochs || d.LR != c.lr || d.WeightDecay != c.wd {
 			t.Errorf("%s: %+v", c.bits, d)
 		}
@@ -131,7 +91,7 @@ func TestConfigIsValidated(t *testing.T) {
 		"granularity": func(c *Config) { c.Granularity = quant.PerGroup },
 		"scale batch": func(c *Config) { c.ScaleBatch = -1 },
 	} {
-		c := DefaultConfig(bits(t, "w4a4"))
+		c := DefaultConfig(lsqtest.Bits(t, "w4a4"))
 		change(&c)
 		if c.Validate() == nil {
 			t.Errorf("%s: %+v accepted", name, c)
@@ -142,8 +102,8 @@ func TestConfigIsValidated(t *testing.T) {
 // One pass without quantizers sees the float activations; with them set in
 // turn, later layers see rounded ones.
 func TestCalibrationSequentialAndAtOnce(t *testing.T) {
-	store, all := golden(t)
-	g, err := Insert(smallNet(t, 4, 8, 10), DefaultQuantizers(bits(t, "w2a2")))
+	store, all := lsqtest.Golden(t, goldenFile)
+	g, err := Insert(lsqtest.Net(t, 4, 10), DefaultQuantizers(lsqtest.Bits(t, "w2a2")))
 	if err != nil {
 		t.Fatal(err)
 	}
