@@ -39,10 +39,17 @@ func convPackGradGeneric(s *ConvShape, dst, w []float32) {
 }
 
 func convUnpackGradWeightGeneric(s *ConvShape, dst, dw []float32) {
-	cg, og := s.C/s.Groups, s.O/s.Groups
-	s.eachWeight(func(i, tap, g, c, o int) {
-		dst[i] = dw[((tap*s.Groups+g)*cg+c)*og+o]
-	})
+	cg, og, taps := s.C/s.Groups, s.O/s.Groups, s.KH*s.KW
+	for o := 0; o < s.O; o++ {
+		for c := 0; c < cg; c++ {
+			from := (o/og*cg+c)*og + o%og
+			row := dst[(o*cg+c)*taps:][:taps]
+			for tap := range row {
+				row[tap] = dw[from]
+				from += cg * s.O
+			}
+		}
+	}
 }
 
 // eachTap calls f for every pair of an output pixel and an input pixel that a

@@ -33,11 +33,12 @@ func (is isa) intMost(nv int) int {
 
 // putWeight writes value i of the words at dst, lane of width.
 func (is isa) putWeight(dst []int8, width, lane, i int, w int8) {
-	at := (i/is.perWord()*width+lane)*4 + i%is.perWord()*is.actBytes()
-	dst[at] = w
-	if is == avx2 {
-		dst[at+1] = w >> 7
+	if is == avx512 {
+		dst[(i>>2*width+lane)<<2|i&3] = w
+		return
 	}
+	at := (i>>1*width+lane)<<2 | i&1<<1
+	dst[at], dst[at+1] = w, w>>7
 }
 
 // rowsInt runs the integer kernel for m rows of nv vectors at byte a.
@@ -135,16 +136,19 @@ func (d *convInt) packWeights(dst, w []int8) {
 		nv, _ := d.panel(dg - j)
 		width := nv * d.lanes()
 		panel := dst[g*d.groupSize()+d.outs*d.runs*runBytes*j:]
+		runSize, is := runBytes*width, d.isa
 		var sum int32
 		for c := 0; c < cg; c++ {
 			for kh := 0; kh < s.KH; kh++ {
-				for kw := 0; kw < s.KW; kw++ {
-					tap := kh*s.KW + kw
-					run := tap * cg / d.run
-					d.putWeight(panel[run*runBytes*width:], width, ch-j, tap*cg+c-run*d.run, w[i])
-					sum += int32(w[i])
-					i++
+				for kw, v := range w[i:][:s.KW] {
+					run, at := kh*s.KW+kw, c
+					if d.dense {
+						run, at = kh, kw*cg+c
+					}
+					is.putWeight(panel[run*runSize:], width, ch-j, at, v)
+					sum += int32(v)
 				}
+				i += s.KW
 			}
 		}
 		putSum(sums, g*d.channels()+ch, sum)

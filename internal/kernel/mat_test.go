@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"reflect"
 	"testing"
 )
 
@@ -247,6 +248,17 @@ func TestScaleI32(t *testing.T) {
 				if want := float32(a[i]) * s[i]; dst[i] != want {
 					t.Fatalf("n=%d: dst[%d] = %v, want %v", n, i, dst[i], want)
 				}
+			}
+		}
+	})
+}
+
+func TestNoMatrixEntryIsNil(t *testing.T) {
+	eachRow(t, func(t *testing.T, row Table) {
+		v := reflect.ValueOf(row.MatOps)
+		for i := 0; i < v.NumField(); i++ {
+			if v.Field(i).IsNil() {
+				t.Errorf("%s is nil", v.Type().Field(i).Name)
 			}
 		}
 	})
