@@ -88,6 +88,7 @@ type Options struct {
 	MaxSteps int    // decisions before an episode is cut; 0: the game's or the preset's own limit
 
 	MinAtar *MinAtarOptions // nil: DefaultMinAtar
+	Atari   *AtariOptions   // nil: DefaultAtari
 
 }
 
@@ -110,8 +111,11 @@ func New(name string, o Options) (VecEnv, error) {
 		return nil, fmt.Errorf("rl: observation format %d, want Bytes or Bits", o.Format)
 	}
 	suite, game, found := strings.Cut(name, "/")
-	if found && suite == "minatar" {
+	switch {
+	case found && suite == "minatar":
 		return newMinAtar(game, o)
+	case found && suite == "ale":
+		return newAtari(game, o)
 	}
 	return nil, fmt.Errorf("rl: unknown environment %q, want ale/GAME or one of %s",
 		name, strings.Join(MinAtarNames(), ", "))

@@ -1,0 +1,195 @@
+"""Runs Atari 2600 games for lowbit, one process, any number of games.
+
+Started as `python3 -c <this text>`. Speaks on stdin and stdout, little endian,
+messages of  u32 length of the rest | u8 type | payload.
+
+    in   1 HELLO  JSON {version, game, n, seeds, sticky, colour}
+         2 RESET  n x u32 seed: load the games anew
+         3 STEP   n x (u8 action, u8 repeat); action 255 restarts the game,
+                  repeat 0 leaves it alone
+         4 CLOSE
+    out 16 READY  JSON {version, height, width, minimal, legal, names, md5, ale}
+        17 OBS    for each game with repeat > 0, in order: f32 reward, u8 over,
+                  u8 lives, u16 frames played, then the last frame but one and the
+                  last frame, height x width bytes of gray, or x 3 of RGB
+        18 DONE   answer to RESET
+        19 ERROR  JSON {kind, text}
+
+Logs go to stderr. Needs numpy and ale-py; ale-py stays inside this process.
+"""
+
+import json
+import os
+import struct
+import sys
+
+VERSION = 1
+HELLO, RESET, STEP, CLOSE = 1, 2, 3, 4
+READY, OBS, DONE, ERROR = 16, 17, 18, 19
+RESTART = 255
+
+
+class Refused(Exception):
+    def __init__(self, kind, text):
+        super().__init__(text)
+        self.kind = kind
+
+
+class Pipe:
+    """Owns stdin and stdout; whatever else prints goes to stderr."""
+
+    def __init__(self):
+        self.source, self.sink = os.dup(0), os.dup(1)
+        os.dup2(2, 1)
+        try:  # room for a whole message, Linux only
+            import fcntl
+
+            for fd in (self.source, self.sink):
+                fcntl.fcntl(fd, 1031, 1 << 20)
+        except (ImportError, OSError):
+            pass
+
+    def exactly(self, n):
+        parts = []
+        while n > 0:
+            part = os.read(self.source, n)
+            if not part:
+                return None
+            parts.append(part)
+            n -= len(part)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def receive(self):
+        head = self.exactly(5)
+        if head is None:
+            return CLOSE, b""
+        size, kind = struct.unpack("<IB", head)
+        body = self.exactly(size - 1)
+        return (CLOSE, b"") if body is None else (kind, body)
+
+    def put(self, data):
+        view = memoryview(data)
+        while view:
+            view = view[os.write(self.sink, view) :]
+
+    def send(self, kind, payload=b""):
+        self.put(struct.pack("<IB", len(payload) + 1, kind) + payload)
+
+
+def load(hello):
+    """Imports the emulator and finds the game's cartridge."""
+    try:
+        import numpy
+        import ale_py
+        from ale_py import roms
+    except ImportError as e:
+        raise Refused("package", str(e))
+    names = sorted(roms.get_all_rom_ids())
+    if hello["game"] not in names:
+        raise Refused("game", ", ".join(names))
+    return numpy, ale_py, str(roms.get_rom_path(hello["game"]))
+
+
+class Game:
+    def __init__(self, ale_py, path, sticky, seed):
+        self.ale_py, self.path, self.sticky = ale_py, path, sticky
+        self.start(seed)
+
+    def start(self, seed):
+        ale = self.ale_py.ALEInterface()
+        ale.setLoggerMode(self.ale_py.LoggerMode.Error)
+        ale.setInt("random_seed", seed)
+        ale.setFloat("repeat_action_probability", self.sticky)
+        ale.setInt("frame_skip", 1)
+        ale.loadROM(self.path)
+        self.ale = ale
+        self.draw = {"gray": ale.getScreenGrayscale, "rgb": ale.getScreenRGB}
+
+    def play(self, action, repeat, before, last, colour):
+        """Plays up to repeat frames; returns reward, over, lives, frames."""
+        ale, draw = self.ale, self.draw[colour]
+        if action == RESTART:
+            ale.reset_game()
+            draw(last)
+            before[...] = last
+            return 0.0, False, ale.lives(), 0
+        reward, drawn, played = 0, False, 0
+        while played < repeat:
+            reward += ale.act(action)
+            played += 1
+            if ale.game_over(with_truncation=False):
+                break
+            if played == repeat - 1:
+                draw(before)
+                drawn = True
+        draw(last)
+        if not drawn:
+            before[...] = last
+        return reward, ale.game_over(with_truncation=False), ale.lives(), played
+
+
+def serve(pipe):
+    kind, body = pipe.receive()
+    if kind != HELLO:
+        raise Refused("protocol", "the first message is of type %d, not HELLO" % kind)
+    hello = json.loads(body)
+    if hello["version"] != VERSION:
+        raise Refused("protocol", "protocol version %s, this worker speaks %d" % (hello["version"], VERSION))
+    np, ale_py, path = load(hello)
+    n, colour = hello["n"], hello["colour"]
+    games = [Game(ale_py, path, hello["sticky"], s) for s in hello["seeds"]]
+    ale = games[0].ale
+    height, width = ale.getScreenDims()
+    shape = (height, width) if colour == "gray" else (height, width, 3)
+    size = int(np.prod(shape))
+    legal = ale.getLegalActionSet()
+    import hashlib
+
+    pipe.send(READY, json.dumps(dict(
+        version=VERSION, height=height, width=width,
+        minimal=[a.value for a in ale.getMinimalActionSet()],
+        legal=[a.value for a in legal], names=[a.name for a in legal],
+        md5=hashlib.md5(open(path, "rb").read()).hexdigest(),
+        ale=getattr(ale_py, "__version__", "unknown"),
+    )).encode())
+
+    stride = 8 + 2 * size
+    out = bytearray(5 + n * stride)
+    view = memoryview(out)
+    slots = []
+    for k in range(n):
+        at = 5 + k * stride + 8
+        slots.append(tuple(np.frombuffer(out, np.uint8, size, at + f * size).reshape(shape) for f in (0, 1)))
+    while True:
+        kind, body = pipe.receive()
+        if kind == CLOSE:
+            return
+        if kind == RESET:
+            for game, seed in zip(games, struct.unpack("<%dI" % n, body)):
+                game.start(seed)
+            pipe.send(DONE)
+            continue
+        if kind != STEP or len(body) != 2 * n:
+            raise Refused("protocol", "message of type %d with %d bytes" % (kind, len(body)))
+        used = 0
+        for k, game in enumerate(games):
+            action, repeat = body[2 * k], body[2 * k + 1]
+            if repeat == 0:
+                continue
+            result = game.play(action, repeat, slots[used][0], slots[used][1], colour)
+            struct.pack_into("<fBBH", out, 5 + used * stride, *result)
+            used += 1
+        struct.pack_into("<IB", out, 0, 1 + used * stride, OBS)
+        pipe.put(view[: 5 + used * stride])
+
+
+def main():
+    pipe = Pipe()
+    try:
+        serve(pipe)
+    except Refused as e:
+        pipe.send(ERROR, json.dumps(dict(kind=e.kind, text=str(e))).encode())
+        sys.exit(3)
+
+
+main()

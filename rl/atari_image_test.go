@@ -1,0 +1,134 @@
+package rl
+
+import (
+	"bytes"
+	"compress/zlib"
+	"encoding/base64"
+	"encoding/json"
+	"io"
+	"os"
+	"testing"
+)
+
+// madeScreen is the screen of peer/golden_atari_screen.py, [210, 160, 3].
+func madeScreen(seed uint32) []uint8 {
+	const blockH, blockW, across = 6, 8, 20
+	blocks := make([]uint8, 35*across*3)
+	for i := range blocks {
+		seed = 1664525*seed + 1013904223
+		blocks[i] = uint8(seed >> 24)
+	}
+	out := make([]uint8, 0, 210*160*3)
+	for y := range 210 {
+		for x := range 160 {
+			at := (y/blockH*across + x/blockW) * 3
+			out = append(out, blocks[at:at+3]...)
+		}
+	}
+	return out
+}
+
+func unpackImage(t *testing.T, packed string, n int) []uint8 {
+	t.Helper()
+	raw, err := base64.StdEncoding.DecodeString(packed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	z, err := zlib.NewReader(bytes.NewReader(raw))
+	if err != nil {
+		t.Fatal(err)
+	}
+	img, err := io.ReadAll(z)
+	if err != nil || len(img) != n {
+		t.Fatalf("%d pixels, want %d: %v", len(img), n, err)
+	}
+	return img
+}
+
+// pointTolerance: OpenCV drops low bits between its two axes.
+const pointTolerance = 1
+
+func TestResizersEqualTheLibraries(t *testing.T) {
+	data, err := os.ReadFile("testdata/atari_screen.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var golden struct {
+		Cases []struct {
+			Seed                        uint32
+			Area, Triangle, Point, Baby string
+		}
+	}
+	if err := json.Unmarshal(data, &golden); err != nil || len(golden.Cases) == 0 {
+		t.Fatal(len(golden.Cases), err)
+	}
+	for _, c := range golden.Cases {
+		rgb := madeScreen(c.Seed)
+		one := make([]uint8, 210*160)
+		for i := range one {
+			one[i] = rgb[3*i]
+		}
+		big, small := make([]uint8, 84*84), make([]uint8, 80*80)
+		newAreaResizer(210, 160, 84).area(one, big)
+		near(t, "area", big, unpackImage(t, c.Area, len(big)), 0)
+		newPointResizer(210, 160, 84).point(one, big)
+		near(t, "point", big, unpackImage(t, c.Point, len(big)), pointTolerance)
+		newTriangleResizer(160, 160, 80).triangle(one[35*160:195*160], small)
+		near(t, "triangle", small, unpackImage(t, c.Triangle, len(small)), 0)
+		p, err := findPreset("baby-a3c")
+		if err != nil {
+			t.Fatal(err)
+		}
+		newScreenView(p, 210, 160).show(rgb, rgb, small)
+		near(t, "baby", small, unpackImage(t, c.Baby, len(small)), 0)
+	}
+}
+
+func near(t *testing.T, what string, got, want []uint8, tolerance int) {
+	t.Helper()
+	off, worst := 0, 0
+	for i, g := range got {
+		d := max(int(g)-int(want[i]), int(want[i])-int(g))
+		if d > 0 {
+			off++
+		}
+		worst = max(worst, d)
+	}
+	if worst > tolerance {
+		t.Errorf("%s: %d of %d pixels differ, by up to %d", what, off, len(got), worst)
+	}
+}
+
+// TestAreaDividesExactly holds the reciprocal against a true division with ties to
+// even, for all sums that 84 x 84 can meet.
+func TestAreaDividesExactly(t *testing.T) {
+	r := newAreaResizer(210, 160, 84)
+	if r.total != 200 { // 5/2 rows by 40/21 columns
+		t.Fatalf("total weight %d, want 200", r.total)
+	}
+	for sum := uint64(0); sum <= 255*200+100; sum++ {
+		if got, want := sum*r.inverse>>40, sum/200; got != want {
+			t.Fatalf("%d/200 = %d, got %d", sum, want, got)
+		}
+	}
+}
+
+// TestAsyncViewWeighsColours: .2126 B + .7152 G + .0722 R, of the brighter frame.
+func TestAsyncViewWeighsColours(t *testing.T) {
+	p, err := findPreset("async-rl")
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := newScreenView(p, 210, 160)
+	before, last := make([]uint8, 3*210*160), make([]uint8, 3*210*160)
+	for i := range 210 * 160 {
+		before[3*i], last[3*i+1], last[3*i+2] = 100, 50, 200
+	}
+	dst := make([]uint8, 84*84)
+	v.show(before, last, dst)
+	for _, got := range dst {
+		if got != 85 { // 7.22 + 35.76 + 42.52 = 85.5, cut
+			t.Fatalf("gray %d, want 85", got)
+		}
+	}
+}
