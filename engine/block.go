@@ -264,14 +264,22 @@ func (p *program) begin(w *worker) {
 	}
 }
 
-// end folds the lanes of a chunk into its partial sums, in float64.
+// end folds the lanes of a chunk into its partial sums.
 func (p *program) end(w *worker, chunk int) {
 	for _, ac := range p.accs {
 		n := ac.pat.count
+		lanes := w.acc[ac.off:][:ac.lanes]
 		part := ac.parts[chunk*n:][:n]
-		clear(part)
-		for i, v := range w.acc[ac.off:][:ac.lanes] {
-			part[i%n] += float64(v)
+		if n == 1 {
+			part[0] = float64(p.k.Sum(lanes))
+			continue
+		}
+		first := lanes[:n]
+		for rest := lanes[n:]; len(rest) > 0; rest = rest[n:] {
+			p.k.Acc(first, rest[:n])
+		}
+		for i, v := range first {
+			part[i] = float64(v)
 		}
 	}
 }
