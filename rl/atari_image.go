@@ -236,7 +236,7 @@ func (v *screenView) show(before, last, dst []uint8) {
 	case viewAsync:
 		for i := range v.gray {
 			p := last[3*i:][:3]
-			v.gray[i] = uint8(float64(0.7152*float64(p[1])) + float64(0.0722*float64(p[0])) + float64(0.2126*float64(p[2])))
+			v.gray[i] = uint8(float64(0.7152*float64(p[0])) + float64(0.0722*float64(p[1])) + float64(0.2126*float64(p[2])))
 		}
 		v.point(v.gray, dst)
 	}

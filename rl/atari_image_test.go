@@ -113,7 +113,7 @@ func TestAreaDividesExactly(t *testing.T) {
 	}
 }
 
-// TestAsyncViewWeighsColours: .2126 B + .7152 G + .0722 R, of the brighter frame.
+// TestAsyncViewWeighsColours: .7152 R + .0722 G + .2126 B, of the brighter frame.
 func TestAsyncViewWeighsColours(t *testing.T) {
 	p, err := findPreset("async-rl")
 	if err != nil {
@@ -127,8 +127,8 @@ func TestAsyncViewWeighsColours(t *testing.T) {
 	dst := make([]uint8, 84*84)
 	v.show(before, last, dst)
 	for _, got := range dst {
-		if got != 85 { // 7.22 + 35.76 + 42.52 = 85.5, cut
-			t.Fatalf("gray %d, want 85", got)
+		if got != 117 { // 71.52 + 3.61 + 42.52 = 117.65, cut
+			t.Fatalf("gray %d, want 117", got)
 		}
 	}
 }

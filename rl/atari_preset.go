@@ -56,7 +56,8 @@ const (
 	// viewBaby: rows 35..194, mean of R, G, B, darkest to brightest stretched over
 	// 0..255, resized by a triangle filter of the reduction's width.
 	viewBaby
-	// viewAsync: .2126 B + .7152 G + .0722 R, cut to whole numbers, resized by
+	// viewAsync: .7152 R + .0722 G + .2126 B (as its emulator binding ordered the
+	// colours), cut to whole numbers, resized by
 	// bilinear interpolation of the four nearest pixels.
 	viewAsync
 )
