@@ -53,6 +53,7 @@ const (
 	opExpand
 	opFakeQuant
 	opFakeQuantGrad
+	opCodes
 	opAcc
 	opAccMul
 	opCustom
@@ -78,13 +79,13 @@ type operand struct {
 
 // instr is one vector operation. dst2 is the second result of FakeQuantGrad.
 type instr struct {
-	op        opcode
-	dst, dst2 operand
-	a, b, c   operand
-	lo, hi    float32
-	pat       pattern
-	acc       int
-	custom    func(dst, a, b []float32, pos int)
+	op           opcode
+	dst, dst2    operand
+	a, b, c      operand
+	lo, hi, zero float32
+	pat          pattern
+	acc          int
+	custom       func(dst, a, b []float32, pos int)
 }
 
 // tile is a small operand repeated along a domain: count values, made by fill
@@ -148,6 +149,10 @@ func (p *program) run(w *worker, r0, r1 int) {
 
 func (p *program) step(w *worker, i *instr, pos, n int) {
 	k := p.k
+	if i.op == opCodes {
+		k.QuantU8(p.codes(w, i.dst.v, pos, n), p.get(w, &i.a, pos, n), p.get(w, &i.b, pos, n), i.lo, i.hi, i.zero)
+		return
+	}
 	dst := p.get(w, &i.dst, pos, n)
 	a := p.get(w, &i.a, pos, n)
 	b := p.get(w, &i.b, pos, n)
@@ -201,6 +206,14 @@ func (p *program) step(w *worker, i *instr, pos, n int) {
 	case opCustom:
 		i.custom(dst, a, b, pos)
 	}
+}
+
+// codes returns the bytes of a value of codes at pos.
+func (p *program) codes(w *worker, v *value, pos, n int) []byte {
+	if v.place == inScratch {
+		return floatBytes(w.scratch[v.off:])[pos-w.row0*p.rowSize:][:n]
+	}
+	return floatBytes(v.data)[pos:][:n]
 }
 
 // expand writes the operand elements of a pattern for the block at pos.

@@ -215,6 +215,9 @@ func (f *fuser) emit(i *inst) {
 	case graph.FakeQuant:
 		a, s := f.src(i, 0), f.src(i, 1)
 		f.code(instr{op: opFakeQuant, dst: f.dst(i.out), a: a, b: s, lo: -float32(o.Spec.Qn()), hi: float32(o.Spec.Qp())})
+	case codesOp:
+		a, s := f.src(i, 0), f.src(i, 1)
+		f.code(instr{op: opCodes, dst: f.dst(i.out), a: a, b: s, lo: -float32(o.Spec.Qn()), hi: float32(o.Spec.Qp()), zero: float32(o.zero())})
 	case graph.FakeQuantGradInput:
 		f.fakeQuantGrad(i, o.FakeQuant)
 	case graph.FakeQuantGradStep:

@@ -15,6 +15,11 @@ import (
 // Engine owns the worker threads.
 type Engine struct {
 	pool *pool.Pool
+
+	// FloatConvolutions computes quantized convolutions from the rounded
+	// float32 values, as other frameworks do, instead of from their codes. Set
+	// it before Compile.
+	FloatConvolutions bool
 }
 
 // New returns an engine with that many worker threads, or one for each CPU if

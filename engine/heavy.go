@@ -13,6 +13,9 @@ import (
 func (b *builder) lowerHeavy(n *graph.Node, in []*value) (*value, error) {
 	switch o := n.Op().(type) {
 	case graph.Conv2D:
+		if x, w, ok := b.quantizedOperands(n); ok {
+			return b.convInteger(n, x, w, o), nil
+		}
 		return b.conv(n, in[0], in[1], o), nil
 	case graph.Conv2DGradInput:
 		return b.convGradInput(n, in[0], in[1], o), nil

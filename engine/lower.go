@@ -111,8 +111,8 @@ func (b *builder) quantCodes(n *graph.Node, in []*value, o graph.QuantCodes) *va
 	pat := stepPattern(o.Spec, x, step)
 	lo, hi := -float32(o.Spec.Qn()), float32(o.Spec.Qp())
 	k := b.plan.k
+	steps := make([]float32, blockFloats)
 	return b.add(&inst{op: o, name: n.Name(), in: []*value{x, step}, out: out, class: global, all: func(*Plan) {
-		var steps [blockFloats]float32
 		src := x.root().data
 		for pos := 0; pos < len(src); pos += blockFloats {
 			m := min(blockFloats, len(src)-pos)
