@@ -99,7 +99,7 @@ func TestMSEStepReachesTheExactMinimum(t *testing.T) {
 	// narrow minima; the largest excess seen is 15 %, 1.6 % up to 4 bits.
 	const slack, slack8 = 0.03, 0.2
 	r := newRand(t, 11)
-	for trial := range 60 {
+	for trial := range 30 {
 		v := normals(r, 20+r.IntN(400))
 		if trial%3 == 0 { // heavy tails
 			for i := range v {
