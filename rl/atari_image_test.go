@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"io"
+	"math"
 	"os"
 	"testing"
 )
@@ -109,6 +110,33 @@ func TestAreaDividesExactly(t *testing.T) {
 	for sum := uint64(0); sum <= 255*200+100; sum++ {
 		if got, want := sum*r.inverse>>40, sum/200; got != want {
 			t.Fatalf("%d/200 = %d, got %d", sum, want, got)
+		}
+	}
+}
+
+// TestAreaIsTheMeanOfTheArea, by its definition, for reductions of any shape.
+func TestAreaIsTheMeanOfTheArea(t *testing.T) {
+	rgb := madeScreen(3)
+	for _, c := range []struct{ h, w, size int }{{210, 160, 84}, {160, 160, 80}, {33, 47, 10}, {20, 20, 20}, {31, 7, 5}} {
+		src, got := rgb[:c.h*c.w], make([]uint8, c.size*c.size)
+		newAreaResizer(c.h, c.w, c.size).area(src, got)
+		for y := range c.size {
+			for x := range c.size {
+				// in units of 1/size of a pixel, each pixel's overlap with the cell
+				sum := 0
+				for r := range c.h {
+					down := min((r+1)*c.size, (y+1)*c.h) - max(r*c.size, y*c.h)
+					for k := range c.w {
+						if across := min((k+1)*c.size, (x+1)*c.w) - max(k*c.size, x*c.w); down > 0 && across > 0 {
+							sum += down * across * int(src[r*c.w+k])
+						}
+					}
+				}
+				mean := math.RoundToEven(float64(sum) / float64(c.h*c.w))
+				if float64(got[y*c.size+x]) != mean {
+					t.Fatalf("%+v: cell (%d, %d) is %d, want %v", c, x, y, got[y*c.size+x], mean)
+				}
+			}
 		}
 	}
 }
