@@ -26,6 +26,7 @@ type program struct {
 	code    []instr
 	slots   int
 	accs    []*accum
+	reads   []*value // stored values that the code reads
 	k       *kernel.Table
 }
 
@@ -140,10 +141,21 @@ func (p *program) run(w *worker, r0, r1 int) {
 		if p.wide {
 			n = min(n, p.c-pos%p.c)
 		}
+		p.fetch(pos + n)
 		for i := range p.code {
 			p.step(w, &p.code[i], pos, n)
 		}
 		pos += n
+	}
+}
+
+// fetch asks for the stored operands of the next block while this one is
+// computed.
+func (p *program) fetch(pos int) {
+	for _, v := range p.reads {
+		if d := v.data; pos < len(d) {
+			p.k.Prefetch(d[pos:min(pos+p.block, len(d))])
+		}
 	}
 }
 

@@ -3,6 +3,7 @@ package engine
 import (
 	"fmt"
 	"math"
+	"slices"
 
 	"lowbit/graph"
 	"lowbit/internal/kernel"
@@ -72,7 +73,19 @@ func (f *fuser) compile() *program {
 		f.release(i)
 	}
 	f.p.code = append(f.p.code, f.late...)
+	for _, c := range f.p.code {
+		f.reads(c.a, c.b, c.c)
+	}
 	return f.p
+}
+
+// reads notes the operands that come from the arena or from outside.
+func (f *fuser) reads(operands ...operand) {
+	for _, o := range operands {
+		if o.kind == memory && o.v.place != inScratch && !f.inside[o.v] && !slices.Contains(f.p.reads, o.v) {
+			f.p.reads = append(f.p.reads, o.v)
+		}
+	}
 }
 
 func (f *fuser) release(i *inst) {

@@ -22,6 +22,9 @@ type VecOps struct {
 	ReluGrad  func(dst, g, y []float32)
 	Relu6     func(dst, a []float32)
 	Relu6Grad func(dst, g, y []float32)
+	// Prefetch asks for a's cache lines into the second-level cache and waits
+	// for none of them; it changes no result.
+	Prefetch func(a []float32)
 	// Sqrt: dst[i] = sqrt(a[i]), rounded once. Exp, Log, Tanh, Sigmoid, Erf:
 	// within 4 ulp of float32(math.X(float64(a[i]))) on every row.
 	Sqrt, Exp, Log, Tanh, Sigmoid, Erf func(dst, a []float32)

@@ -5115,3 +5115,16 @@ peakU8S8AVX512_loop:
 	JNZ      peakU8S8AVX512_loop
 	VZEROUPPER
 	RET
+
+// func prefetchLines(n int, a *float32)
+// Requires: MMX+
+TEXT ·prefetchLines(SB), NOSPLIT, $0-16
+	MOVQ n+0(FP), AX
+	MOVQ a+8(FP), CX
+
+line:
+	PREFETCHT1 (CX)
+	ADDQ       $0x40, CX
+	DECQ       AX
+	JNZ        line
+	RET

@@ -34,6 +34,7 @@ func avx2Vec(base VecOps) VecOps {
 	base.DequantS8 = dequantS8VecAVX2
 	base.SGD = sgdVecAVX2
 	base.AdamW = adamWVecAVX2
+	base.Prefetch = prefetchVec
 	base.Sum, base.MaxAbs = sumVecAVX2, maxAbsVecAVX2
 	base.peak = peakOps{fma: peakFMAVecAVX2, u8s8: peakU8S8VecAVX2, read: readVecAVX2}
 	return base
@@ -371,5 +372,11 @@ func peakU8S8VecAVX2(n int) int {
 func readVecAVX2(a []float32) {
 	if n := len(a) &^ 127; n > 0 {
 		readAVX2(n, &a[0])
+	}
+}
+
+func prefetchVec(a []float32) {
+	if len(a) > 0 {
+		prefetchLines((len(a)+15)/16, &a[0])
 	}
 }

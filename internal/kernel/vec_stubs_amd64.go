@@ -325,3 +325,6 @@ func peakFMAAVX512(n int)
 
 // peakU8S8AVX512 runs n > 0 rounds of independent multiply-adds.
 func peakU8S8AVX512(n int)
+
+// prefetchLines asks for n cache lines from a on into the second-level cache.
+func prefetchLines(n int, a *float32)

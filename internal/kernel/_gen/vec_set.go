@@ -21,6 +21,21 @@ func genVec() {
 		vecReduce(zmm)
 		vecPeak(zmm)
 	}
+	vecPrefetch()
+}
+
+// vecPrefetch emits a loop that asks for cache lines and waits for none.
+func vecPrefetch() {
+	TEXT("prefetchLines", NOSPLIT, "func(n int, a *float32)")
+	Doc("prefetchLines asks for n cache lines from a on into the second-level cache.")
+	n := Load(Param("n"), GP64())
+	a := Load(Param("a"), GP64())
+	Label("line")
+	PREFETCHT1(Mem{Base: a.(reg.Register)})
+	ADDQ(U8(64), a)
+	DECQ(n)
+	JNZ(LabelRef("line"))
+	RET()
 }
 
 // vec emits one element-wise loop: body once for each vector of elements, with
