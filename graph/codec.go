@@ -76,6 +76,21 @@ var ops = map[string]func(attrs []byte) (Op, error){
 	"cross_entropy_grad": decodeOp[CrossEntropyGrad],
 	"kl_divergence":      decodeOp[KLDivergence],
 	"kl_divergence_grad": decodeOp[KLDivergenceGrad],
+
+	"embedding":      decodeOp[Embedding],
+	"embedding_grad": decodeOp[EmbeddingGrad],
+	"layer_norm":     decodeOp[RowNorm], "rms_norm": decodeOp[RowNorm],
+	"layer_norm_grad": decodeOp[RowNormGrad], "rms_norm_grad": decodeOp[RowNormGrad],
+	"layer_norm_grad_params": decodeOp[RowNormGradParams], "rms_norm_grad_params": decodeOp[RowNormGradParams],
+	"gelu": decodeOp[Activation], "gelu_tanh": decodeOp[Activation], "silu": decodeOp[Activation], "elu": decodeOp[Activation],
+	"gelu_grad": decodeOp[ActivationGrad], "gelu_tanh_grad": decodeOp[ActivationGrad],
+	"silu_grad": decodeOp[ActivationGrad], "elu_grad": decodeOp[ActivationGrad],
+	"rope":           decodeOp[RoPE],
+	"attention":      decodeOp[Attention],
+	"attention_grad": decodeOp[AttentionGrad],
+	"masked_softmax": decodeOp[MaskedSoftmax],
+	"cache_append":   decodeOp[CacheAppend],
+	"dynamic_step":   decodeOp[DynamicStep],
 }
 
 // encodedInput is Input with its element type in words.

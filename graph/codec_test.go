@@ -55,11 +55,33 @@ func everyOp(t testing.TB) *graph.Graph {
 	ce := g.Apply(graph.CrossEntropy{Smooth: 0.1}, logits, labels)
 	kl := g.Apply(graph.KLDivergence{T: 2}, logits, soft)
 	loss := g.Add(g.Mean(g.Add(ce, kl)), g.Mean(soft))
+	loss = g.Add(loss, g.Mean(transformerOps(g, param)))
 	g.Output("loss", loss)
 	if g.Err() != nil {
 		t.Fatal(g.Err())
 	}
 	return g
+}
+
+// transformerOps appends the ops of transformers to everyOp's parts: a value
+// [2*4, 8] of two sequences of four tokens.
+func transformerOps(g *graph.Graph, param func(name string, role graph.Role, shape ...int) *graph.Node) *graph.Node {
+	ids := g.Input("ids", tensor.I32, 2, 4)
+	position := g.FixedInput("position", tensor.I32, 1)
+	lengths := g.Input("lengths", tensor.I32, 2)
+	x := g.Embedding(param("embed.weight", graph.Weight, 11, 8), g.Apply(graph.Reshape{Dims: []int{-1}}, ids))
+	x = g.LayerNorm(x, param("ln.weight", graph.Norm, 8), param("ln.bias", graph.Norm, 8), 1e-5)
+	x = g.RMSNorm(x, param("rms.weight", graph.Norm, 8), 1e-6)
+	x = g.SiLU(g.ELU(g.GELU(g.GELUTanh(x))))
+	x = g.DynamicQuant(x, quant.Spec{Bits: 8, Signed: true, Granularity: quant.PerToken})
+	rope := graph.RoPE{HeadDim: 4, Seq: 4, Context: 16, Theta: 1e4, Scaling: graph.RoPEScaling{Factor: 8, Low: 1, High: 4, Original: 64}}
+	q := g.Apply(rope, x, position)
+	a := graph.Attention{Mask: graph.Mask{Seq: 4, Causal: true, Lengths: true}, Heads: 2, KVHeads: 2}
+	y := g.Apply(a, q, q, x, lengths)
+	y = g.Add(y, a.Compose(g, []*graph.Node{q, q, x, lengths}, nil))
+	cache := g.Input("cache.k", tensor.F32, 2, 16, 8)
+	g.Output("cache.k", g.Apply(graph.CacheAppend{Seq: 4}, cache, q, position))
+	return y
 }
 
 // training adds gradients and updates to everyOp, before and after batch norms

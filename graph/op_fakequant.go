@@ -96,6 +96,9 @@ func (o FakeQuant) check(x, step Type) (Type, error) {
 // (open interval: clip borders count as clipped) and StepGrad for the step.
 func (o FakeQuant) Gradient(g *Graph, n, dy *Node) []*Node {
 	x, step := n.in[0], n.in[1]
+	if _, dynamic := step.op.(DynamicStep); dynamic { // nothing is clipped
+		return []*Node{dy, nil}
+	}
 	grads := []*Node{g.Apply(FakeQuantGradInput{o}, x, step, dy), nil}
 	if o.StepGrad != StepFrozen {
 		grads[1] = g.Apply(FakeQuantGradStep{o}, x, step, dy)
