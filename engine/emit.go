@@ -213,6 +213,10 @@ func (f *fuser) emit(i *inst) {
 		f.code(instr{op: opCopy, dst: f.dst(i.out), a: a})
 	case graph.Dropout:
 		f.dropout(i, o)
+	case graph.Activation:
+		f.activation(i, o)
+	case graph.ActivationGrad:
+		f.activationGrad(i, o)
 	case graph.BatchNorm:
 		f.batchNorm(i, o)
 	case graph.BatchNormTrain:

@@ -39,24 +39,10 @@ func (b *builder) lowerHeavy(n *graph.Node, in []*value) (*value, error) {
 		return b.rowLoop(n, in, func(_ *kernel.Table, out []float32, in [][]float32, _ []int32) {
 			softmaxGradRow(out, in[0], in[1], o.Log)
 		}), nil
-	case graph.CrossEntropy:
-		return b.rowLoop(n, in, func(_ *kernel.Table, out []float32, in [][]float32, label []int32) {
-			out[0] = crossEntropyRow(in[0], label[0], o.Smooth)
-		}), nil
-	case graph.CrossEntropyGrad:
-		return b.rowLoop(n, in, func(k *kernel.Table, out []float32, in [][]float32, label []int32) {
-			crossEntropyGradRow(k, out, in[0], label[0], in[2][0], o.Smooth)
-		}), nil
-	case graph.KLDivergence:
-		return b.rowLoop(n, in, func(_ *kernel.Table, out []float32, in [][]float32, _ []int32) {
-			out[0] = klRow(in[0], in[1], o.T)
-		}), nil
-	case graph.KLDivergenceGrad:
-		return b.rowLoop(n, in, func(k *kernel.Table, out []float32, in [][]float32, _ []int32) {
-			klGradRow(k, out, in[0], in[1], in[2][0], o.T)
-		}), nil
+	case graph.CrossEntropy, graph.CrossEntropyGrad, graph.KLDivergence, graph.KLDivergenceGrad:
+		return b.loss(n, in), nil
 	}
-	return nil, b.errorf(n, "the engine cannot run this op")
+	return b.lowerTransformer(n, in)
 }
 
 // convShape describes one image of a convolution to the kernels.

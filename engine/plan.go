@@ -39,6 +39,7 @@ type worker struct {
 	kernel  []float32
 	args    [3][]float32 // operands of a row loop, and of one row
 	row     [3][]float32
+	loss    lossRow
 }
 
 // rows returns rows r0 to r1 of a value.
