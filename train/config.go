@@ -178,9 +178,11 @@ type Job struct {
 	// the active kernel row: resuming on another one warns, since bits may
 	// differ.
 	Model, Method string
-	Command       []string
-	Versions      map[string]string
-	Kernel        string
+	// Settings is the method's own resolved config; it must encode as JSON.
+	Settings any
+	Command  []string
+	Versions map[string]string
+	Kernel   string
 
 	// Progress is called about once a second and after each epoch; Warn with
 	// each warning. Both may be nil.

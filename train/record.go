@@ -33,11 +33,13 @@ const recordVersion = 1
 
 // Record is run.json.
 type Record struct {
-	Version  int               `json:"version"`
-	Model    string            `json:"model,omitempty"`
-	Method   string            `json:"method,omitempty"`
-	Command  []string          `json:"command,omitempty"`
-	Config   Config            `json:"config"`
+	Version int      `json:"version"`
+	Model   string   `json:"model,omitempty"`
+	Method  string   `json:"method,omitempty"`
+	Command []string `json:"command,omitempty"`
+	Config  Config   `json:"config"`
+	// Settings is the method's own resolved config.
+	Settings json.RawMessage   `json:"settings,omitempty"`
 	Identity Identity          `json:"identity"`
 	Versions map[string]string `json:"versions"`
 	// Sessions are the starts of the run: the first, and each resume.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -135,8 +136,15 @@ func (r *run) describe() error {
 		}
 		id.Teacher, id.TeacherSHA256 = t.Name, storeSHA(t.Store, tc)
 	}
+	var settings json.RawMessage
+	if r.job.Settings != nil {
+		if settings, err = json.Marshal(r.job.Settings); err != nil {
+			return fmt.Errorf("train: settings of %s: %w", r.job.Method, err)
+		}
+	}
 	r.record = Record{
-		Version: recordVersion, Model: r.job.Model, Method: r.job.Method, Command: r.job.Command,
+		Settings: settings,
+		Version:  recordVersion, Model: r.job.Model, Method: r.job.Method, Command: r.job.Command,
 		Config: r.Config, Identity: id, Versions: versions(r.job.Versions),
 		Sessions: []Session{{time.Now().UTC(), r.job.Kernel, ThisMachine(), r.job.Engine.Threads()}},
 	}

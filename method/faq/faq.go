@@ -209,6 +209,9 @@ func Train(ctx context.Context, base train.Config, job train.Job, c Config) (*gr
 	if job.Method == "" {
 		job.Method = "faq"
 	}
+	if job.Settings == nil {
+		job.Settings = c
+	}
 	r, err := train.Run(ctx, c.Recipe(base), job)
 	return g, r, err
 }

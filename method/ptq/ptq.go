@@ -115,6 +115,9 @@ func Run(ctx context.Context, base train.Config, job train.Job, c Config) (*grap
 	if job.Method == "" {
 		job.Method = "ptq"
 	}
+	if job.Settings == nil {
+		job.Settings = c
+	}
 	base.Epochs, base.HoldOut, base.Best = 0, 0, false
 	base.Loss = train.Loss{CrossEntropy: 1}
 	r, err := train.Run(ctx, base, job)
