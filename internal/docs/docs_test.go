@@ -1,0 +1,60 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"lowbit/internal/testenv"
+)
+
+func TestPublishedTablesEqualTheirRecords(t *testing.T) {
+	if err := tables(testenv.Root(t), true); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestTables(t *testing.T) {
+	dir := t.TempDir()
+	for name, text := range map[string]string{
+		"a-1.json": `{"name":"a-1","group":"a","result":{"accuracy":0.91,"ms":[{"v":1.25}]}}`,
+		"a-2.json": `{"name":"a-2","group":"a","result":{"accuracy":0.93,"ms":[{"v":1.25}]}}`,
+		"b.json":   `{"name":"b","result":{"accuracy":0.5}}`,
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	page := "x\n<!-- table a-* b: name=run, result.accuracy%=accuracy, result.ms.0.v.1=ms -->\nold\n<!-- end -->\ny"
+	got, err := fill(page, dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := "| run | accuracy | ms |\n|---|---|---|\n| a | 92.00 % ± 1.41 (n = 2) | 1.2 |\n| b | 50.00 % |  |\n<!-- end -->"
+	if !strings.Contains(got, want) || strings.Contains(got, "old") {
+		t.Errorf("got\n%s\nwant it to contain\n%s", got, want)
+	}
+	if again, _ := fill(got, dir); again != got {
+		t.Error("filling twice changes the page")
+	}
+	if _, err := fill("<!-- table a: name=x -->", dir); err == nil {
+		t.Error("a table without an end was accepted")
+	}
+}
+
+func TestOneObject(t *testing.T) {
+	for in, want := range map[string]string{
+		`{"a":1}`:                     `{"a":1}`,
+		"{\"a\":1}\n{\"b\":2}\n":      `[{"a":1},{"b":2}]`,
+		"note\n{\"b\":2}\nother line": `[{"b":2}]`,
+	} {
+		got, err := oneObject([]byte(in))
+		if err != nil || string(got) != want {
+			t.Errorf("%q: %s, %v", in, got, err)
+		}
+	}
+	if _, err := oneObject([]byte("no json")); err == nil {
+		t.Error("accepted a program without JSON")
+	}
+}

@@ -1,0 +1,48 @@
+// Command docs keeps the numbers in the documentation honest: it runs commands
+// and keeps what they printed as records in docs/results, and it writes the
+// tables of the Markdown pages from those records.
+//
+//	go run ./internal/docs record NAME [-group G] -- COMMAND ARGS...
+//	go run ./internal/docs tables          write the tables
+//	go run ./internal/docs tables -check   fail if a table differs
+//
+// A table stands between two comments; the first names the records (a pattern
+// of file names) and the columns, each a path into the record, a format (% for
+// a percentage, .N for N decimals) and a heading:
+//
+//	<!-- table eval-*: name=network, result.accuracy%=accuracy -->
+//	<!-- end -->
+//
+// Records of one group make one row: numbers become mean ± standard deviation.
+package main
+
+import (
+	"flag"
+	"fmt"
+	"os"
+)
+
+func main() {
+	if err := run(os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, "docs:", err)
+		os.Exit(1)
+	}
+}
+
+func run(args []string) error {
+	if len(args) == 0 {
+		return fmt.Errorf("want record or tables; see go doc ./internal/docs")
+	}
+	switch args[0] {
+	case "record":
+		return record(args[1:])
+	case "tables":
+		f := flag.NewFlagSet("tables", flag.ContinueOnError)
+		check := f.Bool("check", false, "fail if a table differs instead of writing it")
+		if err := f.Parse(args[1:]); err != nil {
+			return err
+		}
+		return tables(".", *check)
+	}
+	return fmt.Errorf("unknown action %q, want record or tables", args[0])
+}

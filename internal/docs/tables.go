@@ -1,0 +1,228 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io/fs"
+	"math"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+var tableStart = regexp.MustCompile(`^<!-- table ([^:]+): (.+) -->$`)
+
+const tableEnd = "<!-- end -->"
+
+// column is one column of a table.
+type column struct {
+	path    []string
+	format  string // "", "%" or decimals
+	heading string
+}
+
+// tables rewrites every table of the Markdown pages below dir, or fails on the
+// first that differs if check is set.
+func tables(dir string, check bool) error {
+	return filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() && strings.HasPrefix(d.Name(), ".") && path != dir {
+			return filepath.SkipDir
+		}
+		if d.IsDir() || filepath.Ext(path) != ".md" {
+			return nil
+		}
+		old, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		page, err := fill(string(old), filepath.Join(dir, resultsDir))
+		switch {
+		case err != nil:
+			return fmt.Errorf("%s: %w", path, err)
+		case page == string(old):
+			return nil
+		case check:
+			return fmt.Errorf("%s: a table differs from its records: run go run ./internal/docs tables", path)
+		}
+		return os.WriteFile(path, []byte(page), 0o644)
+	})
+}
+
+// fill returns the page with its tables made anew.
+func fill(page, results string) (string, error) {
+	var out []string
+	lines := strings.Split(page, "\n")
+	for i := 0; i < len(lines); i++ {
+		out = append(out, lines[i])
+		m := tableStart.FindStringSubmatch(lines[i])
+		if m == nil {
+			continue
+		}
+		end := slices.Index(lines[i:], tableEnd)
+		if end < 0 {
+			return "", fmt.Errorf("line %d: a table without %q", i+1, tableEnd)
+		}
+		rows, err := table(results, strings.Fields(m[1]), m[2])
+		if err != nil {
+			return "", fmt.Errorf("line %d: %w", i+1, err)
+		}
+		out = append(append(out, rows...), tableEnd)
+		i += end
+	}
+	return strings.Join(out, "\n"), nil
+}
+
+func table(results string, patterns []string, spec string) ([]string, error) {
+	cols, err := columns(spec)
+	if err != nil {
+		return nil, err
+	}
+	rows := []string{"|", "|"}
+	for _, c := range cols {
+		rows[0] += " " + c.heading + " |"
+		rows[1] += "---|"
+	}
+	groups, err := readGroups(results, patterns)
+	if err != nil {
+		return nil, err
+	}
+	for _, g := range groups {
+		row := "|"
+		for _, c := range cols {
+			row += " " + c.cell(g) + " |"
+		}
+		rows = append(rows, row)
+	}
+	return rows, nil
+}
+
+func columns(spec string) ([]column, error) {
+	var cols []column
+	for _, s := range strings.Split(spec, ", ") {
+		key, heading, ok := strings.Cut(s, "=")
+		if !ok {
+			return nil, fmt.Errorf("column %q: want path=heading", s)
+		}
+		c := column{heading: heading}
+		switch {
+		case strings.HasSuffix(key, "%"):
+			key, c.format = strings.TrimSuffix(key, "%"), "%"
+		case regexp.MustCompile(`\.[0-9]$`).MatchString(key):
+			key, c.format = key[:len(key)-2], key[len(key)-1:]
+		}
+		c.path = strings.Split(key, ".")
+		cols = append(cols, c)
+	}
+	return cols, nil
+}
+
+// readGroups reads the records of the patterns, in the patterns' order, those
+// of one group together.
+func readGroups(results string, patterns []string) ([][]any, error) {
+	var groups [][]any
+	at := map[string]int{}
+	for _, p := range patterns {
+		files, err := filepath.Glob(filepath.Join(results, p+".json"))
+		if err != nil {
+			return nil, err
+		}
+		slices.Sort(files)
+		for _, f := range files {
+			b, err := os.ReadFile(f)
+			if err != nil {
+				return nil, err
+			}
+			var v map[string]any
+			d := json.NewDecoder(bytes.NewReader(b))
+			if err := d.Decode(&v); err != nil {
+				return nil, fmt.Errorf("%s: %w", f, err)
+			}
+			g, _ := v["group"].(string)
+			if n, ok := at[g]; ok && g != "" {
+				groups[n] = append(groups[n], v)
+				continue
+			}
+			at[g] = len(groups)
+			groups = append(groups, []any{v})
+		}
+	}
+	return groups, nil
+}
+
+// cell formats a column of one group.
+func (c column) cell(group []any) string {
+	var numbers []float64
+	text := ""
+	for _, r := range group {
+		switch v := lookup(r, c.path).(type) {
+		case float64:
+			numbers = append(numbers, v)
+		case string:
+			text = v
+		case nil:
+		default:
+			text = fmt.Sprint(v)
+		}
+	}
+	if len(numbers) == 0 {
+		if g, ok := lookup(group[0], []string{"group"}).(string); ok && g != "" && len(c.path) == 1 && c.path[0] == "name" {
+			return g
+		}
+		return text
+	}
+	mean, sd := meanDeviation(numbers)
+	s := c.number(mean)
+	if len(numbers) > 1 && sd > 0 {
+		s += " ± " + strings.TrimSuffix(c.number(sd), " %") + fmt.Sprintf(" (n = %d)", len(numbers))
+	}
+	return s
+}
+
+func (c column) number(v float64) string {
+	switch c.format {
+	case "%":
+		return strconv.FormatFloat(100*v, 'f', 2, 64) + " %"
+	case "":
+		return strconv.FormatFloat(v, 'g', -1, 64)
+	}
+	n, _ := strconv.Atoi(c.format)
+	return strconv.FormatFloat(v, 'f', n, 64)
+}
+
+func meanDeviation(v []float64) (mean, sd float64) {
+	for _, x := range v {
+		mean += x / float64(len(v))
+	}
+	for _, x := range v {
+		sd += (x - mean) * (x - mean)
+	}
+	if len(v) > 1 {
+		sd = math.Sqrt(sd / float64(len(v)-1))
+	}
+	return mean, sd
+}
+
+func lookup(v any, path []string) any {
+	for _, p := range path {
+		switch x := v.(type) {
+		case map[string]any:
+			v = x[p]
+		case []any:
+			n, err := strconv.Atoi(p)
+			if err != nil || n < 0 || n >= len(x) {
+				return nil
+			}
+			v = x[n]
+		default:
+			return nil
+		}
+	}
+	return v
+}
