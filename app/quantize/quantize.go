@@ -1,0 +1,206 @@
+// Package quantize runs one quantization method on a full-precision network
+// from start to end: the accuracy before, the method, the accuracy after, the
+// network's layers, and the record of all that in the run directory.
+package quantize
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"lowbit/app/inspect"
+	"lowbit/data"
+	"lowbit/engine"
+	"lowbit/eval"
+	"lowbit/graph"
+	"lowbit/internal/atomicfile"
+	"lowbit/method/faq"
+	"lowbit/method/lsq"
+	"lowbit/method/ptq"
+	"lowbit/quant"
+	"lowbit/tensor"
+	"lowbit/train"
+)
+
+// Method is a way to quantize, with all of its settings.
+type Method struct {
+	Name   string
+	Plan   quant.BitPlan
+	Config any // the method's own Config
+	Epochs int
+	run    func(ctx context.Context, base train.Config, job train.Job) (*graph.Graph, train.Result, error)
+}
+
+// LSQ is learned step size quantization.
+func LSQ(c lsq.Config) Method {
+	return Method{"lsq", c.Bits, c, c.Epochs, func(ctx context.Context, base train.Config, job train.Job) (*graph.Graph, train.Result, error) {
+		return lsq.Train(ctx, base, job, c)
+	}}
+}
+
+// FAQ is fine-tuning after quantization.
+func FAQ(c faq.Config) Method {
+	return Method{"faq", c.Bits, c, c.Epochs, func(ctx context.Context, base train.Config, job train.Job) (*graph.Graph, train.Result, error) {
+		return faq.Train(ctx, base, job, c)
+	}}
+}
+
+// PTQ is quantization without training.
+func PTQ(c ptq.Config) Method {
+	return Method{"ptq", c.Bits, c, 0, func(ctx context.Context, base train.Config, job train.Job) (*graph.Graph, train.Result, error) {
+		return ptq.Run(ctx, base, job, c)
+	}}
+}
+
+// Job is what to quantize. Train.Graph and Train.Store are the full-precision
+// network's; the store is changed.
+type Job struct {
+	Train train.Job
+	Base  train.Config
+	// Bits is what the user called the bit plan, Source the network and Weights
+	// the place its weights came from.
+	Bits, Source, Weights string
+	// FP32, if not nil, is the accuracy before on Train.Test, measured already.
+	FP32 *eval.Result
+}
+
+// Outcome is what came out: the result of the verb, and quantize.json in the
+// run directory.
+type Outcome struct {
+	Run      string `json:"run"`
+	Model    string `json:"model"`
+	Weights  string `json:"weights,omitempty"`
+	Method   string `json:"method"`
+	Bits     string `json:"bits"`
+	Residual string `json:"residual"`
+
+	// Accuracies are on Examples examples of Part ("test" or a held-out part of
+	// the training images), in the float engine.
+	Accuracy          float64 `json:"accuracy"`
+	StandardError     float64 `json:"standard_error"`
+	FP32Accuracy      float64 `json:"fp32_accuracy"`
+	FP32StandardError float64 `json:"fp32_standard_error"`
+	Top5              float64 `json:"top5"`
+	Loss              float64 `json:"loss"`
+	Examples          int     `json:"examples"`
+	Part              string  `json:"part"`
+
+	Epochs   int     `json:"epochs"`
+	Seconds  float64 `json:"seconds"`
+	Complete bool    `json:"complete"`
+
+	SizeBytes     int64           `json:"size_bytes"`
+	FP32SizeBytes int64           `json:"fp32_size_bytes"`
+	Layers        []inspect.Layer `json:"layers"`
+	Plan          quant.BitPlan   `json:"plan"`
+	Config        any             `json:"config"`
+}
+
+// recordName is the file of a run directory that holds the Outcome.
+const recordName = "quantize.json"
+
+// Read returns the Outcome that stands in a run directory; fs.ErrNotExist for
+// a run that quantized nothing.
+func Read(dir string) (Outcome, error) {
+	var o Outcome
+	path := filepath.Join(dir, recordName)
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return o, fmt.Errorf("quantize: %w", err)
+	}
+	if err := json.Unmarshal(b, &o); err != nil {
+		return o, fmt.Errorf("quantize: %s: %w", path, err)
+	}
+	return o, nil
+}
+
+// Run quantizes. Errors are those of the method and of train.Run; the outcome
+// of an interrupted run is valid as far as it goes.
+func Run(ctx context.Context, m Method, j Job) (Outcome, error) {
+	job := j.Train
+	o := Outcome{
+		Run: job.Out, Model: j.Source, Weights: j.Weights, Method: m.Name, Bits: j.Bits,
+		Residual: string(m.Plan.Residual), Plan: m.Plan, Config: m.Config, Part: "test",
+	}
+	if o.Residual == "" {
+		o.Residual = string(quant.ResidualFloat)
+	}
+	if job.Test != nil {
+		o.Part = job.Test.Split
+	}
+	if err := o.before(j); err != nil {
+		return o, err
+	}
+	reference := job.Store.Clone()
+	g, r, err := m.run(ctx, j.Base, job)
+	o.Accuracy, o.StandardError, o.Top5, o.Loss = r.Accuracy, r.StandardError, r.Top5, r.Loss
+	o.Examples, o.Epochs, o.Seconds, o.Complete = r.Examples, r.Epochs, r.Seconds, r.Complete
+	if err != nil && !errors.Is(err, train.ErrInterrupted) {
+		return o, fmt.Errorf("quantize: %w", err)
+	}
+	net, describeErr := inspect.Describe(g, job.Store, reference)
+	if describeErr != nil {
+		return o, errors.Join(err, describeErr)
+	}
+	o.SizeBytes, o.FP32SizeBytes, o.Layers = net.SizeBytes, net.FP32Bytes, net.Layers
+	return o, errors.Join(err, o.write())
+}
+
+// before evaluates the full-precision network.
+func (o *Outcome) before(j Job) error {
+	r := j.FP32
+	if r == nil {
+		if j.Train.Test == nil {
+			return nil
+		}
+		e, err := Evaluate(j.Train.Engine, j.Train.Graph, j.Train.Store, j.Train.Test, j.Base)
+		if err != nil {
+			return err
+		}
+		r = &e
+	}
+	o.FP32Accuracy, o.FP32StandardError = r.Accuracy, r.StandardError
+	return nil
+}
+
+// Evaluate measures a network on a dataset with the normalisation and batch
+// size that a training with base would use.
+func Evaluate(e *engine.Engine, g *graph.Graph, store *tensor.Store, ds *data.Dataset, base train.Config) (eval.Result, error) {
+	batch := base.EvalBatch
+	if batch == 0 {
+		batch = base.Batch
+	}
+	c, err := eval.NewClassifier(e, g, store, min(batch, max(ds.Len(), 1)))
+	if err != nil {
+		return eval.Result{}, fmt.Errorf("quantize: %w", err)
+	}
+	c.Norm = base.Norm
+	r, err := c.Evaluate(ds)
+	if err != nil {
+		return r, fmt.Errorf("quantize: full precision: %w", err)
+	}
+	return r, nil
+}
+
+// write puts the outcome into the run directory, if there is one.
+func (o Outcome) write() error {
+	if o.Run == "" {
+		return nil
+	}
+	b, err := json.MarshalIndent(o, "", "  ")
+	if err != nil {
+		return fmt.Errorf("quantize: %w", err)
+	}
+	err = atomicfile.Write(filepath.Join(o.Run, recordName), func(w io.Writer) error {
+		_, err := w.Write(append(b, '\n'))
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("quantize: %w", err)
+	}
+	return nil
+}

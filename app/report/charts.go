@@ -1,0 +1,235 @@
+package report
+
+import (
+	"fmt"
+	"html/template"
+	"math"
+	"slices"
+)
+
+// Size of the charts in their own units, and their margins.
+const (
+	chartW, chartH           = 760, 360
+	left, right, top, bottom = 56, 20, 18, 44
+)
+
+// key is an entry of a chart's legend.
+type key struct {
+	Class string // colour
+	Shape template.HTML
+	Name  string
+}
+
+// Interval is the number of standard errors that error bars show each way.
+const Interval = 1.96
+
+// accuracyChart draws accuracy against bits, one series a method, each point
+// with the interval that 95 of 100 test sets of its size would give.
+func accuracyChart(runs []Run) (template.HTML, []key) {
+	var columns []string // bits, wide to narrow
+	var methods []string
+	lo, fp := 1.0, 0.0
+	for _, r := range runs {
+		if r.FP32 > 0 {
+			fp = math.Max(fp, r.FP32)
+		}
+		if !r.quantized() {
+			fp = math.Max(fp, r.Accuracy)
+			continue
+		}
+		if !slices.Contains(columns, r.Bits) {
+			columns = append(columns, r.Bits)
+		}
+		if !slices.Contains(methods, r.Method) {
+			methods = append(methods, r.Method)
+		}
+		lo = math.Min(lo, r.Accuracy-Interval*r.SE)
+	}
+	if len(columns) == 0 {
+		return "", nil
+	}
+	slices.Sort(methods)
+	y := accuracyScale(lo, fp)
+	c := newCanvas(chartW, chartH, "Accuracy against bits")
+	frame(c, y, 100, "accuracy, %")
+	if fp > 0 {
+		c.line("fp", left, y.at(fp), chartW-right, y.at(fp))
+		c.text("fp-label", "end", chartW-right, y.at(fp)-6, fmt.Sprintf("float32 %.2f", 100*fp))
+	}
+	x := func(bits string, m int) float64 {
+		column := (float64(chartW-left-right) / float64(len(columns)))
+		spread := math.Min(26, column/float64(len(methods)+1))
+		return left + column*(float64(slices.Index(columns, bits))+0.5) + spread*(float64(m)-float64(len(methods)-1)/2)
+	}
+	for _, bits := range columns {
+		c.text("tick", "middle", x(bits, 0)/2+x(bits, len(methods)-1)/2, chartH-bottom+20, bits)
+	}
+	c.text("axis", "middle", (left+chartW-right)/2, chartH-4, "bits of weights and activations")
+	var keys []key
+	for m, method := range methods {
+		series(c, runs, method, m, func(bits string) float64 { return x(bits, m) }, y)
+		keys = append(keys, legend(m, method))
+	}
+	return c.html(), keys
+}
+
+// accuracyScale covers from a round value below the lowest to one above the
+// highest.
+func accuracyScale(lo, hi float64) scale {
+	hi = math.Min(1, hi+0.04)
+	unit := 0.1
+	if hi-lo < 0.2 {
+		unit = 0.02
+	}
+	lo = math.Max(0, math.Floor(lo/unit)*unit)
+	return scale{lo, math.Min(1, math.Ceil(hi/unit)*unit), chartH - bottom, top}
+}
+
+// series draws the points of one method and joins their means.
+func series(c *canvas, runs []Run, method string, m int, x func(string) float64, y scale) {
+	class := fmt.Sprintf("s%d", m%6)
+	var xs, ys []float64
+	sums := map[string][2]float64{}
+	for _, r := range runs {
+		if r.Method == method && r.quantized() {
+			s := sums[r.Bits]
+			sums[r.Bits] = [2]float64{s[0] + r.Accuracy, s[1] + 1}
+		}
+	}
+	seen := map[string]bool{}
+	for _, r := range runs {
+		if r.Method != method || !r.quantized() || seen[r.Bits] {
+			continue
+		}
+		seen[r.Bits] = true
+		s := sums[r.Bits]
+		xs, ys = append(xs, x(r.Bits)), append(ys, y.at(s[0]/s[1]))
+	}
+	c.path("curve "+class, xs, ys)
+	for _, r := range runs {
+		if r.Method != method || !r.quantized() {
+			continue
+		}
+		px, py := x(r.Bits), y.at(r.Accuracy)
+		hi, lo := y.at(math.Min(1, r.Accuracy+Interval*r.SE)), y.at(math.Max(0, r.Accuracy-Interval*r.SE))
+		c.line("bar "+class, px, hi, px, lo)
+		c.line("bar "+class, px-4, hi, px+4, hi)
+		c.line("bar "+class, px-4, lo, px+4, lo)
+		tip := fmt.Sprintf("%s %s: %.2f ± %.2f %% of %d examples", r.Method, r.Bits, 100*r.Accuracy, 100*Interval*r.SE, r.Examples)
+		c.mark("mark "+class, m, px, py, tip)
+		c.text("value", "middle", px, valueAt(m, hi, lo), fmt.Sprintf("%.1f", 100*r.Accuracy))
+	}
+}
+
+// valueAt puts the figure of the last method above its point and of others
+// below, where they do not run into each other.
+func valueAt(m int, hi, lo float64) float64 {
+	below := math.Max(lo, hi+10) + 18
+	if m%2 == 1 && below < chartH-bottom-2 {
+		return below
+	}
+	return hi - 9
+}
+
+// lossChart draws the training loss of each run that was trained.
+func lossChart(runs []Run) (template.HTML, []key) {
+	type curve struct {
+		run    Run
+		xs, ys []float64
+	}
+	var curves []curve
+	maxX, maxY := 0.0, 0.0
+	for _, r := range runs {
+		xs, ys := lossCurve(r)
+		if len(xs) < 2 {
+			continue
+		}
+		curves = append(curves, curve{r, xs, ys})
+		maxX = math.Max(maxX, xs[len(xs)-1])
+		maxY = math.Max(maxY, slices.Max(ys))
+	}
+	if len(curves) == 0 {
+		return "", nil
+	}
+	yt := ticks(0, maxY, 5)
+	unit := yt[1] - yt[0]
+	y := scale{0, math.Ceil(maxY/unit) * unit, chartH - bottom, top}
+	x := scale{0, maxX, left, chartW - right}
+	c := newCanvas(chartW, chartH, "Training loss")
+	frame(c, y, 1, "training loss")
+	xt := ticks(0, maxX, 8)
+	for _, v := range xt {
+		c.text("tick", "middle", x.at(v), chartH-bottom+20, label(v, xt[1]-xt[0]))
+	}
+	c.text("axis", "middle", (left+chartW-right)/2, chartH-4, "epochs")
+	var keys []key
+	for i, k := range curves {
+		class := fmt.Sprintf("s%d", i%6)
+		px, py := make([]float64, len(k.xs)), make([]float64, len(k.xs))
+		for j := range k.xs {
+			px[j], py[j] = x.at(k.xs[j]), y.at(k.ys[j])
+		}
+		c.path("curve "+class, px, py)
+		last := len(px) - 1
+		c.mark("mark "+class, i, px[last], py[last], fmt.Sprintf("%s: loss %.4f at the end", k.run.Name, k.ys[last]))
+		keys = append(keys, legend(i, k.run.Name))
+	}
+	return c.html(), keys
+}
+
+// maxPoints bounds a curve: a longer one shows means of neighbours.
+const maxPoints = 300
+
+// lossCurve returns the training loss over epochs: each step's line where there
+// are some, else each epoch's.
+func lossCurve(r Run) (xs, ys []float64) {
+	perEpoch := 0.0
+	if e := r.Record.Result.Epochs; e > 0 {
+		perEpoch = float64(r.Record.Result.Steps) / float64(e)
+	}
+	if perEpoch == 0 {
+		return nil, nil
+	}
+	for _, kind := range []string{"step", "epoch"} {
+		xs, ys = nil, nil
+		for _, m := range r.Metrics {
+			if m.Kind == kind && !math.IsNaN(m.Loss) && !math.IsInf(m.Loss, 0) {
+				xs, ys = append(xs, float64(m.Step)/perEpoch), append(ys, m.Loss)
+			}
+		}
+		if len(xs) >= 4 {
+			break
+		}
+	}
+	for len(xs) > maxPoints {
+		n := len(xs) / 2
+		for i := range n {
+			xs[i], ys[i] = (xs[2*i]+xs[2*i+1])/2, (ys[2*i]+ys[2*i+1])/2
+		}
+		xs, ys = xs[:n], ys[:n]
+	}
+	return xs, ys
+}
+
+// frame draws the horizontal grid with its labels (values times factor).
+func frame(c *canvas, y scale, factor float64, title string) {
+	t := ticks(y.lo*factor, y.hi*factor, 5)
+	unit := 1.0
+	if len(t) > 1 {
+		unit = t[1] - t[0]
+	}
+	for _, v := range t {
+		py := y.at(v / factor)
+		c.line("grid", left, py, chartW-right, py)
+		c.text("tick", "end", left-8, py+4, label(v, unit))
+	}
+	fmt.Fprintf(&c.b, `<text class="axis" text-anchor="middle" transform="translate(13 %d) rotate(-90)">%s</text>`, (top+chartH-bottom)/2, title)
+}
+
+// legend makes the entry of series i.
+func legend(i int, name string) key {
+	c := newCanvas(14, 14, name)
+	class := fmt.Sprintf("s%d", i%6)
+	c.mark("mark "+class, i, 7, 7, name)
+	return key{Class: class, Shape: c.html(), Name: name}
+}

@@ -1,0 +1,138 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"lowbit/app/bench"
+	"lowbit/data"
+	"lowbit/engine"
+	"lowbit/internal/rng"
+	"lowbit/load"
+	"lowbit/method/lsq"
+	"lowbit/tensor"
+	"lowbit/train"
+)
+
+const benchTrainHelp = `Measures whole training steps (forward, backward, optimizer) on random images: in
+float32, or with LSQ's quantizers at --bits.
+
+GFLOP/s counts two operations for each multiply-add of convolutions and matrix
+products. The peak is what the same threads reach with nothing but float32
+multiply-adds. For figures to compare, leave the machine alone meanwhile.`
+
+const benchTrainExample = `  lowbit bench train --model resnet20 --batch 128
+  lowbit bench train --model resnet20 --batch 128 --bits w4a4 --json`
+
+// benchResult is the verb's result.
+type benchResult struct {
+	bench.Result
+	Model   string        `json:"model"`
+	Bits    string        `json:"bits"`
+	Machine train.Machine `json:"machine"`
+}
+
+type benchFlags struct {
+	model modelFlags
+	bits  string
+	c     bench.Config
+}
+
+func (a *app) bench() *cobra.Command {
+	v := benchFlags{c: bench.DefaultConfig()}
+	cmd := &cobra.Command{
+		Use: "train --model MODEL", Short: "measure training steps",
+		Long: benchTrainHelp, Example: benchTrainExample, Args: none,
+		RunE: func(*cobra.Command, []string) error { return v.train(a) },
+	}
+	v.model.add(cmd)
+	f := cmd.Flags()
+	f.StringVar(&v.bits, "bits", "fp32", "fp32, w4a4 and the like, or a bits file")
+	f.IntVar(&v.c.Batch, "batch", v.c.Batch, "examples a step")
+	f.IntVar(&v.c.Steps, "steps", v.c.Steps, "measured steps")
+	f.IntVar(&v.c.Warmup, "warmup", v.c.Warmup, "steps before")
+	f.Float64Var(&v.c.PeakSeconds, "peak-seconds", v.c.PeakSeconds, "time to measure the machine's peak; 0: do not")
+	return a.group("bench", "measure speed", cmd)
+}
+
+// network loads the network with its weights, or random ones, and puts
+// quantizers on it.
+func (v *benchFlags) network(a *app, e *engine.Engine) (*load.Loaded, error) {
+	p, err := parseBits(v.bits)
+	if err != nil {
+		return nil, err
+	}
+	l, err := v.model.load(nil)
+	if errors.Is(err, load.ErrNoWeights) {
+		l, err = a.fresh(v.model)
+	}
+	if err != nil || v.bits == "fp32" {
+		return l, err
+	}
+	if err := fullPrecision(l.Graph, v.model.model); err != nil {
+		return nil, err
+	}
+	images, err := noise(l.Info.InputShape, min(v.c.Batch, 16), a.seed)
+	if err != nil {
+		return nil, err
+	}
+	base := train.DefaultConfig()
+	base.Batch = images.Len()
+	job := train.Job{Engine: e, Graph: l.Graph, Store: l.Store, Train: images}
+	l.Graph, err = lsq.Prepare(base, job, lsq.DefaultQuantizers(p), lsq.PaperStart())
+	return l, err
+}
+
+// noise makes n random images.
+func noise(shape []int, n int, seed uint64) (*data.Dataset, error) {
+	pixels := make([]uint8, n*tensor.Shape(shape).Size())
+	s := rng.New(seed, 'n')
+	for i := range pixels {
+		pixels[i] = uint8(s.Intn(256))
+	}
+	d, err := data.New("noise", "train", []string{"noise"}, shape[0], shape[1], shape[2], pixels, make([]int32, n))
+	if err != nil {
+		return nil, err
+	}
+	for range shape[0] {
+		d.Normalize.Mean, d.Normalize.Std = append(d.Normalize.Mean, 0.5), append(d.Normalize.Std, 0.25)
+	}
+	return d, nil
+}
+
+func (v *benchFlags) train(a *app) error {
+	v.c.Seed = a.seed
+	if err := v.c.Validate(); err != nil {
+		return usage(err)
+	}
+	if err := v.model.check(); err != nil {
+		return err
+	}
+	e := engine.New(a.threads)
+	defer e.Close()
+	machine := train.ThisMachine()
+	l, err := v.network(a, e)
+	if err != nil {
+		return err
+	}
+	p := a.progress()
+	p.set(fmt.Sprintf("%d steps of %s", v.c.Warmup+v.c.Steps, v.model.model))
+	r, err := bench.Train(a.ctx, e, l.Graph, l.Store, v.c)
+	p.clear()
+	if err != nil {
+		return err
+	}
+	out := benchResult{r, v.model.model, v.bits, machine}
+	return a.print(out, true, func(w io.Writer) {
+		fmt.Fprintf(w, "step       %.2f ms median, %.2f min, %.2f p90, %.2f max (%d steps of %d)\n", r.MedianMS, r.MinMS, r.P90MS, r.MaxMS, r.Steps, r.Batch)
+		fmt.Fprintf(w, "speed      %.0f images/s, %.1f GFLOP/s", r.ItemsPerS, r.GFLOPS)
+		if r.PeakGFLOPS > 0 {
+			fmt.Fprintf(w, ", %s of the measured peak of %.0f", percent(r.PeakShare), r.PeakGFLOPS)
+		}
+		fmt.Fprintf(w, "\nmemory     %s of the plan, %s of the process at most\n", size(r.PlanBytes), size(r.PeakRSSBytes))
+		fmt.Fprintf(w, "compile    %.0f ms\nmachine    %s, %d threads (%s), load %.2f before\n", r.CompileMS, machine.CPU, r.Threads, r.Kernel, machine.Load)
+	})
+}

@@ -1,0 +1,110 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+
+	"github.com/spf13/cobra"
+
+	"lowbit/app/inspect"
+	"lowbit/graph"
+	"lowbit/load"
+	"lowbit/model"
+	"lowbit/tensor"
+)
+
+const inspectHelp = `Shows a network's layers: shapes, multiply-adds, parameters, bits, steps, and how
+well the codes of each layer's weights are used (entropy in bits).
+
+The size counts every weight packed at its bits and all else (biases, norms,
+running statistics, steps) in float32. A zoo network without weights is shown
+with random ones (those of --seed).`
+
+const inspectExample = `  lowbit inspect resnet20
+  lowbit inspect runs/r20-w4 --json`
+
+// inspectResult is the verb's result.
+type inspectResult struct {
+	inspect.Network
+	Model   string     `json:"model"`
+	Weights string     `json:"weights,omitempty"`
+	Info    model.Info `json:"info"`
+}
+
+func (a *app) inspect() *cobra.Command {
+	var m modelFlags
+	cmd := &cobra.Command{
+		Use: "inspect MODEL", Short: "show a network's layers, costs, bits and sizes",
+		Long: inspectHelp, Example: inspectExample, Args: exactly(1, "one MODEL"),
+		RunE: func(_ *cobra.Command, args []string) error {
+			m.model = args[0]
+			return a.runInspect(m)
+		},
+	}
+	m.addWeights(cmd)
+	return cmd
+}
+
+func (a *app) runInspect(m modelFlags) error {
+	if err := m.check(); err != nil {
+		return err
+	}
+	l, err := m.load(nil)
+	if errors.Is(err, load.ErrNoWeights) {
+		l, err = a.fresh(m)
+	}
+	if err != nil {
+		return err
+	}
+	n, err := inspect.Describe(l.Graph, l.Store, nil)
+	if err != nil {
+		return err
+	}
+	out := inspectResult{n, m.model, l.Weights, l.Info}
+	return a.print(out, true, func(w io.Writer) { inspectText(w, out) })
+}
+
+// fresh builds a zoo network with random weights.
+func (a *app) fresh(m modelFlags) (*load.Loaded, error) {
+	info, _ := model.Lookup(m.model)
+	g, err := model.Build(m.model, m.config(nil))
+	if err != nil {
+		return nil, err
+	}
+	l := &load.Loaded{Spec: m.model, Graph: g, Store: tensor.NewStore(), Info: info, Weights: "random"}
+	return l, graph.InitParams(g, l.Store, a.seed)
+}
+
+func inspectText(w io.Writer, r inspectResult) {
+	quantized := slices.ContainsFunc(r.Layers, func(l inspect.Layer) bool { return l.Entropy != nil || l.ActStep > 0 })
+	head := []string{"layer", "op", "output", "MACs", "parameters", "bytes"}
+	if quantized {
+		head = append(head, "bits w/a", "weight step", "act step", "entropy", "clipped")
+	}
+	rows := [][]string{head}
+	for _, l := range r.Layers {
+		if l.MACs == 0 { // norms: part of the totals
+			continue
+		}
+		row := []string{l.Name, l.Op, fmt.Sprint(l.OutputShape), thousands(l.MACs), thousands(l.Params), thousands(l.SizeBytes)}
+		if quantized {
+			row = append(row, fmt.Sprintf("%d/%d", l.WeightBits, l.ActBits), step(l.WeightStep), step(l.ActStep))
+			if l.Entropy != nil {
+				row = append(row, fmt.Sprintf("%.2f", *l.Entropy), percent(*l.Clipped))
+			}
+		}
+		rows = append(rows, row)
+	}
+	table(w, rows)
+	fmt.Fprintf(w, "\nMACs        %s an example\nparameters  %s\nsize        %s (float32: %s)\nweights     %s\n",
+		thousands(r.MACs), thousands(r.Params), size(r.SizeBytes), size(r.FP32Bytes), r.Weights)
+}
+
+func step(s float64) string {
+	if s == 0 {
+		return "-"
+	}
+	return fmt.Sprintf("%.3g", s)
+}
