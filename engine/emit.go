@@ -217,6 +217,8 @@ func (f *fuser) emit(i *inst) {
 		f.activation(i, o)
 	case graph.ActivationGrad:
 		f.activationGrad(i, o)
+	case graph.Spike, graph.SpikeGrad, graph.Ternary:
+		f.spiking(i)
 	case graph.BatchNorm:
 		f.batchNorm(i, o)
 	case graph.BatchNormTrain:

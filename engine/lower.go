@@ -15,7 +15,8 @@ func (b *builder) lower(n *graph.Node) (*value, error) {
 	switch o := n.Op().(type) {
 	case graph.Input, graph.Param, graph.Const:
 		return b.source(n)
-	case graph.Binary, graph.Unary, graph.ReluGrad, graph.BroadcastTo, graph.Dropout, graph.Activation, graph.ActivationGrad:
+	case graph.Binary, graph.Unary, graph.ReluGrad, graph.BroadcastTo, graph.Dropout, graph.Activation, graph.ActivationGrad,
+		graph.Spike, graph.SpikeGrad, graph.Ternary:
 		return b.elementwise(n, in), nil
 	case graph.BatchNorm, graph.BatchNormTrain, graph.BatchNormGradInput:
 		return b.channelwise(n, in, elementwise), nil

@@ -91,6 +91,8 @@ var ops = map[string]func(attrs []byte) (Op, error){
 	"masked_softmax": decodeOp[MaskedSoftmax],
 	"cache_append":   decodeOp[CacheAppend],
 	"dynamic_step":   decodeOp[DynamicStep],
+
+	"spike": decodeOp[Spike], "spike_grad": decodeOp[SpikeGrad], "ternary": decodeOp[Ternary],
 }
 
 // encodedInput is Input with its element type in words.

@@ -73,6 +73,7 @@ func transformerOps(g *graph.Graph, param func(name string, role graph.Role, sha
 	x = g.LayerNorm(x, param("ln.weight", graph.Norm, 8), param("ln.bias", graph.Norm, 8), 1e-5)
 	x = g.RMSNorm(x, param("rms.weight", graph.Norm, 8), 1e-6)
 	x = g.SiLU(g.ELU(g.GELU(g.GELUTanh(x))))
+	x = g.Add(x, g.Spike(g.Apply(graph.Ternary{Hysteresis: 0.1}, x, param("last", graph.Stat, 8, 8))))
 	x = g.DynamicQuant(x, quant.Spec{Bits: 8, Signed: true, Granularity: quant.PerToken})
 	rope := graph.RoPE{HeadDim: 4, Seq: 4, Context: 16, Theta: 1e4, Scaling: graph.RoPEScaling{Factor: 8, Low: 1, High: 4, Original: 64}}
 	q := g.Apply(rope, x, position)
