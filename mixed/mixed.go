@@ -52,6 +52,9 @@ type Network struct {
 	// Layers are in graph order; Groups in the order of their first layers.
 	Layers []Layer
 	Groups []Group
+	// Residual is what the network does to the operands of adds: 8 bits if a
+	// quantizer stands in front of one.
+	Residual quant.Residual
 	// Fingerprint names the network without quantizers and weights, the same
 	// for any batch size.
 	Fingerprint string
@@ -83,7 +86,7 @@ func Link(g *graph.Graph, o Options) (*Network, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := &Network{Graph: g, Float: float}
+	n := &Network{Graph: g, Float: float, Residual: residual(g)}
 	if n.Fingerprint, err = fingerprint(float); err != nil {
 		return nil, err
 	}
@@ -123,6 +126,20 @@ func fingerprint(float *graph.Graph) (string, error) {
 	}
 	h := sha256.Sum256(code)
 	return hex.EncodeToString(h[:]), nil
+}
+
+func residual(g *graph.Graph) quant.Residual {
+	for _, n := range g.Nodes() {
+		if o, ok := n.Op().(graph.Binary); !ok || o.F != graph.Add {
+			continue
+		}
+		for _, x := range n.In() {
+			if _, ok := x.Op().(graph.FakeQuant); ok {
+				return quant.Residual8
+			}
+		}
+	}
+	return quant.ResidualFloat
 }
 
 // weightOf returns the weight parameter that a node reads, or nil.

@@ -168,9 +168,10 @@ func (p *Problem) width(l Layer, choice []int) quant.Width {
 }
 
 // Plan returns the bits of every layer under a choice of a width, a position in
-// Widths, for each group of Select.
+// Widths, for each group of Select, and the network's treatment of residual
+// adds.
 func (p *Problem) Plan(choice []int) quant.BitPlan {
-	plan := quant.BitPlan{Default: p.Widths[len(p.Widths)-1], Layers: map[string]quant.Width{}}
+	plan := quant.BitPlan{Default: p.Widths[len(p.Widths)-1], Layers: map[string]quant.Width{}, Residual: p.Residual}
 	for _, l := range p.Layers {
 		plan.Layers[l.Name] = p.width(l, choice)
 	}

@@ -14,6 +14,7 @@ import (
 
 	"lowbit/mixed/claim"
 	"lowbit/quant"
+	"lowbit/tensor"
 )
 
 // ErrMismatch is wrapped by the error for a directory that holds other work.
@@ -216,6 +217,16 @@ func sameTrial(a, b Trial) (bool, error) {
 		return false, err
 	}
 	return sameJSON(text, b)
+}
+
+// Checksum identifies the contents of a store.
+func Checksum(s *tensor.Store) string {
+	h := sha256.New()
+	for _, n := range s.Names() {
+		fmt.Fprintf(h, "%s %v\n", n, s.Get(n))
+		h.Write(s.Get(n).Bytes())
+	}
+	return hex.EncodeToString(h.Sum(nil))
 }
 
 // PlanKey is a short name of a bit plan, equal for equal plans.
