@@ -19,29 +19,31 @@ const (
 
 // Layer is a folded layer: y[o] = 1 if sum w*x >= Thresholds[o], else 0.
 type Layer struct {
-	Name string
-	Kind Kind
-	In   Shape // of the input; a linear layer flattens it in this order
-	Out  int   // output channels, or features
+	Name string `json:"name"`
+	Kind Kind   `json:"kind"`
+	In   Shape  `json:"in"`  // of the input; a linear layer flattens it in this order
+	Out  int    `json:"out"` // output channels, or features
 	// Kernel, Stride and Pad are height and width; a linear layer leaves them
 	// zero. Padding is bits that are 0.
-	Kernel, Stride, Pad [2]int
-	Groups              int // blocks of consecutive channels (features); 0 means 1
+	Kernel [2]int `json:"kernel"`
+	Stride [2]int `json:"stride"`
+	Pad    [2]int `json:"pad"`
+	Groups int    `json:"groups"` // blocks of consecutive channels (features); 0 means 1
 	// Weights are [Out, C/Groups, kernel height, kernel width], -1, 0 or 1.
-	Weights []int8
+	Weights []int8 `json:"weights"`
 	// Thresholds are [Out]; a threshold above the fan-in never fires, one of at
 	// most -fan-in always does.
-	Thresholds []int32
+	Thresholds []int32 `json:"thresholds"`
 	// Perm, if not nil, permutes the input channels (features): channel c that
 	// the layer sees is channel Perm[c] of the previous layer's output.
-	Perm []int32
+	Perm []int32 `json:"perm,omitempty"`
 }
 
 // Net is a folded network, a chain of layers.
 type Net struct {
-	Input   Shape
-	Layers  []Layer
-	Actions int // output o votes for action o mod Actions
+	Input   Shape   `json:"input"`
+	Layers  []Layer `json:"layers"`
+	Actions int     `json:"actions"` // output o votes for action o mod Actions
 }
 
 // geometry is a layer seen as a convolution.

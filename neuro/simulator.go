@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math/bits"
-	"sync/atomic"
 
 	"lowbit/internal/pool"
 )
@@ -39,6 +38,10 @@ func (e *Events) add(o Events) {
 	e.Outputs += o.Outputs
 	e.Overflows += o.Overflows
 }
+
+// ring holds spikes on their way, one slot a tick: the axons of all cores, then
+// the outputs.
+type ring [ringSlots][]uint64
 
 // target is a compiled (core, axon) or output.
 type target struct {
@@ -79,15 +82,16 @@ type Simulator struct {
 	unitOf   [][]uint8 // by core: the unit of each neuron, less the core's first
 
 	now     int64
-	ring    [ringSlots][]uint64 // axons of all cores, then outputs
-	outs    int                 // word of the ring where outputs begin
-	fired   [][4]uint64         // by core: units that spiked in the last tick
-	charged []bool              // by core: a potential is not 0
+	rings   []ring      // by worker: what it has sent; the axons see all of them or-ed
+	outs    int         // word of a ring slot where outputs begin
+	fired   [][4]uint64 // by core: units that spiked in the last tick
+	charged []bool      // by core: a potential is not 0
 	routes  []target
 	routeAt []uint32 // first route of each input
 	out     []byte
 	counts  []Events // by worker
 	total   Events
+	chunk   int // cores that a worker takes at once
 	body    func(worker, lo, hi int)
 }
 
@@ -102,10 +106,6 @@ func NewSimulator(nw *Network, threads int) (*Simulator, error) {
 	}
 	s := &Simulator{nw: nw, outs: 4 * len(nw.Cores)}
 	s.compile()
-	words := s.outs + (nw.Outputs+63)/64
-	for i := range s.ring {
-		s.ring[i] = make([]uint64, words)
-	}
 	s.out = make([]byte, bitBytes(nw.Outputs))
 	s.fired = make([][4]uint64, len(nw.Cores))
 	s.charged = make([]bool, len(nw.Cores))
@@ -116,6 +116,13 @@ func NewSimulator(nw *Network, threads int) (*Simulator, error) {
 		s.body = s.run
 	}
 	s.counts = make([]Events, workers)
+	s.rings = make([]ring, workers)
+	for w := range s.rings {
+		for i := range s.rings[w] {
+			s.rings[w][i] = make([]uint64, s.outs+(nw.Outputs+63)/64)
+		}
+	}
+	s.chunk = max(1, min(maxChunk, len(nw.Cores)/(4*workers)))
 	s.Reset()
 	return s, nil
 }
@@ -132,8 +139,10 @@ func (s *Simulator) Close() {
 // the event counts.
 func (s *Simulator) Reset() {
 	s.now = 0
-	for i := range s.ring {
-		clear(s.ring[i])
+	for w := range s.rings {
+		for i := range s.rings[w] {
+			clear(s.rings[w][i])
+		}
 	}
 	for i := range s.details {
 		s.details[i].v = 0
@@ -156,25 +165,29 @@ func (s *Simulator) Step(frame []byte) ([]byte, error) {
 		s.inject(frame)
 	}
 	if s.pool != nil {
-		s.pool.For(len(s.programs), coreChunk, s.body)
+		s.pool.For(len(s.programs), s.chunk, s.body)
 	} else {
 		s.run(0, 0, len(s.programs))
 	}
 	s.now++
 	s.total.Ticks++
-	slot := s.ring[s.now%ringSlots][s.outs:]
-	for i := range s.out {
-		s.out[i] = byte(slot[i>>3] >> (8 * (i & 7)))
+	clear(s.out)
+	for w := range s.rings {
+		slot := s.rings[w][s.now%ringSlots][s.outs:]
+		for i := range s.out {
+			s.out[i] |= byte(slot[i>>3] >> (8 * (i & 7)))
+		}
+		clear(slot)
 	}
-	clear(slot)
 	return s.out, nil
 }
 
-// coreChunk is how many cores a worker takes at once, about 10 us of work.
-const coreChunk = 16
+// maxChunk is how many cores a worker takes at most at once, about 15 us of
+// work.
+const maxChunk = 16
 
 func (s *Simulator) inject(frame []byte) {
-	slot := s.ring[s.now%ringSlots]
+	slot := s.rings[0][s.now%ringSlots]
 	for base := 0; base < s.nw.Inputs; base += 64 {
 		var w uint64
 		if rest := frame[base/8:]; len(rest) >= 8 {
@@ -243,16 +256,4 @@ func (s *Simulator) Events() Events {
 func (s *Simulator) ResetEvents() {
 	s.total = Events{}
 	clear(s.counts)
-}
-
-// send delivers a unit's spikes. Several workers may hit one word.
-func (s *Simulator) send(u *unit) {
-	for _, t := range s.targets[u.targets : u.targets+u.reach] {
-		p := &s.ring[(s.now+int64(t.delay))%ringSlots][t.word]
-		if s.pool != nil {
-			atomic.OrUint64(p, 1<<t.bit)
-		} else {
-			*p |= 1 << t.bit
-		}
-	}
 }

@@ -121,11 +121,11 @@ func (s *Simulator) compileUnit(i int, group []int) {
 // run is one tick of the cores lo..hi. A core without input and without
 // potential of its own changes nothing and is passed over.
 func (s *Simulator) run(worker, lo, hi int) {
-	slot := s.ring[s.now%ringSlots]
+	now := s.now % ringSlots
 	var e Events
 	for i := lo; i < hi; i++ {
 		p := &s.programs[i]
-		x := (*[4]uint64)(slot[4*i:])
+		x := s.arrived(4*i, now)
 		if x[0]|x[1]|x[2]|x[3] == 0 && !p.restless && !s.charged[i] {
 			s.fired[i] = [4]uint64{}
 			continue
@@ -134,13 +134,26 @@ func (s *Simulator) run(worker, lo, hi int) {
 		e.Updates += int64(p.neurons)
 		e.Axons += int64(bits.OnesCount64(x[0]) + bits.OnesCount64(x[1]) + bits.OnesCount64(x[2]) + bits.OnesCount64(x[3]))
 		if p.plain {
-			s.tickPlain(i, p, x, &e)
+			s.tickPlain(i, p, &x, &e)
 		} else {
-			s.tickGeneral(i, p, x, &e)
+			s.tickGeneral(i, p, &x, &e)
 		}
-		*x = [4]uint64{}
+		s.deliver(s.units[p.first:p.first+p.count], &s.fired[i], &s.rings[worker], &e)
 	}
 	s.counts[worker].add(e)
+}
+
+// arrived takes the four words of a core's axons out of a slot of all rings.
+// No worker writes that slot during the tick.
+func (s *Simulator) arrived(word int, slot int64) (x [4]uint64) {
+	for w := range s.rings {
+		p := (*[4]uint64)(s.rings[w][slot][word:])
+		for k := range x {
+			x[k] |= p[k]
+		}
+		*p = [4]uint64{}
+	}
+	return x
 }
 
 // tickPlain is a tick of a core whose neurons are all plain.
@@ -162,7 +175,6 @@ func (s *Simulator) tickPlain(i int, p *program, x *[4]uint64, e *Events) {
 	}
 	e.Synaptic += int64(synaptic)
 	s.fired[i] = fired
-	s.deliver(units, &fired, e)
 }
 
 // tickGeneral is a tick of any core.
@@ -203,18 +215,20 @@ func (s *Simulator) tickGeneral(i int, p *program, x *[4]uint64, e *Events) {
 	}
 	s.charged[i] = charged
 	s.fired[i] = fired
-	s.deliver(units, &fired, e)
 }
 
 // deliver sends the spikes of the units that fired.
-func (s *Simulator) deliver(units []unit, fired *[4]uint64, e *Events) {
+func (s *Simulator) deliver(units []unit, fired *[4]uint64, to *ring, e *Events) {
+	now := uint8(s.now % ringSlots)
 	for w, f := range fired {
 		for ; f != 0; f &= f - 1 {
 			u := &units[w<<6+bits.TrailingZeros64(f)]
 			e.Spikes += int64(u.copies)
 			e.Hops += int64(u.hops)
 			e.Outputs += int64(u.outs)
-			s.send(u)
+			for _, t := range s.targets[u.targets : u.targets+u.reach] {
+				to[(now+t.delay)%ringSlots][t.word] |= 1 << t.bit
+			}
 		}
 	}
 }
