@@ -76,20 +76,6 @@ func (is isa) fillZero(dst []uint8, zero uint8) {
 	}
 }
 
-// putSum and sumAt access the int32 sums behind packed weights.
-func putSum(dst []int8, i int, v int32) {
-	for k := range 4 {
-		dst[4*i+k] = int8(v >> (8 * k))
-	}
-}
-
-func sumAt(src []int8, i int) (v int32) {
-	for k := range 4 {
-		v |= int32(uint8(src[4*i+k])) << (8 * k)
-	}
-	return v
-}
-
 // convInt is a forward integer convolution.
 type convInt struct {
 	isa

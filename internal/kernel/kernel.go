@@ -23,6 +23,7 @@ type Table struct {
 	Name string
 	VecOps
 	MatOps
+	IntOps
 }
 
 var active atomic.Pointer[Table]
@@ -63,5 +64,5 @@ func Use(name string) (restore func(), err error) {
 }
 
 func genericRow() Table {
-	return Table{Name: "generic", VecOps: genericVec(), MatOps: genericMat()}
+	return Table{Name: "generic", VecOps: genericVec(), MatOps: genericMat(), IntOps: genericInt()}
 }

@@ -14,11 +14,13 @@ func rows() []Table {
 		t.Name = "avx2"
 		t.VecOps = avx2Vec(t.VecOps)
 		t.MatOps = avx2Mat(t.MatOps)
+		t.IntOps = avx2Int(t.IntOps)
 		all = append(all, t)
 		if x.HasAVX512F && x.HasAVX512BW && x.HasAVX512VL && x.HasAVX512DQ && x.HasAVX512VNNI {
 			t.Name = "avx512"
 			t.VecOps = avx512Vec(t.VecOps)
 			t.MatOps = avx512Mat(t.MatOps)
+			t.IntOps = avx512Int(t.IntOps)
 			all = append(all, t)
 		}
 	}

@@ -1,0 +1,42 @@
+package kernel
+
+//go:generate go -C _gen run . -set int -out ../int_amd64.s -stubs ../int_stubs_amd64.go -pkg kernel
+
+// Clamp ends the deploy form of a layer: code = rne(clip(x, Lo, Hi)) + Zero,
+// with Lo and Hi whole numbers and the result in 0..255.
+type Clamp struct {
+	Lo, Hi float32
+	Zero   int32
+}
+
+// IntOps are what a network of integer codes runs on. All give the same bits
+// on every row: sums in 32 bits wrap, products and roundings of floats are
+// single ones. A caller may split the output rows of a convolution in any way.
+//
+// An activation image x is u8 [rows, pixels, C] whose rows lie pitch bytes
+// apart; x[0] is the first value of the window of output pixel (0, 0), so that
+// padding is part of the image and the pads of the shape count for the output
+// size alone. IntOverread bytes behind the last row must be readable.
+type IntOps struct {
+	// IntPack packs weights w, codes in the order [O, KH, KW, C/Groups], for
+	// activations with a zero point: a sum is bias[o] + (x-zero)*w.
+	IntPackSize func(s *ConvShape) int
+	IntPack     func(s *ConvShape, dst []int8, w []int8, bias []int32, zero uint8)
+	// IntScratch is the bytes of scratch, aligned to 4, for a call with that
+	// many rows.
+	IntScratch func(s *ConvShape, pitch, rows int) int
+	// IntConv sets acc [r1-r0, OW, O] to the sums of output rows r0..r1.
+	IntConv func(s *ConvShape, acc []int32, x []uint8, pitch int, zero uint8, packed []int8, r0, r1 int, scratch []uint8)
+	// IntConvU8 makes codes of the sums, rows dstPitch apart: what IntConv and
+	// then RequantU8 with m [O] give. Rows r0..r1 of dst are written; dst[0] is
+	// the first value of row 0.
+	IntConvU8 func(s *ConvShape, dst []uint8, dstPitch int, x []uint8, pitch int, zero uint8, packed []int8, m []float32, q *Clamp, r0, r1 int, scratch []uint8)
+	// RequantU8: dst[i] = rne(clip(float32(acc[i])*m[i%len(m)], Lo, Hi)) + Zero;
+	// len(dst) is a multiple of len(m).
+	RequantU8 func(dst []uint8, acc []int32, m []float32, q *Clamp)
+	// MaxU8: dst[i] = max(a[i], b[i]).
+	MaxU8 func(dst, a, b []uint8)
+}
+
+// IntOverread is how far kernels read beyond an activation image.
+const IntOverread = 64

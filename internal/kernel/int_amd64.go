@@ -1,0 +1,310 @@
+//go:build !noasm && gc
+
+package kernel
+
+import "unsafe"
+
+// The integer network's convolutions use the tiles of conv_int_amd64.go on
+// images that lie padded in memory. AVX-512 reads the bytes where they are and
+// ends a tile with the multiplication, rounding and packing to codes in
+// registers; AVX2 widens the rows it needs to 16 bits first.
+//
+// Packed weights: [group][panel][run][word][lane][4 bytes], then for each
+// packed channel the int32 that its sum starts from.
+
+func avx2Int(base IntOps) IntOps {
+	t := intRow(avx2, base)
+	t.IntConvU8 = avx2.intConvU8Rows
+	return t
+}
+
+func avx512Int(base IntOps) IntOps {
+	t := intRow(avx512, base)
+	t.IntConvU8 = intConvU8AVX512
+	t.RequantU8 = func(dst []uint8, acc []int32, m []float32, q *Clamp) {
+		if len(dst) == 0 {
+			return
+		}
+		acc, n := acc[:len(dst)], len(m)
+		requantU8AVX512(&dst[0], &acc[0], &m[0], &q.Lo, n, len(dst)/n)
+	}
+	return t
+}
+
+func intRow(is isa, base IntOps) IntOps {
+	t := base
+	t.IntPackSize = is.intPackSize
+	t.IntPack = is.intPack
+	t.IntScratch = is.intScratch
+	t.IntConv = is.intConv
+	t.MaxU8 = func(dst, a, b []uint8) {
+		a, b = a[:len(dst)], b[:len(dst)]
+		n := len(dst) &^ 31
+		if n > 0 {
+			maxU8AVX2(&dst[0], &a[0], &b[0], n)
+		}
+		maxU8Generic(dst[n:], a[n:], b[n:])
+	}
+	return t
+}
+
+// intConvU8Rows is IntConvU8 by rows of sums in scratch.
+func (is isa) intConvU8Rows(s *ConvShape, dst []uint8, dstPitch int, x []uint8, pitch int, zero uint8, packed []int8, m []float32, q *Clamp, r0, r1 int, scratch []uint8) {
+	n := s.OW() * s.O
+	acc := sumsIn(scratch, n)
+	for r := r0; r < r1; r++ {
+		is.intConv(s, acc, x, pitch, zero, packed, r, r+1, scratch[4*n:])
+		requantU8Generic(dst[r*dstPitch:][:n], acc, m, q)
+	}
+}
+
+// intShape is a convolution of the integer network on one instruction set.
+type intShape struct {
+	isa
+	*ConvShape
+	cg, og          int
+	run, runs, outs int // values in a run, runs in an outer step, outer steps
+	dense           bool
+}
+
+func (is isa) intShape(s *ConvShape) intShape {
+	d := intShape{isa: is, ConvShape: s, cg: s.C / s.Groups, og: s.O / s.Groups}
+	d.run, d.runs, d.outs = d.cg, s.KW, s.KH
+	if d.dense = s.KW == 1 || s.DW == 1 && s.Groups == 1; d.dense {
+		d.run, d.runs, d.outs = s.KW*d.cg, s.KH, 1
+	}
+	return d
+}
+
+// lanesOf is the packed output channels of a group.
+func (d *intShape) lanesOf() int { return d.padCols(d.og) }
+
+// runBytes is the bytes of one run of one lane.
+func (d *intShape) runBytes() int { return 4 * d.words(d.run) }
+
+// groupSize is the bytes of a group's packed weights.
+func (d *intShape) groupSize() int { return d.outs * d.runs * d.runBytes() * d.lanesOf() }
+
+func (is isa) intPackSize(s *ConvShape) int {
+	if s.depthwise() {
+		return (s.KH*s.KW + 4) * is.padCols(s.C)
+	}
+	d := is.intShape(s)
+	return s.Groups * (d.groupSize() + 4*d.lanesOf())
+}
+
+func (is isa) intPack(s *ConvShape, dst, w []int8, bias []int32, zero uint8) {
+	dst = dst[:is.intPackSize(s)]
+	if s.depthwise() {
+		is.intPackDepth(s, dst, w, bias, zero)
+		return
+	}
+	d := is.intShape(s)
+	clear(dst)
+	starts := dst[s.Groups*d.groupSize():]
+	row := d.outs * d.runs * d.run
+	for o := 0; o < s.O; o++ {
+		g, ch := o/d.og, o%d.og
+		j := ch / (2 * d.lanes()) * 2 * d.lanes()
+		nv, _ := d.panel(d.og - j)
+		panel := dst[g*d.groupSize()+d.outs*d.runs*d.runBytes()*j:]
+		d.packRow(panel, w[o*row:][:row], nv*d.lanes(), ch-j)
+		start := bias[o]
+		if is == avx512 {
+			start -= int32(zero) * sumS8(w[o*row:][:row])
+		}
+		putSum(starts, g*d.lanesOf()+ch, start)
+	}
+}
+
+// packRow writes the weights of one output channel to its lane of a panel.
+func (d *intShape) packRow(panel, w []int8, width, lane int) {
+	runSize := d.runBytes() * width
+	for ; len(w) > 0; w, panel = w[d.run:], panel[runSize:] {
+		i := 0
+		if d.isa == avx512 {
+			out := panel[4*lane : runSize]
+			for ; i+4 <= d.run; i += 4 {
+				*(*uint32)(unsafe.Pointer(&out[i*width])) = *(*uint32)(unsafe.Pointer(&w[i]))
+			}
+		}
+		for ; i < d.run; i++ {
+			d.putWeight(panel, width, lane, i, w[i])
+		}
+	}
+}
+
+// sumS8 adds eight bytes at a time, offset to 0..255, in words of 16 bits.
+func sumS8(w []int8) int32 {
+	const even, most = 0x00ff00ff00ff00ff, 128
+	n := len(w) &^ 7
+	var sum int64
+	for at := 0; at < n; {
+		var words uint64
+		for end := min(n, at+8*most); at < end; at += 8 {
+			v := *(*uint64)(unsafe.Pointer(&w[at])) ^ 0x8080808080808080
+			words += v&even + v>>8&even
+		}
+		for ; words > 0; words >>= 16 {
+			sum += int64(words & 0xffff)
+		}
+	}
+	sum -= int64(n) * 128
+	for _, v := range w[n:] {
+		sum += int64(v)
+	}
+	return int32(sum)
+}
+
+// intPackDepth packs [tap][channels, padded], then the starts. Both instruction
+// sets keep the activations in bytes around the zero point.
+func (is isa) intPackDepth(s *ConvShape, dst, w []int8, bias []int32, zero uint8) {
+	width, kk := is.padCols(s.C), s.KH*s.KW
+	clear(dst)
+	for c := 0; c < s.C; c++ {
+		start := bias[c]
+		for tap, v := range w[c*kk:][:kk] {
+			dst[tap*width+c] = v
+			start -= int32(zero) * int32(v)
+		}
+		putSum(dst[kk*width:], c, start)
+	}
+}
+
+func (is isa) intScratch(s *ConvShape, pitch, rows int) int {
+	sums := 4 * s.OW() * s.O
+	if is == avx512 || s.depthwise() {
+		return sums
+	}
+	return sums + 2*(((rows-1)*s.SH+(s.KH-1)*s.DH+1)*pitch+IntOverread)
+}
+
+// starts returns what the sums begin with, behind n bytes of packed weights.
+func starts(packed []int8, n int) *int32 {
+	return (*int32)(unsafe.Pointer(&packed[n]))
+}
+
+// rowSpan is the bytes from the first to behind the last value that output
+// rows r0..r1 read.
+func rowSpan(s *ConvShape, pitch, r0, r1 int) (from, to int) {
+	last := (r1-1)*s.SH + (s.KH-1)*s.DH
+	return r0 * s.SH * pitch, last*pitch + ((s.OW()-1)*s.SW+(s.KW-1)*s.DW+1)*s.C
+}
+
+func (is isa) intConv(s *ConvShape, acc []int32, x []uint8, pitch int, zero uint8, packed []int8, r0, r1 int, scratch []uint8) {
+	if r0 >= r1 {
+		return
+	}
+	packed, acc = packed[:is.intPackSize(s)], acc[:(r1-r0)*s.OW()*s.O]
+	from, to := rowSpan(s, pitch, r0, r1)
+	x = x[from : to+IntOverread]
+	if s.depthwise() {
+		is.intDepth(s, acc, x, pitch, packed, r1-r0)
+		return
+	}
+	d := is.intShape(s)
+	if is == avx2 {
+		scratch = scratch[:2*len(x)]
+		is.load(scratch, x, zero)
+		x, pitch = scratch, 2*pitch
+	}
+	d.eachPanel(len(packed), pitch, r1-r0, func(r, g, j int, t *tile, nv, offset int) {
+		t.cStep = 4 * s.O
+		b, start := &packed[d.panelAt(g, j)], starts(packed, s.Groups*d.groupSize()+4*(g*d.lanesOf()+j))
+		a, c := offset, r*s.OW()*s.O+g*d.og+j
+		tiles, rows, extra := split(s.OW(), is.intMost(nv))
+		for i := 0; i < tiles; i++ {
+			m := rows + b2i(i < extra)
+			is.rowsInt(m, nv, &x[a], b, &acc[c], start, t)
+			a, c = a+m*t.rowStep, c+m*s.O
+		}
+	})
+}
+
+// panelAt is where the weights of output channels j and up of a group begin.
+func (d *intShape) panelAt(g, j int) int {
+	return g*d.groupSize() + d.outs*d.runs*d.runBytes()*j
+}
+
+// eachPanel calls f for every output row r, counted from 0, group g and panel
+// of output channels j: bands of rows while the panels pass, so that the band
+// stays in the first-level cache; all rows at once where the weights are what
+// should be read once.
+func (d *intShape) eachPanel(weights, pitch, rows int, f func(r, g, j int, t *tile, nv, offset int)) {
+	size := d.actBytes()
+	step := rows
+	if weights <= 4*weightBand {
+		step = max(1, 4*sourceBand/pitch/d.SH)
+	}
+	t := tile{
+		k: d.words(d.run), runs: d.runs, outs: d.outs, runStep: d.DW * d.C * size, outStep: d.DH * pitch,
+		rowStep: d.SW * d.C * size,
+	}
+	if d.dense {
+		t.runStep = t.outStep
+	}
+	for r0 := 0; r0 < rows; r0 += step {
+		for g := 0; g < d.Groups; g++ {
+			for j := 0; j < d.og; j += 2 * d.lanes() {
+				var nv int
+				nv, t.cols = d.panel(d.og - j)
+				for r := r0; r < min(rows, r0+step); r++ {
+					f(r, g, j, &t, nv, r*d.SH*pitch+g*d.cg*size)
+				}
+			}
+		}
+	}
+}
+
+// intDepth is intConv for one channel a group: rows output rows from x on.
+func (is isa) intDepth(s *ConvShape, acc []int32, x []uint8, pitch int, packed []int8, rows int) {
+	width := is.padCols(s.C)
+	t := tile{
+		k: s.KW, kStep: s.DW * s.C, outs: s.KH, outStep: s.DH * pitch, bStep: width,
+		rowStep: s.SW * s.C, cStep: 4 * s.C,
+	}
+	t.runs, t.cols = is.blocks(s.C)
+	start := starts(packed, s.KH*s.KW*width)
+	ow := s.OW()
+	tiles, size, extra := split(ow, is.depthMost())
+	for r := 0; r < rows; r++ {
+		a, c := r*s.SH*pitch, r*ow*s.C
+		for i := 0; i < tiles; i++ {
+			m := size + b2i(i < extra)
+			depthwiseU8S8(is, m, &x[a], &packed[0], &acc[c], start, &t)
+			a, c = a+m*t.rowStep, c+m*s.C
+		}
+	}
+}
+
+func intConvU8AVX512(s *ConvShape, dst []uint8, dstPitch int, x []uint8, pitch int, zero uint8, packed []int8, m []float32, q *Clamp, r0, r1 int, scratch []uint8) {
+	if r0 >= r1 {
+		return
+	}
+	if s.depthwise() {
+		n := s.OW() * s.O
+		acc := sumsIn(scratch, n)
+		for r := r0; r < r1; r++ {
+			avx512.intConv(s, acc, x, pitch, zero, packed, r, r+1, nil)
+			row := dst[r*dstPitch:][:n]
+			requantU8AVX512(&row[0], &acc[0], &m[0], &q.Lo, s.C, s.OW())
+		}
+		return
+	}
+	packed, m = packed[:avx512.intPackSize(s)], m[:s.O]
+	from, to := rowSpan(s, pitch, r0, r1)
+	x, dst = x[from:to+IntOverread], dst[r0*dstPitch:(r1-1)*dstPitch+s.OW()*s.O]
+	d := avx512.intShape(s)
+	d.eachPanel(len(packed), pitch, r1-r0, func(r, g, j int, t *tile, nv, offset int) {
+		t.cStep = s.O
+		b, start := &packed[d.panelAt(g, j)], starts(packed, s.Groups*d.groupSize()+4*(g*d.lanesOf()+j))
+		a, c := offset, r*dstPitch+g*d.og+j
+		mul := &m[g*d.og+j]
+		tiles, rows, extra := split(s.OW(), d.intMost(nv))
+		for i := 0; i < tiles; i++ {
+			n := rows + b2i(i < extra)
+			rowsU8(n, nv, &x[a], b, &dst[c], start, mul, q, t)
+			a, c = a+n*t.rowStep, c+n*s.O
+		}
+	})
+}
