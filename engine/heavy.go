@@ -114,64 +114,6 @@ func (b *builder) convGradWeight(n *graph.Node, x, dy *value, o graph.Conv2DGrad
 	return b.add(i)
 }
 
-// matmulTile is the rows of the result that one task of a product computes
-// where the rows are not the batch: enough to amortise a task, few enough to
-// share a layer's weights among many threads.
-const matmulTile = 48
-
-func (b *builder) matmul(n *graph.Node, x, y *value, o graph.MatMul) *value {
-	x, y = b.plain(x), b.plain(y)
-	out := b.value(n.Name(), n.Type(), false)
-	if len(y.shape) > 2 {
-		return b.batchedMatmul(n, x, y, out, o)
-	}
-	k := b.plan.k
-	_, inner, cols := o.Dims(x.shape, y.shape)
-	ld := y.shape[1]
-	size := k.PackBSize(inner, cols)
-	packed := &value{name: y.name + ".pack", dtype: tensor.F32, shape: tensor.Shape{size}, phys: []int{size}}
-	b.add(&inst{op: "pack", in: []*value{y}, out: packed, class: global, parallel: true, all: func(*Plan) {
-		k.PackB(packed.data[:size], y.root().data, ld, inner, cols, o.TransB)
-	}})
-	i := &inst{op: o, name: n.Name(), in: []*value{x, packed}, out: out, scratch: k.GemmScratch(inner, cols)}
-	if !o.TransA {
-		i.class, i.local = rowwise, []bool{true, false}
-		i.run = func(i *inst, wk *worker, r0, r1 int) {
-			a, c := wk.rows(i.in[0], r0, r1), wk.rows(out, r0, r1)
-			k.Gemm(c, a, packed.data, len(c)/cols, cols, inner, inner, cols, false, false, wk.kernel)
-		}
-		return b.add(i)
-	}
-	rows := x.shape[1] // x is stored [inner, rows]
-	i.class = global
-	i.tasks = (rows + matmulTile - 1) / matmulTile
-	i.task = func(wk *worker, t int) {
-		r0 := t * matmulTile
-		m := min(matmulTile, rows-r0)
-		k.Gemm(out.data[r0*cols:], x.root().data[r0:], packed.data, m, cols, inner, rows, cols, true, false, wk.kernel)
-	}
-	return b.add(i)
-}
-
-// batchedMatmul multiplies the matrices of each leading index on its own.
-func (b *builder) batchedMatmul(n *graph.Node, x, y, out *value, o graph.MatMul) *value {
-	k := b.plan.k
-	m, inner, cols := o.Dims(x.shape, y.shape)
-	xs, ys := x.shape[len(x.shape)-1], y.shape[len(y.shape)-1]
-	pack := k.PackBSize(inner, cols)
-	return b.add(&inst{
-		op: o, name: n.Name(), in: []*value{x, y}, local: []bool{true, true}, out: out, class: rowwise,
-		scratch: pack + k.GemmScratch(inner, cols),
-		run: func(i *inst, wk *worker, r0, r1 int) {
-			a, bb, c := wk.rows(i.in[0], r0, r1), wk.rows(i.in[1], r0, r1), wk.rows(out, r0, r1)
-			for ; len(c) > 0; a, bb, c = a[m*inner:], bb[inner*cols:], c[m*cols:] {
-				k.PackB(wk.kernel[:pack], bb, ys, inner, cols, o.TransB)
-				k.Gemm(c, a, wk.kernel[:pack], m, cols, inner, xs, cols, o.TransA, false, wk.kernel[pack:])
-			}
-		},
-	})
-}
-
 // rowLoop adds an instruction that works on the last axis of plain operands,
 // row by row. Operands of integers are labels.
 func (b *builder) rowLoop(n *graph.Node, in []*value, f func(k *kernel.Table, out []float32, in [][]float32, label []int32)) *value {

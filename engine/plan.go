@@ -156,6 +156,7 @@ func (b *builder) finish() {
 	b.updateTargets()
 	levels(b.insts)
 	b.insts = prune(rematerialise(prune(b.insts)))
+	sink(b.insts)
 	p.stages = stages(b.insts)
 	pl := &placement{stages: p.stages, insts: b.insts}
 	for _, s := range p.stages {
