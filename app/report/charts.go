@@ -23,9 +23,15 @@ type key struct {
 // Interval is the number of standard errors that error bars show each way.
 const Interval = 1.96
 
+// closeUp is how far below float32 the close-up of the accuracies reaches;
+// a chart of all that spans less needs none.
+const closeUp = 0.12
+
 // accuracyChart draws accuracy against bits, one series a method, each point
-// with the interval that 95 of 100 test sets of its size would give.
-func accuracyChart(runs []Run) (template.HTML, []key) {
+// with the interval that 95 of 100 test sets of its size would give. The
+// close-up, empty where the chart shows enough, leaves out what lies far below
+// float32.
+func accuracyChart(runs []Run) (all, near template.HTML, keys []key) {
 	var columns []string // bits, wide to narrow
 	var methods []string
 	lo, fp := 1.0, 0.0
@@ -46,9 +52,32 @@ func accuracyChart(runs []Run) (template.HTML, []key) {
 		lo = math.Min(lo, r.Accuracy-Interval*r.SE)
 	}
 	if len(columns) == 0 {
-		return "", nil
+		return "", "", nil
 	}
 	slices.Sort(methods)
+	for m, method := range methods {
+		keys = append(keys, legend(m, method))
+	}
+	all = drawAccuracy(runs, columns, methods, lo, fp)
+	if fp-lo <= 2*closeUp {
+		return all, "", keys
+	}
+	var close []Run
+	nearest := fp
+	for _, r := range runs {
+		if r.Accuracy >= fp-closeUp {
+			close = append(close, r)
+			nearest = math.Min(nearest, r.Accuracy-Interval*r.SE)
+		}
+	}
+	if len(close) == 0 {
+		return all, "", keys
+	}
+	return all, drawAccuracy(close, columns, methods, nearest, fp), keys
+}
+
+// drawAccuracy draws runs on a scale that reaches from lo to above fp.
+func drawAccuracy(runs []Run, columns, methods []string, lo, fp float64) template.HTML {
 	y := accuracyScale(lo, fp)
 	c := newCanvas(chartW, chartH, "Accuracy against bits")
 	frame(c, y, 100, "accuracy, %")
@@ -65,22 +94,20 @@ func accuracyChart(runs []Run) (template.HTML, []key) {
 		c.text("tick", "middle", x(bits, 0)/2+x(bits, len(methods)-1)/2, chartH-bottom+20, bits)
 	}
 	c.text("axis", "middle", (left+chartW-right)/2, chartH-4, "bits of weights and activations")
-	var keys []key
 	for m, method := range methods {
 		series(c, runs, method, m, func(bits string) float64 { return x(bits, m) }, y)
-		keys = append(keys, legend(m, method))
 	}
-	return c.html(), keys
+	return c.html()
 }
 
 // accuracyScale covers from a round value below the lowest to one above the
 // highest.
 func accuracyScale(lo, hi float64) scale {
-	hi = math.Min(1, hi+0.04)
-	unit := 0.1
+	unit, room := 0.1, 0.04
 	if hi-lo < 0.2 {
-		unit = 0.02
+		unit, room = 0.01, 0.005
 	}
+	hi = math.Min(1, hi+room)
 	lo = math.Max(0, math.Floor(lo/unit)*unit)
 	return scale{lo, math.Min(1, math.Ceil(hi/unit)*unit), chartH - bottom, top}
 }
@@ -117,18 +144,22 @@ func series(c *canvas, runs []Run, method string, m int, x func(string) float64,
 		c.line("bar "+class, px-4, lo, px+4, lo)
 		tip := fmt.Sprintf("%s %s: %.2f ± %.2f %% of %d examples", r.Method, r.Bits, 100*r.Accuracy, 100*Interval*r.SE, r.Examples)
 		c.mark("mark "+class, m, px, py, tip)
-		c.text("value", "middle", px, valueAt(m, hi, lo), fmt.Sprintf("%.1f", 100*r.Accuracy))
+		value(c, m, px, py, hi, lo, fmt.Sprintf("%.1f", 100*r.Accuracy))
 	}
 }
 
-// valueAt puts the figure of the last method above its point and of others
-// below, where they do not run into each other.
-func valueAt(m int, hi, lo float64) float64 {
-	below := math.Max(lo, hi+10) + 18
-	if m%2 == 1 && below < chartH-bottom-2 {
-		return below
+// value writes the figure of a point above it, that of every second series
+// below, where there is room, else beside it.
+func value(c *canvas, m int, x, y, hi, lo float64, figure string) {
+	below := math.Max(lo, y+5) + 14
+	switch {
+	case m%2 == 0:
+		c.text("value", "middle", x, math.Min(hi, y-5)-5, figure)
+	case below < chartH-bottom-2:
+		c.text("value", "middle", x, below, figure)
+	default:
+		c.text("value", "start", x+11, y+4, figure)
 	}
-	return hi - 9
 }
 
 // lossChart draws the training loss of each run that was trained.

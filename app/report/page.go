@@ -22,7 +22,8 @@ var pageTemplate = template.Must(template.New("page").Parse(pageSource))
 type page struct {
 	Title, Lead, Made string
 	Rows              []row
-	Accuracy, Loss    template.HTML
+	Accuracy, Near    template.HTML
+	Loss              template.HTML
 	AccuracyKeys      []key
 	LossKeys          []key
 	Layers            []layerTable
@@ -71,19 +72,32 @@ func newPage(runs []Run, c Config) (*page, error) {
 		p.Lead = lead(runs)
 	}
 	p.Rows = rows(runs)
-	p.Accuracy, p.AccuracyKeys = accuracyChart(runs)
+	p.Accuracy, p.Near, p.AccuracyKeys = accuracyChart(runs)
 	p.Loss, p.LossKeys = lossChart(runs)
-	for _, r := range runs {
+	shown := featured(runs)
+	for i, r := range runs {
 		if r.quantized() {
-			p.Layers = append(p.Layers, layerTable{Name: heading(r), Rows: layerRows(r.Layers)})
+			p.Layers = append(p.Layers, layerTable{Name: heading(r), Rows: layerRows(r.Layers), Open: i == shown})
 		}
 		p.Facts = append(p.Facts, factsOf(r))
 	}
-	if n := len(p.Layers); n > 0 {
-		p.Layers[n-1].Open = true
-	}
 	p.Parts = parts(runs)
 	return p, nil
+}
+
+// featured is the run whose layers are shown at first: the best of the
+// narrowest, -1 if nothing is quantized.
+func featured(runs []Run) int {
+	best := -1
+	for i, r := range runs {
+		if !r.quantized() {
+			continue
+		}
+		if best < 0 || r.Weight < runs[best].Weight || r.Weight == runs[best].Weight && r.Accuracy > runs[best].Accuracy {
+			best = i
+		}
+	}
+	return best
 }
 
 // title names the networks.
@@ -104,7 +118,7 @@ func title(runs []Run) string {
 func parts(runs []Run) string {
 	var s []string
 	for _, r := range runs {
-		t := fmt.Sprintf("%d images (%s)", r.Examples, r.Part)
+		t := fmt.Sprintf("%s %s images", thousands(r.Examples), r.Part)
 		if r.Examples > 0 && !slices.Contains(s, t) {
 			s = append(s, t)
 		}
@@ -194,7 +208,7 @@ func layerRows(layers []inspect.Layer) []layerRow {
 		if v == 0 {
 			return "–"
 		}
-		return fmt.Sprintf("%.3g", v)
+		return fmt.Sprintf("%#.3g", v)
 	}
 	for _, l := range layers {
 		if l.MACs == 0 { // a norm: nothing to quantize

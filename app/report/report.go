@@ -165,3 +165,12 @@ func seconds(s float64) string {
 		return fmt.Sprintf("%.1f\u00a0h", s/3600)
 	}
 }
+
+// thousands writes 10000 as "10,000".
+func thousands(n int) string {
+	s := strconv.Itoa(n)
+	for i := len(s) - 3; i > 0; i -= 3 {
+		s = s[:i] + "," + s[i:]
+	}
+	return s
+}

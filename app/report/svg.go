@@ -95,5 +95,8 @@ func ticks(lo, hi float64, n int) []float64 {
 // label writes a tick as short as its distance to the next allows.
 func label(v, unit float64) string {
 	digits := max(0, int(math.Ceil(-math.Log10(unit)-1e-9)))
+	if math.Abs(v) < unit/2 {
+		v = 0 // never -0
+	}
 	return fmt.Sprintf("%.*f", digits, v)
 }

@@ -130,6 +130,7 @@ func (a *app) root() *cobra.Command {
 		},
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
+	root.SetHelpCommand(a.help())
 	f := root.PersistentFlags()
 	f.IntVar(&a.threads, "threads", 0, "worker threads; 0: one a core")
 	f.Uint64Var(&a.seed, "seed", 1, "seed of everything random")
@@ -216,4 +217,23 @@ func none(_ *cobra.Command, args []string) error {
 		return usagef("unexpected argument %q", args[0])
 	}
 	return nil
+}
+
+// help is the verb that explains verbs.
+func (a *app) help() *cobra.Command {
+	return &cobra.Command{
+		Use: "help [VERB]", Short: "explain a verb, with an example",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			at := cmd.Root()
+			for _, name := range args {
+				next, _, err := at.Find([]string{name})
+				if err != nil || next == at {
+					return a.unknownVerb(at, []string{name})
+				}
+				at = next
+			}
+			at.InitDefaultHelpFlag()
+			return at.Help()
+		},
+	}
 }

@@ -1,0 +1,74 @@
+# What a change must pass: `make check`. Each target says what it does in its
+# first comment; `make help` lists them.
+GO      ?= go
+PYTHON  ?= python3
+FUZZTIME ?= 20s
+ROWS    := generic avx2 avx512
+export CGO_ENABLED = 0
+
+.PHONY: help build check fmt vet test noasm rows cross arch gen gen-check golden fuzz bench size docs-check clean
+
+help:         ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
+
+build:        ## the program, static, as ./lowbit
+	$(GO) build -trimpath -ldflags '-s -w' -o lowbit ./cmd/lowbit
+
+check: fmt vet test noasm rows cross gen-check docs-check  ## everything
+
+fmt:          ## gofmt changes nothing
+	@files=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$files" ] || { echo "gofmt would change: $$files"; exit 1; }
+
+vet:          ## go vet, assembly declarations included
+	$(GO) vet ./...
+
+test:         ## all tests
+	$(GO) test ./...
+
+noasm:        ## the build without assembly
+	$(GO) vet -tags noasm ./internal/kernel ./engine
+	$(GO) test -short -tags noasm ./internal/kernel ./engine
+
+rows:         ## kernels and engine with each kernel row of this CPU forced
+	for row in $(ROWS); do LOWBIT_KERNEL=$$row $(GO) test -count=1 -short ./internal/kernel ./engine || exit 1; done
+
+cross:        ## builds for other machines
+	GOARCH=arm64 $(GO) vet ./internal/kernel ./engine
+	GOARCH=386 $(GO) build ./...
+	for os in linux darwin windows; do GOOS=$$os GOARCH=arm64 $(GO) build -o /dev/null ./cmd/lowbit || exit 1; done
+
+arch:         ## who imports whom, and the limits of size
+	$(GO) test ./internal/archtest
+
+gen:          ## regenerate the assembly
+	$(GO) generate ./internal/kernel
+
+gen-check: gen  ## regenerating changes nothing
+	git diff --exit-code -- internal/kernel
+
+golden:       ## remake all goldens (needs Python with torch, numpy and others: see each generator)
+	for f in peer/golden_*.py; do echo $$f; $(PYTHON) $$f || exit 1; done
+	cp method/lsq/testdata/step.safetensors app/selftest/testdata/step.safetensors
+
+fuzz:         ## every fuzz target for FUZZTIME
+	$(GO) list -f '{{if or .TestGoFiles .XTestGoFiles}}{{.ImportPath}} {{.Dir}}{{end}}' ./... | while read -r pkg dir; do \
+	  for target in $$(grep -hoE '^func Fuzz[A-Za-z0-9_]+' $$dir/*_test.go 2>/dev/null | sed 's/^func //' | sort -u); do \
+	    $(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$pkg || exit 1; \
+	  done; \
+	done
+
+bench:        ## kernel benchmarks, and training steps of the program
+	$(GO) test -run '^$$' -bench . -benchtime 0.2s ./internal/kernel
+	$(GO) run ./cmd/lowbit bench train --model resnet20
+	$(GO) run ./cmd/lowbit bench train --model resnet20 --bits w4a4
+
+size: build   ## the program, the largest packages and files, long functions
+	@ls -l lowbit | awk '{print $$5, "bytes: the program"}'
+	@find . -name '*.go' -not -path './internal/kernel/_gen/*' | xargs wc -l | sort -rn | head -12
+	@LOWBIT_SIZE=1 $(GO) test -count=1 -run 'LongFunctions|FilesAreShort' ./internal/archtest
+
+docs-check:   ## tables in the documentation equal their records
+	$(GO) run ./internal/docs tables -check
+
+clean:        ## remove what was built
+	rm -rf lowbit dist
