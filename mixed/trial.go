@@ -28,16 +28,6 @@ type Trial struct {
 	Seed uint64        `json:"seed"` // of the order of the data
 }
 
-// Metrics are what a trial measured: over its last epoch as trained, and
-// afterwards on a part of the training data that it did not see.
-type Metrics struct {
-	TrainAccuracy   float64 `json:"train_accuracy"`
-	TrainLoss       float64 `json:"train_loss"`
-	HeldOutAccuracy float64 `json:"held_out_accuracy"`
-	HeldOutLoss     float64 `json:"held_out_loss"`
-	Seconds         float64 `json:"seconds"`
-}
-
 // TrialRunner does trials. dir is a directory of the trial's own where it may
 // leave checkpoints to go on from after it was killed; empty: none.
 type TrialRunner interface {

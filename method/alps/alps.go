@@ -12,49 +12,6 @@ import (
 	"lowbit/quant"
 )
 
-// Metric names what is compared.
-type Metric string
-
-// Metrics: of the epoch as trained, or afterwards of examples that were held
-// out of it. The paper's choice is not known to us.
-const (
-	HeldOutAccuracy Metric = "held-out-accuracy"
-	HeldOutLoss     Metric = "held-out-loss"
-	TrainAccuracy   Metric = "train-accuracy"
-	TrainLoss       Metric = "train-loss"
-)
-
-// of returns the metric as a figure that is better when larger.
-func (m Metric) of(x mixed.Metrics) float64 {
-	switch m {
-	case HeldOutAccuracy:
-		return x.HeldOutAccuracy
-	case TrainAccuracy:
-		return x.TrainAccuracy
-	case HeldOutLoss:
-		return -x.HeldOutLoss
-	}
-	return -x.TrainLoss
-}
-
-// Value returns the metric of a trial, larger being better: an accuracy, or
-// minus a loss.
-func (m Metric) Value(x mixed.Metrics) (float64, error) {
-	if err := m.Validate(); err != nil {
-		return 0, err
-	}
-	return m.of(x), nil
-}
-
-// Validate returns an error if there is no such metric.
-func (m Metric) Validate() error {
-	switch m {
-	case HeldOutAccuracy, HeldOutLoss, TrainAccuracy, TrainLoss:
-		return nil
-	}
-	return fmt.Errorf("alps: metric %q, want %s, %s, %s or %s", m, HeldOutAccuracy, HeldOutLoss, TrainAccuracy, TrainLoss)
-}
-
 // Config is ALPS.
 type Config struct {
 	// LSQ is the recipe of a trial; its Bits are replaced by each trial's. Its
@@ -63,8 +20,8 @@ type Config struct {
 	// tenth and then falling along half a cosine to 0.
 	LSQ lsq.Config `json:"lsq"`
 	// Metric that gains are differences of. All metrics are measured anyway,
-	// so another one costs no further training. Default: HeldOutAccuracy.
-	Metric Metric `json:"metric"`
+	// so another one costs no further training. Default: mixed.HeldOutAccuracy.
+	Metric mixed.Metric `json:"metric"`
 	// HoldOut is the number of training examples that trials do not train on,
 	// for the metric; default 5000. They are those that train.Config.HoldOut
 	// draws with the same seed.
@@ -75,7 +32,7 @@ type Config struct {
 
 // DefaultConfig is one epoch of LSQ's recipe.
 func DefaultConfig(bits quant.BitPlan) Config {
-	c := Config{LSQ: lsq.DefaultConfig(bits), Metric: HeldOutAccuracy, HoldOut: 5000}
+	c := Config{LSQ: lsq.DefaultConfig(bits), Metric: mixed.HeldOutAccuracy, HoldOut: 5000}
 	c.LSQ.Epochs, c.LSQ.Warmup = 1, 0.1
 	return c
 }
@@ -86,15 +43,14 @@ func (c Config) Validate() error {
 		return fmt.Errorf("alps: %w", err)
 	}
 	if err := c.Metric.Validate(); err != nil {
-		return err
+		return fmt.Errorf("alps: %w", err)
 	}
-	held := c.Metric == HeldOutAccuracy || c.Metric == HeldOutLoss
 	switch {
 	case c.LSQ.Epochs < 1:
 		return fmt.Errorf("alps: epochs %d, want at least 1", c.LSQ.Epochs)
 	case c.HoldOut < 0 || c.Limit < 0:
 		return fmt.Errorf("alps: hold out %d, limit %d: want 0 or more", c.HoldOut, c.Limit)
-	case held && c.HoldOut == 0:
+	case c.Metric.HeldOut() && c.HoldOut == 0:
 		return fmt.Errorf("alps: %s needs examples to hold out", c.Metric)
 	}
 	return nil
@@ -143,24 +99,24 @@ func Trials(p *mixed.Problem, seed uint64) []mixed.Trial {
 }
 
 // Gains turns the results of Trials into gains.
-func Gains(p *mixed.Problem, results []mixed.Metrics, m Metric) (mixed.Gains, error) {
+func Gains(p *mixed.Problem, results []mixed.Metrics, m mixed.Metric) (mixed.Gains, error) {
 	top := len(p.Widths) - 1
 	if want := 1 + len(p.Select)*top; len(results) != want {
 		return mixed.Gains{}, fmt.Errorf("alps: %d results, want %d", len(results), want)
 	}
 	if err := m.Validate(); err != nil {
-		return mixed.Gains{}, err
+		return mixed.Gains{}, fmt.Errorf("alps: %w", err)
 	}
 	g := mixed.Gains{Values: make([][]float64, len(p.Select))}
 	clipped := 0
 	for i := range p.Select {
 		row := results[1+i*top:]
-		low := m.of(row[0])
+		low := m.Of(row[0])
 		v := make([]float64, top+1)
 		for k := 1; k <= top; k++ {
-			at := m.of(results[0])
+			at := m.Of(results[0])
 			if k < top {
-				at = m.of(row[k])
+				at = m.Of(row[k])
 			}
 			if v[k] = at - low; v[k] < 0 {
 				v[k] = 0

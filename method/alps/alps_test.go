@@ -37,7 +37,7 @@ func trainer(t testing.TB) (*Trainer, *mixed.Problem) {
 	}
 	job.Graph, job.Teacher = g, nil
 	tr := &Trainer{Config: DefaultConfig(lsqtest.Bits(t, "w4a4")), Base: base, Job: job}
-	tr.HoldOut, tr.Metric = 128, HeldOutLoss // accuracies on stripes are equal too often
+	tr.HoldOut, tr.Metric = 128, mixed.HeldOutLoss // accuracies on stripes are equal too often
 	tr.LSQ.Start = lsq.BestStart()
 	n, err := mixed.Link(g, mixed.Options{})
 	if err != nil {
@@ -88,7 +88,7 @@ func TestScoreTrainsEachGroupFromOneCheckpoint(t *testing.T) {
 		t.Errorf("continued: %+v, %v, want %+v", again, err, g)
 	}
 	began := time.Now()
-	tr.Metric = TrainLoss
+	tr.Metric = mixed.TrainLoss
 	loss, err := s.Score(context.Background(), p)
 	if err != nil || reflect.DeepEqual(loss.Values, g.Values) {
 		t.Errorf("by the training loss: %+v, %v", loss, err)
@@ -171,7 +171,7 @@ func TestGainsAreDifferencesFromTheReference(t *testing.T) {
 		low := 0.9 - 0.1*float64(i-1) // the first group does better than the reference
 		results = append(results, mixed.Metrics{HeldOutAccuracy: low, TrainLoss: 1}, mixed.Metrics{HeldOutAccuracy: 0.85, TrainLoss: 0.5})
 	}
-	g, err := Gains(p, results, HeldOutAccuracy)
+	g, err := Gains(p, results, mixed.HeldOutAccuracy)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -185,10 +185,10 @@ func TestGainsAreDifferencesFromTheReference(t *testing.T) {
 	if len(g.Notes) != 1 || !strings.HasPrefix(g.Notes[0], "3 of 12 gains") {
 		t.Errorf("%q", g.Notes)
 	}
-	if g, err = Gains(p, results, TrainLoss); err != nil || math.Abs(g.Values[0][1]-0.5) > 1e-12 || math.Abs(g.Values[0][2]-0.7) > 1e-12 {
+	if g, err = Gains(p, results, mixed.TrainLoss); err != nil || math.Abs(g.Values[0][1]-0.5) > 1e-12 || math.Abs(g.Values[0][2]-0.7) > 1e-12 {
 		t.Errorf("%v, %v", g.Values, err)
 	}
-	if _, err := Gains(p, results[1:], TrainLoss); err == nil {
+	if _, err := Gains(p, results[1:], mixed.TrainLoss); err == nil {
 		t.Error("results are missing and it has gains")
 	}
 	if _, err := Gains(p, results, "mood"); err == nil {
