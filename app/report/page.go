@@ -131,7 +131,7 @@ func lead(runs []Run) string {
 	const little = 2 // points
 	best := -1
 	for i, r := range runs {
-		if d, ok := r.Drop(); ok && d <= little && (best < 0 || r.Size < runs[best].Size) {
+		if d, ok := r.Drop(); ok && d <= little+1e-9 && (best < 0 || r.Size < runs[best].Size) {
 			best = i
 		}
 	}

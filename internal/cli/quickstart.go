@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"io"
 
@@ -9,6 +10,7 @@ import (
 	"lowbit/app/quickstart"
 	"lowbit/data"
 	"lowbit/engine"
+	"lowbit/train"
 )
 
 const quickstartHelp = `Does the whole job on real data in minutes: finds or fetches CIFAR-10 (Fashion-MNIST
@@ -83,6 +85,9 @@ func (q *quickstartFlags) run(a *app) error {
 	a.describe(&c.Job, "")
 	r, err := quickstart.Do(a.ctx, e, c)
 	p.clear()
+	if errors.Is(err, train.ErrInterrupted) {
+		return fmt.Errorf("%w\n--force starts over in %s", err, a.out)
+	}
 	if err != nil {
 		return err
 	}
