@@ -91,15 +91,19 @@ func (in *input) bind(t *tensor.Tensor) {
 
 // Compile prepares a graph to run. Every Param of the graph must be in the
 // store with its shape; the plan reads and updates that storage.
-func (e *Engine) Compile(g *graph.Graph, store *tensor.Store) (*Plan, error) {
+func (e *Engine) Compile(g *graph.Graph, store *tensor.Store) (p *Plan, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			p, err = nil, fmt.Errorf("engine: compile: %v", r)
+		}
+	}()
 	if err := g.Err(); err != nil {
 		return nil, err
 	}
-	g, err := graph.Prune(g)
-	if err != nil {
+	if g, err = graph.Prune(g); err != nil {
 		return nil, err
 	}
-	p := &Plan{engine: e, k: kernel.Active(), inputs: map[string]*input{}, outputs: map[string]*tensor.Tensor{}}
+	p = &Plan{engine: e, k: kernel.Active(), inputs: map[string]*input{}, outputs: map[string]*tensor.Tensor{}}
 	b := &builder{g: g, store: store, plan: p, converted: map[*value]*value{}, packs: map[packKey]*value{}}
 	if err := b.build(); err != nil {
 		return nil, err
