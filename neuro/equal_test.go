@@ -137,6 +137,20 @@ func TestConstantNeurons(t *testing.T) {
 	}
 }
 
+// A layer that ignores its input leaves nothing of the layers before it.
+func TestUnreadLayersTakeNoCores(t *testing.T) {
+	r := seeded(t, 18)
+	net := chain(r, neuro.Shape{C: 4, H: 4, W: 4}, 2, conv("a", 6, 3, 1, 1, 1), linear("b", 8, 1))
+	clear(net.Layers[1].Weights)
+	nw := proved(t, net)
+	if len(nw.Cores) != 1 || len(nw.Routes) != 0 {
+		t.Errorf("%d cores, %d routes, want 1 and none", len(nw.Cores), len(nw.Routes))
+	}
+	if c := compare(t, net, nw, randomFrames(r, net, 5), 1); !c.Equal() {
+		t.Error(c.First)
+	}
+}
+
 func TestPipelineEqualsOneFrameAtATime(t *testing.T) {
 	r := seeded(t, 6)
 	net := minatarNet(r)

@@ -2,6 +2,7 @@ package neuro_test
 
 import (
 	"bytes"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -96,6 +97,9 @@ func TestDecodeRefuses(t *testing.T) {
 		{"version", "version 2, want 1", func(_ *tensor.Store, m map[string]string) {
 			m[key] = strings.Replace(m[key], `"version":1`, `"version":2`, 1)
 		}},
+		{"outputs", "9999999 outputs of", func(_ *tensor.Store, m map[string]string) {
+			m[key] = strings.Replace(m[key], `"outputs":3`, `"outputs":9999999`, 1)
+		}},
 		{"missing", `"route" is missing`, func(s *tensor.Store, _ map[string]string) { s.Delete("route") }},
 		{"type", `"core.layer" is`, func(s *tensor.Store, _ map[string]string) { put(t, s, "core.layer", tensor.New(tensor.U8, 2)) }},
 		{"columns", `"core.place" is`, func(s *tensor.Store, _ map[string]string) { put(t, s, "core.place", tensor.New(tensor.I32, 2, 3)) }},
@@ -130,6 +134,7 @@ func put(t *testing.T, s *tensor.Store, name string, v *tensor.Tensor) {
 // FuzzDecode: no panic, and what is accepted can be written, simulated, drawn.
 func FuzzDecode(f *testing.F) {
 	f.Add(encode(f, tiny(f)))
+	f.Add(encode(f, generalNetwork(rand.New(rand.NewPCG(1, 0)), 2, 12)))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		nw, err := neuro.Decode(b)
 		if err != nil {

@@ -170,6 +170,7 @@ func TestValidateNamesTheLimit(t *testing.T) {
 	}{
 		{"0 cores", func(n *neuro.Network) { n.Cores = nil }},
 		{"4097 cores", func(n *neuro.Network) { n.Cores = make([]neuro.Core, 4097) }},
+		{"9 outputs of", func(n *neuro.Network) { n.Outputs, n.Cores = 9, n.Cores[:1] }},
 		{"mesh of side 65", func(n *neuro.Network) { n.Width = 65 }},
 		{"0 inputs", func(n *neuro.Network) { n.Inputs = 0 }},
 		{"latency 0", func(n *neuro.Network) { n.Latency = 0 }},

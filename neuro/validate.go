@@ -50,6 +50,13 @@ func (nw *Network) validateHead() error {
 	if nw.Inputs < 1 || nw.Inputs > maxBits || nw.Outputs < 1 || nw.Outputs > maxBits || nw.Actions < 1 || nw.Actions > nw.Outputs {
 		return fmt.Errorf("%d inputs, %d outputs, %d actions, want 1..%d and no more actions than outputs", nw.Inputs, nw.Outputs, nw.Actions, maxBits)
 	}
+	neurons := 0
+	for i := range nw.Cores {
+		neurons += len(nw.Cores[i].Neurons)
+	}
+	if nw.Outputs > neurons {
+		return fmt.Errorf("%d outputs of %d neurons", nw.Outputs, neurons)
+	}
 	if nw.Latency < 1 || nw.Latency > maxBits {
 		return fmt.Errorf("latency %d ticks, want 1..%d", nw.Latency, maxBits)
 	}
