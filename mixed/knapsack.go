@@ -28,9 +28,9 @@ type Solution struct {
 	Bound float64
 }
 
-// maxStates bounds the work of Solve: about a second on one core of a small
+// maxStates bounds the work of Solve: about half a second on one core of a small
 // server, 5 bytes of memory a state.
-const maxStates = 1 << 20
+const maxStates = 1 << 19
 
 // tolerance is the difference of gains, relative to their sum, that Solve does
 // not tell apart: sums of some hundred float64 in another order differ by less.

@@ -143,6 +143,9 @@ type Gains struct {
 	Order []int `json:"order,omitempty"`
 	// Notes are for the user: what was clipped, what was assumed.
 	Notes []string `json:"notes,omitempty"`
+	// TrialSeconds is the wall time of the trials behind the gains, by all
+	// processes and earlier sessions; 0 without trials.
+	TrialSeconds float64 `json:"trial_seconds,omitempty"`
 }
 
 // Scorer tells what groups gain from a wider precision.

@@ -1,8 +1,10 @@
 package mixed
 
 import (
+	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	"lowbit/quant"
 )
@@ -92,6 +94,26 @@ func Select(p *Problem, g Gains, budget float64) (*Selection, error) {
 		p.fill(&sol, g.Values, capacity)
 	}
 	return p.selection(g, sol, budget, capacity)
+}
+
+// SelectBy scores and selects; name becomes Selection.Method. Seconds is wall
+// time, or that of the scorer's trials if these took longer, in other processes
+// or before.
+func SelectBy(ctx context.Context, p *Problem, name string, s Scorer, budget float64) (*Selection, error) {
+	began := time.Now()
+	if _, err := p.Capacity(budget); err != nil { // before the work of scoring
+		return nil, err
+	}
+	g, err := s.Score(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	sel, err := Select(p, g, budget)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	sel.Method, sel.Seconds = name, max(time.Since(began).Seconds(), g.TrialSeconds)
+	return sel, nil
 }
 
 // walk lowers groups in order, each to the widest precision with which the

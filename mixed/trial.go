@@ -219,6 +219,15 @@ func Checksum(s *tensor.Store) string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
+// TrialSeconds adds up the wall time of trials.
+func TrialSeconds(ms []Metrics) float64 {
+	sum := 0.0
+	for _, m := range ms {
+		sum += m.Seconds
+	}
+	return sum
+}
+
 // PlanKey is a short name of a bit plan, equal for equal plans.
 func PlanKey(p quant.BitPlan) (string, error) {
 	b, err := json.Marshal(p)

@@ -79,7 +79,9 @@ func (s Scorer) Score(ctx context.Context, p *mixed.Problem) (mixed.Gains, error
 	if err != nil {
 		return mixed.Gains{}, fmt.Errorf("alps: %w", err)
 	}
-	return Gains(p, results, s.Trainer.Metric)
+	g, err := Gains(p, results, s.Trainer.Metric)
+	g.TrialSeconds = mixed.TrialSeconds(results)
+	return g, err
 }
 
 // Trials are what ALPS trains: the reference, then each group at each precision

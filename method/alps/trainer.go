@@ -48,10 +48,7 @@ func (t *Trainer) Trial(ctx context.Context, trial mixed.Trial, dir string) (mix
 	if c.Distill == 0 {
 		job.Teacher = nil
 	}
-	if job.Graph, job.Store, err = Requantize(base, job, c); err != nil {
-		return mixed.Metrics{}, err
-	}
-	r, err := train.Run(ctx, c.Recipe(base), job)
+	job, r, err := Train(ctx, base, job, c)
 	if err != nil {
 		return mixed.Metrics{}, err
 	}
@@ -82,6 +79,19 @@ func (t *Trainer) split() (kept, held *data.Dataset, err error) {
 		return nil, nil, fmt.Errorf("alps: %w", err)
 	}
 	return kept.Limit(t.Limit), held, nil
+}
+
+// Train gives the job's trained network the widths of c.Bits (see Requantize)
+// and trains it as c says; base decides the rest. It returns the job with the
+// new network, whose parameters stand in its own store: the given one stays as
+// it is. Errors as train.Run's.
+func Train(ctx context.Context, base train.Config, job train.Job, c lsq.Config) (train.Job, train.Result, error) {
+	var err error
+	if job.Graph, job.Store, err = Requantize(base, job, c); err != nil {
+		return job, train.Result{}, err
+	}
+	r, err := train.Run(ctx, c.Recipe(base), job)
+	return job, r, err
 }
 
 // Requantize returns the job's trained network with the widths of c.Bits, and a

@@ -58,19 +58,27 @@ type Fit struct {
 	// both 0 without repeats.
 	Noise   float64 `json:"noise"`
 	Ceiling float64 `json:"ceiling"`
+	// TrialSeconds is the wall time of all trainings.
+	TrialSeconds float64 `json:"trial_seconds"`
 }
 
-// Score implements mixed.Scorer. The notes tell how well gains add up.
+// Score implements mixed.Scorer: Fit's gains.
 func (s Scorer) Score(ctx context.Context, p *mixed.Problem) (mixed.Gains, error) {
 	f, err := s.Fit(ctx, p)
 	if err != nil {
 		return mixed.Gains{}, err
 	}
+	return f.Scores(), nil
+}
+
+// Scores are the model's coefficients as gains. The notes tell how well gains
+// add up.
+func (f *Fit) Scores() mixed.Gains {
 	note := fmt.Sprintf("%d configurations, %s: correlation %.3f with what a model without them says, R2 %.3f", f.Configurations, f.Metric, f.Correlation, f.R2)
 	if f.Ceiling > 0 {
 		note += fmt.Sprintf("; noise allows %.3f", f.Ceiling)
 	}
-	return mixed.Gains{Values: f.Gains, Notes: []string{note}}, nil
+	return mixed.Gains{Values: f.Gains, Notes: []string{note}, TrialSeconds: f.TrialSeconds}
 }
 
 // coefficients of the model: one for each group and width but the narrowest,
@@ -106,7 +114,12 @@ func (s Scorer) Fit(ctx context.Context, p *mixed.Problem) (*Fit, error) {
 	for i, m := range results {
 		y[i] = c.Metric.Of(m)
 	}
-	return fit(p, c, choices, y)
+	f, err := fit(p, c, choices, y)
+	if err != nil {
+		return nil, err
+	}
+	f.TrialSeconds = mixed.TrialSeconds(results)
+	return f, nil
 }
 
 // drawDomain keeps the draw's randomness apart from other uses of a seed.

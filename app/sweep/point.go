@@ -1,0 +1,327 @@
+package sweep
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"time"
+
+	"lowbit/internal/atomicfile"
+	"lowbit/method/alps"
+	"lowbit/method/oracle"
+	"lowbit/mixed"
+	"lowbit/quant"
+	"lowbit/train"
+)
+
+// Point is one selection, trained once.
+type Point struct {
+	// Method, or the name of a uniform precision such as "w4a4", whose Budget
+	// is its cost.
+	Method string  `json:"method"`
+	Budget float64 `json:"budget"`
+	Seed   uint64  `json:"seed"`
+	// Accuracy and Loss on the test part; valid if Done.
+	Accuracy float64 `json:"accuracy"`
+	Loss     float64 `json:"loss"`
+	// Cost of the selection as a share of that at the widest precision.
+	Cost float64 `json:"cost"`
+	Done bool    `json:"done"`
+	// Run names the training: equal selections share one.
+	Run     string  `json:"run"`
+	Bits    string  `json:"bits"` // the bits file, relative to the sweep
+	Seconds float64 `json:"seconds"`
+}
+
+// Scored is what a method found.
+type Scored struct {
+	Method string `json:"method"`
+	Seed   uint64 `json:"seed,omitempty"` // of random
+	// Seconds that scoring took, trials of all processes included.
+	Seconds float64     `json:"seconds"`
+	Gains   mixed.Gains `json:"gains"`
+	// Fit is regression's model: additivity, noise and ceiling.
+	Fit *oracle.Fit `json:"fit,omitempty"`
+}
+
+// Result is all that a sweep knows so far.
+type Result struct {
+	Complete  bool          `json:"complete"`
+	CostModel string        `json:"cost_model"`
+	Widths    []quant.Width `json:"widths"`
+	Groups    []string      `json:"groups"` // that are selected, in order
+	Points    []Point       `json:"points"`
+	Scored    []Scored      `json:"scored"`
+	// Frontier, Pairs and Correlation are computed from these.
+	Frontier    []Series    `json:"frontier"`
+	Pairs       []Pair      `json:"pairs"`
+	Correlation Correlation `json:"correlation"`
+}
+
+// plan scores by all methods and lists all points, seed by seed.
+func (s *sweep) plan(ctx context.Context) error {
+	p := s.problem
+	s.result = Result{CostModel: s.Cost, Widths: s.Widths}
+	for _, g := range p.Select {
+		s.result.Groups = append(s.result.Groups, p.Groups[g].Name)
+	}
+	for _, m := range s.Methods {
+		seeds := s.Seeds[:1]
+		if perSeed(m) {
+			seeds = s.Seeds
+		}
+		for _, seed := range seeds {
+			if err := s.score(ctx, m, seed); err != nil {
+				return err
+			}
+		}
+	}
+	for _, seed := range s.Seeds {
+		for k := range s.Widths {
+			choice := p.Uniform(k)
+			sel := &mixed.Selection{Method: s.Widths[k].String(), Budget: p.CostOf(choice), Cost: p.CostOf(choice), Choice: choice}
+			if err := s.add(sel, seed, false); err != nil {
+				return err
+			}
+		}
+		for _, b := range s.Budgets {
+			for _, sc := range s.result.Scored {
+				if perSeed(sc.Method) && sc.Seed != seed {
+					continue
+				}
+				sel, err := mixed.Select(p, sc.Gains, b)
+				if err != nil {
+					return fmt.Errorf("sweep: %s: %w", sc.Method, err)
+				}
+				sel.Method, sel.Seconds = sc.Method, sc.Seconds
+				if err := s.add(sel, seed, perSeed(sc.Method)); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// score reads what a method found before, or scores.
+func (s *sweep) score(ctx context.Context, method string, seed uint64) error {
+	sc := Scored{Method: method}
+	name := method
+	if perSeed(method) {
+		sc.Seed = seed
+		name = fmt.Sprintf("%s-s%d", method, seed)
+	}
+	path := filepath.Join(s.dir, "gains", name+".json")
+	found, err := readJSON(path, &sc)
+	if err != nil {
+		return err
+	}
+	if !found {
+		at := Progress{Method: method, Seed: seed, Scoring: true}
+		src := Source{Base: s.Base, Job: s.job, Dir: filepath.Join(s.dir, "trials", method)}
+		src.Trials = func(done, all int) {
+			at.Done, at.All = done, all
+			s.progress(at)
+		}
+		scorer, err := NewScorer(method, s.Scoring, src, seed)
+		if err != nil {
+			return err
+		}
+		s.progress(at)
+		began := time.Now()
+		if o, ok := scorer.(oracle.Scorer); ok {
+			if sc.Fit, err = o.Fit(ctx, s.problem); err == nil {
+				sc.Gains = sc.Fit.Scores()
+			}
+		} else {
+			sc.Gains, err = scorer.Score(ctx, s.problem)
+		}
+		if err != nil {
+			return fmt.Errorf("sweep: %s: %w", method, err)
+		}
+		sc.Seconds = max(time.Since(began).Seconds(), sc.Gains.TrialSeconds)
+		if err := writeJSON(path, sc); err != nil {
+			return err
+		}
+	}
+	if err := sc.Gains.Check(s.problem); err != nil {
+		return fmt.Errorf("sweep: %s: %w", path, err)
+	}
+	s.result.Scored = append(s.result.Scored, sc)
+	return nil
+}
+
+// add lists a point and writes its bits file.
+func (s *sweep) add(sel *mixed.Selection, seed uint64, own bool) error {
+	plan := s.problem.Plan(sel.Choice)
+	key, err := mixed.PlanKey(plan)
+	if err != nil {
+		return err
+	}
+	pt := Point{
+		Method: sel.Method, Budget: sel.Budget, Seed: seed, Cost: sel.Cost,
+		Run: fmt.Sprintf("%s-s%d", key, seed), Bits: fmt.Sprintf("bits/%s-%g.json", sel.Method, sel.Budget),
+	}
+	if own {
+		pt.Bits = fmt.Sprintf("bits/%s-%g-s%d.json", sel.Method, sel.Budget, seed)
+	}
+	if err := mixed.WriteBits(filepath.Join(s.dir, pt.Bits), s.problem.Network, plan, sel); err != nil {
+		return err
+	}
+	var r train.Result
+	done, err := readJSON(s.recordPath(pt), &r)
+	if err != nil {
+		return err
+	}
+	if done {
+		pt.fill(r)
+	}
+	s.result.Points, s.plans = append(s.result.Points, pt), append(s.plans, plan)
+	return nil
+}
+
+func (s *sweep) recordPath(pt Point) string { return filepath.Join(s.dir, "points", pt.Run+".json") }
+
+func (pt *Point) fill(r train.Result) {
+	pt.Accuracy, pt.Loss, pt.Seconds, pt.Done = r.Accuracy, r.Loss, r.Seconds, true
+}
+
+// train trains a point unless it is done, and fills in all points that share
+// its training.
+func (s *sweep) train(ctx context.Context, i int) error {
+	pt := s.result.Points[i]
+	if pt.Done {
+		return nil
+	}
+	done := 0
+	for _, other := range s.result.Points {
+		if other.Done {
+			done++
+		}
+	}
+	at := Progress{Method: pt.Method, Budget: pt.Budget, Seed: pt.Seed, Done: done, All: len(s.result.Points)}
+	s.progress(at)
+	r, err := s.one(ctx, pt, s.plans[i], at)
+	if err != nil {
+		return fmt.Errorf("sweep: %s at %g, seed %d: %w", pt.Method, pt.Budget, pt.Seed, err)
+	}
+	for j := range s.result.Points {
+		if s.result.Points[j].Run == pt.Run {
+			s.result.Points[j].fill(r)
+		}
+	}
+	return nil
+}
+
+// one trains a plan from the checkpoint, or goes on with its run.
+func (s *sweep) one(ctx context.Context, pt Point, plan quant.BitPlan, at Progress) (train.Result, error) {
+	base, job, c := s.Base, s.job, s.LSQ
+	base.Seed, c.Bits = pt.Seed, plan
+	dir := filepath.Join(s.dir, "runs", pt.Run)
+	job.Out, job.Resume, job.Force, job.Method = dir, true, false, "lsq"
+	job.Progress = func(p train.Progress) {
+		at.Train = p
+		s.progress(at)
+	}
+	_, r, err := alps.Train(ctx, base, job, c)
+	if err != nil {
+		return r, err
+	}
+	if err := writeJSON(s.recordPath(pt), r); err != nil {
+		return r, err
+	}
+	if s.KeepWeights {
+		return r, nil
+	}
+	files, err := filepath.Glob(filepath.Join(dir, "*.safetensors"))
+	for _, f := range files {
+		err = errors.Join(err, os.Remove(f))
+	}
+	return r, err
+}
+
+// save writes points.json.
+func (s *sweep) save() error {
+	s.result.analyse()
+	return writeJSON(filepath.Join(s.dir, resultName), s.result)
+}
+
+// Load reads the result of a sweep so far.
+func Load(dir string) (*Result, error) {
+	var r Result
+	found, err := readJSON(filepath.Join(dir, resultName), &r)
+	if err == nil && !found {
+		err = fmt.Errorf("sweep: %s: no %s, want the folder of a sweep", dir, resultName)
+	}
+	return &r, err
+}
+
+func readJSON(path string, v any) (found bool, err error) {
+	b, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err == nil {
+		err = json.NewDecoder(bytes.NewReader(b)).Decode(v)
+	}
+	if err != nil {
+		return false, fmt.Errorf("sweep: %s: %w", path, err)
+	}
+	return true, nil
+}
+
+func writeJSON(path string, v any) error {
+	b, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return fmt.Errorf("sweep: %s: %w", path, err)
+	}
+	err = atomicfile.Write(path, func(w io.Writer) error {
+		_, err := w.Write(append(b, '\n'))
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("sweep: %w", err)
+	}
+	return nil
+}
+
+// difference returns the name of the first field in which two JSON objects
+// differ; old is decoded already.
+func difference(old any, now any) (string, error) {
+	b, err := json.Marshal(now)
+	if err != nil {
+		return "", fmt.Errorf("sweep: %w", err)
+	}
+	var fresh map[string]any
+	if err := json.Unmarshal(b, &fresh); err != nil {
+		return "", fmt.Errorf("sweep: %w", err)
+	}
+	was, ok := old.(map[string]any)
+	if !ok {
+		return "form", nil
+	}
+	var names []string
+	for k := range fresh {
+		names = append(names, k)
+	}
+	for k := range was {
+		if _, ok := fresh[k]; !ok {
+			names = append(names, k)
+		}
+	}
+	slices.Sort(names)
+	for _, k := range names {
+		if !reflect.DeepEqual(was[k], fresh[k]) {
+			return k, nil
+		}
+	}
+	return "", nil
+}
