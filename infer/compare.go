@@ -1,0 +1,100 @@
+package infer
+
+import (
+	"fmt"
+	"math"
+)
+
+// Comparison is what Compare found.
+type Comparison struct {
+	Layers   int         `json:"layers"`   // values that were compared
+	Elements int64       `json:"elements"` // of them together
+	First    *Difference `json:"first,omitempty"`
+}
+
+// Equal reports whether nothing differs.
+func (c *Comparison) Equal() bool { return c.First == nil }
+
+// Difference is the first value that differs, in the order of the network.
+type Difference struct {
+	Layer string  `json:"layer"` // the node that computes it
+	Form  string  `json:"form"`  // "u4", "s8" for codes, or "float"
+	Index []int   `json:"index"` // channel, row, column of its first element that differs
+	Want  float64 `json:"want"`  // the reference's code or float
+	Got   float64 `json:"got"`
+	Count int     `json:"count"` // elements of the value that differ
+	Size  int     `json:"size"`  // elements of the value
+}
+
+// String names the layer, the place and both numbers.
+func (d *Difference) String() string {
+	return fmt.Sprintf("%s (%s) at channel, row, column %v: got %g, want %g; %d of %d elements differ",
+		d.Layer, d.Form, d.Index, d.Got, d.Want, d.Count, d.Size)
+}
+
+// Compare runs one example through the model and through the reference of the
+// same network and compares every code and every float of every layer for
+// equality. in is [channel, height, width], normalised.
+func (m *Model) Compare(r *Reference, in []float32) (c *Comparison, err error) {
+	defer guard("compare", &err)
+	if err := r.start(in); err != nil {
+		return nil, err
+	}
+	nodes := map[string]int{}
+	for i, n := range r.rules.g.Nodes() {
+		nodes[n.Name()] = i
+	}
+	s := m.NewSession(Options{Threads: 1})
+	defer s.Close()
+	c = &Comparison{}
+	var failure error
+	s.after = func(at int) {
+		for _, v := range m.plan.instructions[at].out {
+			i, ok := nodes[v.node.Name()]
+			if !ok && failure == nil {
+				failure = fmt.Errorf("infer: compare: the reference has no node %q", v.node.Name())
+			}
+			if failure != nil || c.First != nil {
+				return
+			}
+			want, err := r.eval(r.rules.g.Nodes()[i], v.to)
+			if err != nil {
+				failure = fmt.Errorf("infer: compare: %w", err)
+				return
+			}
+			c.Layers++
+			c.Elements += int64(v.c * v.h * v.w)
+			c.First = v.differs(&s.frames[0], want)
+		}
+	}
+	if err := s.Run(in, make([]float32, m.plan.output.c*m.plan.output.h*m.plan.output.w)); err != nil {
+		return nil, err
+	}
+	return c, failure
+}
+
+// differs compares a value with the reference's.
+func (v *value) differs(f *frame, want *refValue) *Difference {
+	var d *Difference
+	for y := range v.h {
+		for x := range v.w {
+			for c := range v.c {
+				i := (c*v.h+y)*v.w + x
+				var g, w float64
+				if v.to.codes {
+					g, w = float64(int32(f.codeRow(v, y)[x*v.c+c])-v.to.zero()), float64(want.codes[i])
+				} else {
+					g, w = float64(f.floatRow(v, y)[x*v.c+c]), float64(want.f[i])
+				}
+				if g == w || math.IsNaN(g) && math.IsNaN(w) {
+					continue
+				}
+				if d == nil {
+					d = &Difference{Layer: v.node.Name(), Form: v.to.String(), Index: []int{c, y, x}, Want: w, Got: g, Size: v.c * v.h * v.w}
+				}
+				d.Count++
+			}
+		}
+	}
+	return d
+}

@@ -1,0 +1,199 @@
+package infer
+
+import (
+	"lowbit/graph"
+)
+
+// floatKind is what a floatOp does with its sources.
+type floatKind uint8
+
+const (
+	copyFloats floatKind = iota
+	addFloats
+	subFloats
+	mulFloats
+	affineFloats
+)
+
+var floatKinds = map[graph.BinaryKind]floatKind{graph.Add: addFloats, graph.Sub: subFloats, graph.Mul: mulFloats}
+
+// floatOp is an operation on the real values of one or two sources, element by
+// element; codes become floats in its registers, and floats codes.
+type floatOp struct {
+	src         []*value
+	in          []floatSource
+	kind        floatKind
+	channels    int       // of affineFloats
+	scale       []float32 // of affineFloats, channels + blockFloats long
+	shift       []float32
+	sinks       []*sink
+	instruction *instruction
+}
+
+// floatSource is an operand; step is a block of the step of its codes.
+type floatSource struct {
+	v    *value
+	step []float32
+}
+
+func (o *floatOp) setAffine(fs []affine32) {
+	n := o.channels + blockFloats
+	o.scale, o.shift = make([]float32, n), make([]float32, n)
+	for i := range n {
+		f := fs[i%len(fs)]
+		o.scale[i], o.shift[i] = f.scale, f.shift
+	}
+}
+
+func (o *floatOp) scratch(*plan, int) int { return 2 * 4 * blockFloats }
+
+func (o *floatOp) run(f *frame, scratch []byte, r0, r1 int) {
+	k := f.plan.k
+	buf := floatsOf(scratch[:2*4*blockFloats])
+	row := o.in[0].v.row()
+	for y := r0; y < r1; y++ {
+		for at := 0; at < row; at += blockFloats {
+			n := min(blockFloats, row-at)
+			dst := buf[:n]
+			a := o.in[0].load(f, dst, y, at)
+			switch o.kind {
+			case addFloats:
+				k.Add(dst, a, o.in[1].load(f, buf[blockFloats:][:n], y, at))
+			case subFloats:
+				k.Sub(dst, a, o.in[1].load(f, buf[blockFloats:][:n], y, at))
+			case mulFloats:
+				k.Mul(dst, a, o.in[1].load(f, buf[blockFloats:][:n], y, at))
+			case affineFloats:
+				c := at % o.channels
+				k.MulAdd(dst, a, o.scale[c:], o.shift[c:])
+			default:
+				dst = a
+			}
+			for _, s := range o.sinks {
+				s.floats(f, dst, y, at)
+			}
+		}
+	}
+}
+
+// load returns len(buf) values of row y from place at on, in buf if they have
+// to be made from codes.
+func (s *floatSource) load(f *frame, buf []float32, y, at int) []float32 {
+	if !s.v.to.codes {
+		return f.floatRow(s.v, y)[at:][:len(buf)]
+	}
+	f.plan.k.DequantU8(buf, f.codeRow(s.v, y)[at:], s.step, float32(s.v.to.zero()))
+	return buf
+}
+
+// inputOp brings an example, [channel, height, width], into the forms in which
+// the network reads it.
+type inputOp struct {
+	c, h, w     int
+	sinks       []*sink
+	instruction *instruction
+}
+
+func (o *inputOp) scratch(*plan, int) int { return 4*o.w*o.c + o.w }
+
+func (o *inputOp) run(f *frame, scratch []byte, r0, r1 int) {
+	row := floatsOf(scratch[:4*o.w*o.c])
+	line := scratch[4*o.w*o.c:][:o.w]
+	for y := r0; y < r1; y++ {
+		interleaved := false
+		for _, s := range o.sinks {
+			if s.out.to.codes {
+				o.codes(f, s, line, y)
+				continue
+			}
+			if !interleaved {
+				for c := range o.c {
+					for x, v := range f.input[(c*o.h+y)*o.w:][:o.w] {
+						row[x*o.c+c] = v
+					}
+				}
+				interleaved = true
+			}
+			s.floats(f, row, y, 0)
+		}
+	}
+}
+
+// codes quantizes row y channel by channel, then interleaves the codes.
+func (o *inputOp) codes(f *frame, s *sink, line []byte, y int) {
+	dst := f.codeRow(s.out, y)
+	for c := range o.c {
+		src := f.input[(c*o.h+y)*o.w:][:o.w]
+		for at := 0; at < len(src); at += blockFloats {
+			n := min(blockFloats, len(src)-at)
+			f.plan.k.QuantU8(line[at:at+n], src[at:at+n], s.step, s.clamp.Lo, s.clamp.Hi, float32(s.clamp.Zero))
+		}
+		to := dst[c:]
+		for x, v := range line {
+			to[x*o.c] = v
+		}
+	}
+}
+
+// meanOp averages windows of floats: the sum in row-major order, divided by the
+// count.
+type meanOp struct {
+	o       graph.Pool
+	in, out *value
+}
+
+func (o *meanOp) scratch(*plan, int) int { return 4 * o.in.c }
+
+func (o *meanOp) run(f *frame, scratch []byte, r0, r1 int) {
+	k, c := f.plan.k, o.in.c
+	count := floatsOf(scratch[:4*c])
+	for y := r0; y < r1; y++ {
+		dst := f.floatRow(o.out, y)
+		clear(dst)
+		for x := range o.out.w {
+			sum := dst[x*c:][:c]
+			n := o.o.Kernel[0] * o.o.Kernel[1]
+			inside := eachInWindow(o.o, o.in, y, x, func(iy, ix int) {
+				k.Acc(sum, f.floatRow(o.in, iy)[ix*c:][:c])
+			})
+			if !o.o.CountPad {
+				n = inside
+			}
+			for i := range count {
+				count[i] = float32(n)
+			}
+			k.Div(sum, sum, count)
+		}
+	}
+}
+
+// eachInWindow calls f for the places of a window that lie in the image and
+// returns their number.
+func eachInWindow(o graph.Pool, in *value, y, x int, f func(iy, ix int)) int {
+	n := 0
+	for kh := range o.Kernel[0] {
+		iy := y*o.Stride[0] - o.Pad[0] + kh
+		if iy < 0 || iy >= in.h {
+			continue
+		}
+		for kw := range o.Kernel[1] {
+			if ix := x*o.Stride[1] - o.Pad[1] + kw; ix >= 0 && ix < in.w {
+				f(iy, ix)
+				n++
+			}
+		}
+	}
+	return n
+}
+
+// softmaxOp is the softmax of a row, or its logarithm.
+type softmaxOp struct {
+	in, out *value
+	log     bool
+}
+
+func (o *softmaxOp) scratch(*plan, int) int { return 0 }
+
+func (o *softmaxOp) run(f *frame, _ []byte, _, _ int) {
+	softmax(f.floats(o.out), f.floats(o.in), o.log)
+}

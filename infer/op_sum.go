@@ -1,0 +1,159 @@
+package infer
+
+import (
+	"math"
+
+	"lowbit/internal/kernel"
+	"lowbit/quant"
+)
+
+// sumOp is an integer sum with its deploy forms: a convolution, a linear layer
+// (a convolution of one pixel) or a mean of codes.
+type sumOp struct {
+	root        *root // until the weights are packed
+	form        []quant.Requant
+	in          *value
+	sinks       []*sink
+	instruction *instruction
+	shape       kernel.ConvShape
+	packed      []int8
+}
+
+// sink is one form in which a result is kept.
+type sink struct {
+	out      *value
+	clamp    kernel.Clamp // of codes
+	min, max float32      // of floats
+	m        []float32    // of sums: the multiplier of each channel
+	repeated []float32    // m until a block is full, where floats are wanted
+	step     []float32    // of floats that become codes: a block of the step
+	low      []float32    // of floats: blocks of min and max
+	high     []float32
+}
+
+// sameSums reports whether another deploy form begins with the same sums.
+func (o *sumOp) sameSums(form []quant.Requant) bool {
+	for i, f := range form {
+		if f.Bias != o.form[i].Bias || f.Constant != o.form[i].Constant {
+			return false
+		}
+	}
+	return true
+}
+
+// pack brings the weights into the kernel's form, those of constant channels
+// as zeros.
+func (o *sumOp) pack(p *plan) {
+	o.shape = o.root.shape
+	w, size := o.root.weights, len(o.root.weights)/o.shape.O
+	bias := make([]int32, o.shape.O)
+	copied := false
+	for c, f := range o.form {
+		bias[c] = f.Bias
+		if f.Constant {
+			if !copied {
+				w, copied = append([]int8(nil), w...), true
+			}
+			clear(w[c*size:][:size])
+		}
+	}
+	o.packed = make([]int8, p.k.IntPackSize(&o.shape))
+	p.k.IntPack(&o.shape, o.packed, w, bias, uint8(o.in.to.zero()))
+	for _, s := range o.sinks {
+		if s.out.to.codes {
+			continue
+		}
+		s.low, s.high = p.constant(s.min), p.constant(s.max)
+		for n := max(1, blockFloats/len(s.m)); n > 0; n-- {
+			s.repeated = append(s.repeated, s.m...)
+		}
+	}
+	o.root, o.form = nil, nil
+}
+
+// sumRows is how many rows of sums are kept at once: up to 64 KiB.
+func (o *sumOp) sumRows(rows int) int {
+	return max(1, min(rows, 16<<10/(o.shape.OW()*o.shape.O)))
+}
+
+func (o *sumOp) direct() bool { return len(o.sinks) == 1 && o.sinks[0].out.to.codes }
+
+func (o *sumOp) scratch(p *plan, rows int) int {
+	n := p.k.IntScratch(&o.shape, o.in.pitch(), rows)
+	if !o.direct() {
+		n += 4 * o.sumRows(rows) * o.shape.OW() * o.shape.O
+	}
+	return n
+}
+
+func (o *sumOp) run(f *frame, scratch []byte, r0, r1 int) {
+	k, s, in := f.plan.k, &o.shape, o.in
+	pitch, zero := in.pitch(), uint8(in.to.zero())
+	x := f.codes(in)[in.origin()-s.PT*pitch-s.PL*in.c:]
+	if o.direct() {
+		to := o.sinks[0]
+		dst := f.codes(to.out)[to.out.origin():]
+		k.IntConvU8(s, dst, to.out.pitch(), x, pitch, zero, o.packed, to.m, &to.clamp, r0, r1, scratch)
+		return
+	}
+	row, band := s.OW()*s.O, o.sumRows(r1-r0)
+	acc := int32sOf(scratch[:4*band*row])
+	scratch = scratch[4*band*row:]
+	for r := r0; r < r1; r += band {
+		end := min(r1, r+band)
+		k.IntConv(s, acc, x, pitch, zero, o.packed, r, end, scratch)
+		for y := r; y < end; y++ {
+			for _, to := range o.sinks {
+				to.sums(f, acc[(y-r)*row:][:row], y)
+			}
+		}
+	}
+}
+
+// sums stores a row of integer sums.
+func (s *sink) sums(f *frame, acc []int32, y int) {
+	k := f.plan.k
+	if s.out.to.codes {
+		k.RequantU8(f.codeRow(s.out, y), acc, s.m, &s.clamp)
+		return
+	}
+	dst := f.floatRow(s.out, y)
+	for len(dst) > 0 {
+		n := min(len(dst), len(s.repeated))
+		k.ScaleI32(dst[:n], acc[:n], s.repeated)
+		s.clip(f, dst[:n])
+		dst, acc = dst[n:], acc[n:]
+	}
+}
+
+// floats stores n floats at place at of row y; it may change v.
+func (s *sink) floats(f *frame, v []float32, y, at int) {
+	if s.out.to.codes {
+		dst := f.codeRow(s.out, y)[at:][:len(v)]
+		f.plan.k.QuantU8(dst, v, s.step, s.clamp.Lo, s.clamp.Hi, float32(s.clamp.Zero))
+		return
+	}
+	dst := f.floatRow(s.out, y)[at:][:len(v)]
+	copy(dst, v)
+	s.clip(f, dst)
+}
+
+// clip limits floats to the sink's range, a block at a time.
+func (s *sink) clip(f *frame, v []float32) {
+	if math.IsInf(float64(s.min), -1) && math.IsInf(float64(s.max), 1) {
+		return
+	}
+	k := f.plan.k
+	for len(v) > 0 {
+		b := v[:min(len(v), blockFloats)]
+		if s.min == 0 {
+			k.Relu(b, b)
+		} else {
+			k.Max(b, b, s.low)
+		}
+		if !math.IsInf(float64(s.max), 1) {
+			k.Min(b, b, s.high)
+		}
+		v = v[len(b):]
+	}
+}
