@@ -65,7 +65,7 @@ bench:        ## kernel benchmarks, and training steps of the program
 size: build   ## the program, the largest packages and files, long functions
 	@ls -l lowbit | awk '{print $$5, "bytes: the program"}'
 	@find . -name '*.go' -not -path './internal/kernel/_gen/*' | xargs wc -l | sort -rn | head -12
-	@LOWBIT_SIZE=1 $(GO) test -count=1 -run 'LongFunctions|FilesAreShort' ./internal/archtest
+	@LOWBIT_SIZE=1 $(GO) test -count=1 -v -run 'LongFunctions|FilesAreShort' ./internal/archtest
 
 docs-check:   ## tables in the documentation equal their records
 	$(GO) run ./internal/docs tables -check

@@ -223,8 +223,17 @@ func (s *session) withTraining(ctx context.Context, bits string, images int) err
 		part, epochs = s.train.Limit(images), 1
 	}
 	s.say("Training at %s: learned steps (LSQ), taught by the float32 network, %d images seen.", bits, epochs*part.Len())
-	return s.quantize(ctx, quantize.LSQ(lsq.ShortConfig(p, epochs)), s.job(bits, "lsq", part))
+	c := lsq.ShortConfig(p, epochs)
+	if bits == "w4a4" {
+		c.LR = fourBitLR
+	}
+	return s.quantize(ctx, quantize.LSQ(c), s.job(bits, "lsq", part))
 }
+
+// fourBitLR is the first learning rate of one epoch at 4 bits. Of 0.01 (the rate
+// for 90 epochs), 0.003 and 0.001 it leaves ResNet-20 the most accuracy on 5,000
+// held-out training images: 98.50, 98.72 and 98.84 %, with 99.88 % in float32.
+const fourBitLR = 0.001
 
 // Shares of the time that is left which the two trainings get, and of that the
 // part which steps take (the rest is evaluation and compiling).

@@ -40,8 +40,10 @@ var anyRow = []string{"internal/archtest", "internal/kernel/_gen", "peer"}
 var allowed = map[string][]string{
 	"method/faq": {"method/lsq"}, "method/alps": {"method/lsq"}, "method/oracle": {"method/lsq"},
 	"method/silq": {"method/lsq"}, "method/ptq": {"method/lsq"},
-	"eval": {"data"}, "rl": {"train"},
-	"train": {"data", "eval", "format/safetensors"}, // checkpoints are safetensors
+	"eval": {"data"},
+	// Checkpoints are safetensors; agents are read from others' files, too.
+	"train": {"data", "eval", "format/safetensors"},
+	"rl":    {"train", "format/safetensors", "format/torchzip"},
 	// The checkers that every reader of a format calls, and shared file mapping.
 	"format": {"format/formattest", "format/internal"},
 	// A network's layers and sizes are in results, records and reports alike;

@@ -63,7 +63,7 @@ func TestPackageNamesSayWhatIsInside(t *testing.T) {
 }
 
 // Long functions are listed, not failed on: a table or one big switch may be the
-// clearest form. LOWBIT_SIZE=1, as in `make size`, prints them.
+// clearest form. LOWBIT_SIZE=1 with -v, as in `make size`, prints them.
 func TestListLongFunctions(t *testing.T) {
 	var lines []string
 	for _, s := range all(t) {
@@ -72,7 +72,7 @@ func TestListLongFunctions(t *testing.T) {
 		}
 	}
 	if os.Getenv("LOWBIT_SIZE") != "" {
-		fmt.Printf("%d functions above %d lines\n%s\n", len(lines), maxFuncLines, strings.Join(lines, "\n"))
+		t.Logf("%d functions above %d lines\n%s", len(lines), maxFuncLines, strings.Join(lines, "\n"))
 	}
 }
 
