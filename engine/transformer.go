@@ -31,6 +31,8 @@ func (b *builder) lowerTransformer(n *graph.Node, in []*value) (*value, error) {
 		return b.cacheAppend(n, in, o)
 	case graph.DynamicStep:
 		return b.dynamicStep(n, in[0], o), nil
+	case graph.LengthMask:
+		return b.lengthMask(n, in[0], o), nil
 	}
 	return nil, b.errorf(n, "the engine cannot run this op")
 }
@@ -210,6 +212,20 @@ func (b *builder) dynamicStep(n *graph.Node, x *value, o graph.DynamicStep) *val
 	i.class, i.local = rowwise, []bool{true}
 	i.run = func(i *inst, w *worker, r0, r1 int) { fill(w.rows(out, r0, r1), w.rows(i.in[0], r0, r1)) }
 	return b.add(i)
+}
+
+func (b *builder) lengthMask(n *graph.Node, lengths *value, o graph.LengthMask) *value {
+	out := b.value(n.Name(), n.Type(), false)
+	return b.add(&inst{op: o, name: n.Name(), in: []*value{lengths}, out: out, class: global, all: func(*Plan) {
+		for s, l := range lengths.root().i32 {
+			for t := range o.Seq {
+				out.data[s*o.Seq+t] = 0
+				if t < int(l) {
+					out.data[s*o.Seq+t] = 1
+				}
+			}
+		}
+	}})
 }
 
 // mask finds the keys that a query sees.

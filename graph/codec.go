@@ -91,6 +91,7 @@ var ops = map[string]func(attrs []byte) (Op, error){
 	"masked_softmax": decodeOp[MaskedSoftmax],
 	"cache_append":   decodeOp[CacheAppend],
 	"dynamic_step":   decodeOp[DynamicStep],
+	"length_mask":    decodeOp[LengthMask],
 
 	"spike": decodeOp[Spike], "spike_grad": decodeOp[SpikeGrad], "ternary": decodeOp[Ternary],
 }

@@ -80,6 +80,7 @@ func transformerOps(g *graph.Graph, param func(name string, role graph.Role, sha
 	a := graph.Attention{Mask: graph.Mask{Seq: 4, Causal: true, Lengths: true}, Heads: 2, KVHeads: 2}
 	y := g.Apply(a, q, q, x, lengths)
 	y = g.Add(y, a.Compose(g, []*graph.Node{q, q, x, lengths}, nil))
+	y = g.Mul(y, g.Reshape(g.Apply(graph.LengthMask{Seq: 4}, lengths), 8, 1))
 	cache := g.Input("cache.k", tensor.F32, 2, 16, 8)
 	g.Output("cache.k", g.Apply(graph.CacheAppend{Seq: 4}, cache, q, position))
 	return y
