@@ -53,6 +53,20 @@ func TestCoresEqualNetOnMillionOutputs(t *testing.T) {
 	t.Logf("together %d units, %d bits, %d decisions", units, bits, decisions)
 }
 
+// The figure to reach: 100,000 decisions without a wrong one.
+func TestCoresDecideAsNetOnHundredThousandFrames(t *testing.T) {
+	if testing.Short() {
+		t.Skip("100,000 frames: not with -short")
+	}
+	r := seeded(t, 19)
+	net := chain(r, neuro.Shape{C: 4, H: 10, W: 10}, 6, conv("a", 16, 3, 2, 0, 1), conv("b", 32, 2, 2, 0, 1), linear("vote", 96, 1))
+	c := compare(t, net, proved(t, net), randomFrames(r, net, 100_000), 1)
+	if !c.Equal() || c.Decisions != 100_000 {
+		t.Errorf("%d of %d decisions wrong, %d mismatches; first: %s", c.Wrong, c.Decisions, c.Mismatches, c.First)
+	}
+	t.Logf("%d units, %d bits", c.Units, c.Bits)
+}
+
 // randomNet is a random chain that obeys the fan-in rule; now and then one of
 // its layers has so many readers that splitters are needed.
 func randomNet(r *rand.Rand) *neuro.Net {

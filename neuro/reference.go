@@ -47,23 +47,30 @@ func (l *Layer) forward(in []byte) []byte {
 
 // sum is the weighted sum of output o at row y, column x.
 func (l *Layer) sum(g *geometry, in []int32, o, y, x int) int32 {
+	w := l.Weights[o*g.fanIn : (o+1)*g.fanIn]
+	first := o / g.cout * g.cin
+	if g.in.H*g.in.W == 1 && g.kh*g.kw == 1 {
+		return dot(w, in[first:])
+	}
+	top, left := y*g.sh-g.ph, x*g.sw-g.pw
+	j0, j1 := max(0, -left), min(g.kw, g.in.W-left) // columns that are not padding
 	var s int32
-	group := o / g.cout
-	w := l.Weights[o*g.fanIn:]
 	for c := range g.cin {
-		plane := in[(group*g.cin+c)*g.in.H*g.in.W:]
-		for i := range g.kh {
-			row := y*g.sh - g.ph + i
-			if row < 0 || row >= g.in.H {
-				continue
-			}
-			for j := range g.kw {
-				col := x*g.sw - g.pw + j
-				if col >= 0 && col < g.in.W {
-					s += int32(w[(c*g.kh+i)*g.kw+j]) * plane[row*g.in.W+col]
-				}
+		for i := max(0, -top); i < min(g.kh, g.in.H-top); i++ {
+			if j0 < j1 {
+				at := (c*g.kh + i) * g.kw
+				s += dot(w[at+j0:at+j1], in[((first+c)*g.in.H+top+i)*g.in.W+left+j0:])
 			}
 		}
+	}
+	return s
+}
+
+func dot(w []int8, x []int32) int32 {
+	var s int32
+	x = x[:len(w)]
+	for i, v := range w {
+		s += int32(v) * x[i]
 	}
 	return s
 }

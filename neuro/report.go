@@ -21,21 +21,21 @@ type LayerUse struct {
 
 // Resources is what a network takes of a chip.
 type Resources struct {
-	Layers        []LayerUse `json:"layers"`
-	Cores         int        `json:"cores"`
-	Splitters     int        `json:"splitters"`
-	Neurons       int        `json:"neurons"`
-	Axons         int        `json:"axons"`
-	Synapses      int        `json:"synapses"`
-	Chips         float64    `json:"chips"` // share of one chip's cores
-	LatencyTicks  int        `json:"latency_ticks"`
-	LinkHops      int        `json:"link_hops"` // sum over neurons of the mesh links to their targets
-	RoutesPerTick int        `json:"routes"`    // axons that frames reach
+	Layers       []LayerUse `json:"layers"`
+	Cores        int        `json:"cores"`
+	Splitters    int        `json:"splitters"`
+	Neurons      int        `json:"neurons"`
+	Axons        int        `json:"axons"`
+	Synapses     int        `json:"synapses"`
+	Chips        float64    `json:"chips"` // share of one chip's cores
+	LatencyTicks int        `json:"latency_ticks"`
+	LinkHops     int        `json:"link_hops"` // sum over neurons of the mesh links to their targets
+	Routes       int        `json:"routes"`    // axons that frames reach
 }
 
 // Resources counts what the network takes.
 func (nw *Network) Resources() Resources {
-	r := Resources{LatencyTicks: nw.Latency, Cores: len(nw.Cores), RoutesPerTick: len(nw.Routes)}
+	r := Resources{LatencyTicks: nw.Latency, Cores: len(nw.Cores), Routes: len(nw.Routes)}
 	for _, l := range nw.Layers {
 		r.Layers = append(r.Layers, LayerUse{Name: l.Name, Units: l.Units, Ticks: l.Ticks})
 	}
