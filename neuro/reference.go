@@ -49,7 +49,7 @@ func (l *Layer) forward(in []byte) []byte {
 func (l *Layer) sum(g *geometry, in []int32, o, y, x int) int32 {
 	w := l.Weights[o*g.fanIn : (o+1)*g.fanIn]
 	first := o / g.cout * g.cin
-	if g.in.H*g.in.W == 1 && g.kh*g.kw == 1 {
+	if g.in.H*g.in.W == 1 && g.kh*g.kw == 1 && g.ph+g.pw == 0 { // a dense layer
 		return dot(w, in[first:])
 	}
 	top, left := y*g.sh-g.ph, x*g.sw-g.pw
