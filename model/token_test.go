@@ -315,3 +315,34 @@ func TestLlamaConfigsThatDoNotFitAreErrors(t *testing.T) {
 		}
 	}
 }
+
+func TestNetworksOverTokensTakeAnyBatch(t *testing.T) {
+	c := stories()
+	c.Layers = 1
+	plain, err := c.Graph(model.LlamaRun{Batch: 1, Seq: 6})
+	if err != nil {
+		t.Fatal(err)
+	}
+	decode, err := c.Graph(model.LlamaRun{Batch: 1, Seq: 1, Capacity: 9, Pick: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	packed, err := c.Graph(model.LlamaRun{Batch: 1, Seq: 6, Packed: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	bert, err := tinyBert(model.BertSentence).Graph(1, 6)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, g := range []*graph.Graph{plain, decode, packed, bert} {
+		rows := g.OutputNode(nn.LogitsName).Shape()[0]
+		b, err := graph.WithBatch(g, 5)
+		if err != nil {
+			t.Fatalf("graph %d: %v", i, err)
+		}
+		if got := b.OutputNode(nn.LogitsName).Shape()[0]; got != 5*rows {
+			t.Errorf("graph %d: %d rows of logits, want %d", i, got, 5*rows)
+		}
+	}
+}
