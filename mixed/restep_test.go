@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"lowbit/engine"
+	"lowbit/graph"
 	"lowbit/quant"
 	"lowbit/tensor"
 )
@@ -54,8 +55,16 @@ func TestRestepKeepsWhatIsLearned(t *testing.T) {
 	if got, want := store.Get("layer2.0.conv1.weight_step").Float32s()[0], quant.StepLSQ(w, quant.Spec{Bits: 2, Signed: true}); got != want {
 		t.Errorf("weight step %g, want %g", got, want)
 	}
-	// The largest value that comes to the tensor, behind the 4-bit layers.
-	tap, err := tapped(to, map[string]bool{"layer2.0.conv1.input_quant": true})
+	top := largest(t, e, to, store, images, "layer2.0.conv1.input_quant")
+	if got := store.Get("layer2.0.conv1.input_step").Float32s()[0]; got != top/3 {
+		t.Errorf("activation step %g, want %g", got, top/3)
+	}
+}
+
+// largest is the largest value that comes to a quantizer of g.
+func largest(t *testing.T, e *engine.Engine, g *graph.Graph, store *tensor.Store, images *tensor.Tensor, name string) float32 {
+	t.Helper()
+	tap, err := tapped(g, map[string]bool{name: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -69,10 +78,7 @@ func TestRestepKeepsWhatIsLearned(t *testing.T) {
 	if err := plan.Run(); err != nil {
 		t.Fatal(err)
 	}
-	top := slices.Max(plan.Output("layer2.0.conv1.input_quant").Float32s())
-	if got := store.Get("layer2.0.conv1.input_step").Float32s()[0]; got != top/3 {
-		t.Errorf("activation step %g, want %g", got, top/3)
-	}
+	return slices.Max(plan.Output(name).Float32s())
 }
 
 func TestRestepOfAFloatNetworkSetsAll(t *testing.T) {

@@ -150,7 +150,12 @@ func TestSweepIsInterruptedAndGoesOn(t *testing.T) {
 	if err != nil || !reflect.DeepEqual(unclocked(loaded), unclocked(got)) {
 		t.Errorf("read back: %+v, %v", loaded, err)
 	}
-	// A method more costs its own trainings only; another recipe is refused.
+	grows(t, c, job)
+}
+
+// grows adds a method to a sweep that is done, then another recipe.
+func grows(t *testing.T, c Config, job train.Job) {
+	t.Helper()
 	c.Methods = append(c.Methods, "last-to-first")
 	if more, err := Run(context.Background(), c, job, nil); err != nil || len(more.Points) != 20 {
 		t.Errorf("a method more: %v", err)
