@@ -33,19 +33,11 @@ type Record struct {
 // record runs a command that prints one JSON object (or JSON lines) and keeps
 // it.
 func record(args []string) error {
-	var name, group string
-	for len(args) > 0 && args[0] != "--" {
-		switch {
-		case args[0] == "-group" && len(args) > 1:
-			group, args = args[1], args[1:]
-		case name == "":
-			name = args[0]
-		default:
-			return fmt.Errorf("record: unexpected %q", args[0])
-		}
-		args = args[1:]
+	name, group, args, err := names(args)
+	if err != nil {
+		return err
 	}
-	if name == "" || len(args) < 2 {
+	if len(args) < 2 || args[0] != "--" {
 		return fmt.Errorf("record: want NAME [-group G] -- COMMAND")
 	}
 	args = args[1:]
@@ -64,11 +56,34 @@ func record(args []string) error {
 		return fmt.Errorf("record: %s: %w", args[0], err)
 	}
 	r.Result = result
+	return r.write()
+}
+
+func (r Record) write() error {
 	b, err := json.MarshalIndent(r, "", "  ")
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(filepath.Join(resultsDir, name+".json"), append(b, '\n'), 0o644)
+	return os.WriteFile(filepath.Join(resultsDir, r.Name+".json"), append(b, '\n'), 0o644)
+}
+
+// names takes the record's name and group off the arguments.
+func names(args []string) (name, group string, rest []string, err error) {
+	for len(args) > 0 && args[0] != "--" {
+		switch {
+		case args[0] == "-group" && len(args) > 1:
+			group, args = args[1], args[1:]
+		case name == "":
+			name = args[0]
+		default:
+			return name, group, args, nil
+		}
+		args = args[1:]
+	}
+	if name == "" {
+		err = fmt.Errorf("want the record's name")
+	}
+	return name, group, args, err
 }
 
 // oneObject returns the JSON object a program printed, or the list of those it

@@ -1,0 +1,74 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	"lowbit/load"
+	"lowbit/train"
+)
+
+// keep makes a record of a finished run directory: its config and settings, the
+// method's own numbers, and what came out.
+func keep(args []string) error {
+	name, group, args, err := names(args)
+	if err != nil || len(args) != 1 {
+		return fmt.Errorf("keep: want NAME [-group G] RUN: %v", err)
+	}
+	run, err := train.ReadRecord(args[0])
+	if err != nil {
+		return err
+	}
+	r := Record{Name: name, Group: group, Command: portable(run.Command), Seconds: run.Result.Seconds}
+	r.Commit, r.Changed = commit()
+	if n := len(run.Sessions); n > 0 {
+		r.Date = run.Sessions[n-1].Started.Format("2006-01-02T15:04:05Z")
+		r.Machine = run.Sessions[n-1].Machine
+	}
+	type session struct {
+		Kernel  string  `json:"kernel"`
+		Threads int     `json:"threads"`
+		Load    float64 `json:"load"`
+	}
+	var sessions []session
+	for _, s := range run.Sessions {
+		sessions = append(sessions, session{s.Kernel, s.Threads, s.Machine.Load})
+	}
+	r.Result, err = json.Marshal(map[string]any{
+		"model": run.Model, "method": run.Method, "seed": run.Config.Seed, "epochs": run.Result.Epochs,
+		"of_epochs": run.Config.Epochs, "accuracy": run.Result.Accuracy, "top5": run.Result.Top5, "loss": run.Result.Loss,
+		"standard_error": run.Result.StandardError, "examples": run.Result.Examples, "complete": run.Result.Complete,
+		"weights": run.Result.Weights, "config": run.Config, "settings": run.Settings, "teacher": run.Identity.Teacher,
+		"sessions": sessions, "versions": run.Versions,
+	})
+	if err != nil {
+		return err
+	}
+	return r.write()
+}
+
+// weights makes a run's weights those that the program carries for a network.
+func weights(args []string) error {
+	if len(args) != 2 {
+		return fmt.Errorf("weights: want NAME RUN")
+	}
+	name, dir := args[0], args[1]
+	run, err := train.ReadRecord(dir)
+	if err != nil {
+		return err
+	}
+	if !run.Result.Complete {
+		return fmt.Errorf("weights: %s: the run is not complete", dir)
+	}
+	l, err := load.Model(dir, load.Options{})
+	if err != nil {
+		return err
+	}
+	return l.Write(filepath.Join("load", "weights", name+".safetensors"), map[string]string{
+		"origin":    fmt.Sprintf("%s; seed %d; record docs/results/train-%s.json", strings.Join(portable(run.Command), " "), run.Config.Seed, name),
+		"license":   "Apache-2.0",
+		"fp32_top1": fmt.Sprintf("%.4f", run.Result.Accuracy),
+	})
+}
