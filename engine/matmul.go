@@ -18,7 +18,7 @@ const (
 	fewCols     = 256 // columns of the result that one task then computes
 	gradRows    = 384 // tile of a weight gradient
 	gradCols    = 288
-	gradInner   = 512 // inner places packed at a time
+	gradInner   = 256 // inner places packed at a time
 	perfectTile = 12
 )
 
