@@ -282,3 +282,11 @@ func (a *Agent) Metadata() (map[string]string, error) {
 	}
 	return map[string]string{metaAgent: string(info), "lowbit.graph": string(g)}, nil
 }
+
+// Choose returns the output that a mode takes, drawing from s if it samples.
+func Choose(logits []float32, m ActMode, s *rng.Stream) int {
+	if m == Sample {
+		return sampleLogits(logits, s.Float64())
+	}
+	return argmax(logits)
+}

@@ -370,6 +370,13 @@ func (r *Run) Weights(best bool, store *tensor.Store, p Progress) error {
 	if err != nil {
 		return err
 	}
+	code, err := graph.Encode(r.agent.Graph) // a student gets its quantizers on the way
+	if err != nil {
+		return fmt.Errorf("rl: %w", err)
+	}
+	if err := writeAll(filepath.Join(r.dir, graphFile), code); err != nil {
+		return err
+	}
 	return r.write(name, kept, p)
 }
 

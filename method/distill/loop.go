@@ -1,0 +1,368 @@
+package distill
+
+import (
+	"context"
+	"fmt"
+
+	"lowbit/graph"
+	"lowbit/internal/rng"
+	"lowbit/method/lsq"
+	"lowbit/optim"
+	"lowbit/quant"
+	"lowbit/rl"
+	"lowbit/tensor"
+	"lowbit/train"
+)
+
+// Job is where a distillation runs.
+type Job struct {
+	rl.Job
+	Teacher Source
+	// Atari says how Atari games are started; its preset is Config.Preset's.
+	Atari *rl.AtariOptions
+}
+
+// Result is what a distillation ends with. Student, Teacher and Random are
+// measured on the same seeds, which nothing was chosen by.
+type Result struct {
+	rl.Result
+	Student, Teacher, Random rl.Stats
+	// Share is (Student-Random)/(Teacher-Random), of the mean returns.
+	Share float64
+	// Agreement with the teacher on held-out episodes at the end.
+	Agreement float64
+}
+
+// distiller is one run.
+type distiller struct {
+	Config
+	job     Job
+	run     *rl.Run
+	at      rl.Progress
+	student *rl.Agent
+	best    *tensor.Store
+	env     rl.VecEnv
+	spec    rl.EnvSpec
+	teacher Teacher
+	tau     float64
+
+	actor      *rl.Actor
+	stepper    *train.Stepper
+	shadows    [][]float32
+	train, out *ring
+	quantized  bool
+
+	obs              []byte
+	fresh            []bool
+	held             []bool // games whose episode is held out
+	act              []int32
+	rew              []float32
+	done, trunc      []bool
+	q, pi            []float32
+	choices          rng.Stream
+	losses           float64
+	count            int
+	ended            []rl.Episode
+	lastAgreement    float64
+	agreementSamples int
+}
+
+// Run distils job.Teacher into a student; the result depends on the
+// configuration alone, for any number of threads. It ends with
+// rl.ErrInterrupted when ctx does; the last segment's checkpoint stands then.
+func Run(ctx context.Context, c Config, job Job) (*Result, error) {
+	if err := c.Validate(); err != nil {
+		return nil, err
+	}
+	d := &distiller{Config: c, job: job}
+	if err := d.open(); err != nil {
+		return nil, err
+	}
+	defer d.env.Close()
+	settings := struct {
+		Teacher string `json:"teacher"`
+		Config
+	}{job.Teacher.Name, d.Config}
+	var err error
+	if d.run, d.at, err = job.Open("distill", settings, d.student); err != nil {
+		return nil, err
+	}
+	defer d.run.Close()
+	if err := d.compile(); err != nil {
+		return nil, err
+	}
+	for d.at.Total < d.Updates {
+		if err := d.segment(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return d.finish()
+}
+
+// envOptions are those of the training and of the test games.
+func (d *distiller) envOptions(envs, maxSteps int) rl.Options {
+	o := rl.Options{Envs: envs, MaxSteps: maxSteps}
+	if len(d.Env) > 8 && d.Env[:8] == "minatar/" {
+		o.Format = rl.Bits
+		return o
+	}
+	a := rl.DefaultAtari()
+	if d.job.Atari != nil {
+		a = *d.job.Atari
+	}
+	if d.Preset != "" {
+		a.Preset = d.Preset
+	}
+	o.Atari = &a
+	return o
+}
+
+// open makes environment, teacher, student and rings.
+func (d *distiller) open() error {
+	if t := d.job.Teacher.Agent; t != nil && d.Preset == "" {
+		d.Preset = t.Info.Preset
+	}
+	env, err := rl.New(d.Env, d.envOptions(d.Envs, d.MaxSteps))
+	if err != nil {
+		return err
+	}
+	d.env, d.spec = env, env.Spec()
+	if d.teacher, err = d.job.Teacher.Open(d.job.Engine, env, d.Seed); err == nil {
+		err = d.build()
+	}
+	if err != nil {
+		env.Close()
+	}
+	return err
+}
+
+func (d *distiller) build() error {
+	n := d.Envs
+	d.View = d.view(d.spec)
+	if d.tau = d.Tau; d.tau == 0 {
+		d.tau = d.teacher.Tau()
+	}
+	d.Tau = d.tau
+	actions := d.teacher.Actions()
+	g, err := d.Config.Student.Build(d.View, len(actions))
+	if err != nil {
+		return err
+	}
+	info := rl.AgentInfo{Kind: "distill", Env: d.Env, Preset: d.Preset, View: d.View, Mode: d.Mode, Temperature: 1}
+	for _, a := range actions {
+		info.Actions = append(info.Actions, d.spec.Actions[a])
+	}
+	d.student = &rl.Agent{Info: info, Graph: g, Store: tensor.NewStore()}
+	if err := d.student.Check(); err != nil {
+		return err
+	}
+	if err := graph.InitParams(g, d.student.Store, d.Seed); err != nil {
+		return fmt.Errorf("distill: %w", err)
+	}
+	if d.train, err = newRing(d.student.Store, "ring", d.Ring, d.View.Bytes(), len(actions)); err != nil {
+		return err
+	}
+	if d.out, err = newRing(d.student.Store, "held", max(256, d.Ring/16), d.View.Bytes(), len(actions)); err != nil {
+		return err
+	}
+	d.obs = make([]byte, n*d.spec.ObsBytes())
+	d.fresh, d.held, d.done, d.trunc = make([]bool, n), make([]bool, n), make([]bool, n), make([]bool, n)
+	d.act, d.rew = make([]int32, n), make([]float32, n)
+	d.q, d.pi = make([]float32, n*len(actions)), make([]float32, d.Batch*len(actions))
+	return nil
+}
+
+// optimizer is Adam; the scales of batch norms stay 1.
+func (d *distiller) optimizer() optim.Config {
+	c := optim.DefaultConfig(optim.Adam, 0)
+	c.Groups = append([]optim.Group{{Name: "scales", Roles: []graph.Role{graph.Norm}, Pattern: gammaPattern.String(), Frozen: true}}, c.Groups...)
+	return c
+}
+
+// compile makes the plans of the present phase; a run that is resumed behind
+// its float updates gets its quantizers first.
+func (d *distiller) compile() error {
+	if f := d.floatUpdates(); f > 0 && d.at.Total >= f && !d.quantized {
+		if err := d.quantize(d.at.Total == f && d.student.Store.Get(stepMark) == nil); err != nil {
+			return err
+		}
+	}
+	s := d.student
+	g, err := lossGraph(s.Graph, d.Batch, d.Loss)
+	if err != nil {
+		return err
+	}
+	if d.stepper, err = train.NewStepper(d.job.Engine, g, s.Store, d.optimizer()); err != nil {
+		return err
+	}
+	d.shadows = d.shadows[:0]
+	for _, n := range s.Graph.Nodes() {
+		if _, ok := n.Op().(graph.Ternary); ok {
+			d.shadows = append(d.shadows, s.Store.Get(n.In()[0].Name()).Float32s())
+		}
+	}
+	d.actor, err = rl.NewActor(d.job.Engine, s, d.spec, d.Seed)
+	return err
+}
+
+// stepMark is training state that a store has once its quantizers have steps.
+var stepMark = optim.StateName("quantizers", "set")
+
+// quantize puts the quantizers in; set says that their steps must start, from
+// states of the ring. Otherwise the store has them.
+func (d *distiller) quantize(set bool) error {
+	plan, _, _ := d.Config.Student.plan()
+	g, err := lsq.Insert(d.student.Graph, lsq.DefaultQuantizers(plan))
+	if err != nil {
+		return err
+	}
+	d.student.Graph, d.quantized = g, true
+	if !set {
+		return nil
+	}
+	const batch, batches = 256, 2
+	s := rng.New(d.Seed, calibrateDomain)
+	var states []*tensor.Tensor
+	for range batches {
+		shape := g.InputNode(rl.InputName).Shape().Clone()
+		shape[0] = batch
+		x := tensor.New(tensor.F32, shape...)
+		d.train.pick(d.View, x.Float32s(), make([]float32, batch*d.train.out), &s)
+		states = append(states, x)
+	}
+	start := lsq.Start{Weights: quant.Rule{Kind: quant.RuleMSE}, Activations: quant.Rule{Kind: quant.RuleMSE}, Batches: batches}
+	if err := lsq.Init(d.job.Engine, g, d.student.Store, states, start); err != nil {
+		return err
+	}
+	return d.student.Store.Put(stepMark, tensor.Scalar(1))
+}
+
+// Domains that keep the uses of the seed apart.
+const (
+	calibrateDomain = 0x63616c69
+	segmentDomain   = 0x64697374
+	chooseDomain    = 0x63686f6f
+	batchDomain     = 0x62617463
+	evalDomain      = 0x6576616c
+	testDomain      = 0x74657374
+)
+
+// segment plays and learns Segment updates, then evaluates and saves.
+func (d *distiller) segment(ctx context.Context) error {
+	if err := d.begin(); err != nil {
+		return err
+	}
+	end := min(d.at.Total+d.Segment, d.Updates)
+	for d.at.Total < end {
+		if ctx.Err() != nil {
+			return fmt.Errorf("distill: %w", rl.ErrInterrupted)
+		}
+		for range d.Collect {
+			if err := d.collect(); err != nil {
+				return err
+			}
+		}
+		if d.train.len() < d.Start {
+			continue
+		}
+		if err := d.learn(); err != nil {
+			return err
+		}
+	}
+	d.at.Epoch++
+	if f := d.floatUpdates(); f > 0 && d.at.Total == f {
+		if err := d.compile(); err != nil { // with quantizers from here
+			return err
+		}
+	}
+	if err := d.evaluate(); err != nil {
+		return err
+	}
+	return d.run.Checkpoint(d.at)
+}
+
+// begin starts all games anew.
+func (d *distiller) begin() error {
+	d.choices = rng.New(d.Seed, chooseDomain, uint64(d.at.Epoch))
+	for i := range d.fresh {
+		d.fresh[i] = true
+	}
+	return d.env.Reset(rng.Uint64(d.Seed, segmentDomain, uint64(d.at.Epoch)), d.obs)
+}
+
+// collect labels the states of all games and makes one decision of each.
+func (d *distiller) collect() error {
+	if err := d.teacher.Label(d.obs, d.fresh, d.q); err != nil {
+		return err
+	}
+	z, err := d.actor.Logits(d.obs, d.fresh)
+	if err != nil {
+		return err
+	}
+	views, nb, a := d.actor.Views(), d.View.Bytes(), d.train.out
+	driven := d.Envs - int(d.Mix*float64(d.Envs)+0.5) // first game of the student
+	for i := range d.act {
+		if d.fresh[i] {
+			d.held[i] = d.choices.Float64() < d.HoldOut
+		}
+		q := d.q[i*a : (i+1)*a]
+		if d.held[i] {
+			d.out.push(views[i*nb:(i+1)*nb], q)
+		} else {
+			d.train.push(views[i*nb:(i+1)*nb], q)
+		}
+		d.act[i] = d.teacher.Actions()[d.choose(i >= driven, q, z[i*a:(i+1)*a])]
+	}
+	if err := d.env.Step(d.act, d.obs, d.rew, d.done, d.trunc); err != nil {
+		return err
+	}
+	for i := range d.fresh {
+		d.fresh[i] = d.done[i] || d.trunc[i]
+	}
+	d.at.Steps += int64(d.Envs)
+	return nil
+}
+
+// choose returns the column of the action to play.
+func (d *distiller) choose(student bool, q, z []float32) int {
+	if d.choices.Float64() < d.Epsilon {
+		return d.choices.Intn(len(q))
+	}
+	if student {
+		return rl.Choose(z, d.Mode, &d.choices)
+	}
+	return rl.Choose(q, d.teacher.Mode(), &d.choices)
+}
+
+// learn makes one update; shadow weights are then held within -1..1.
+func (d *distiller) learn() error {
+	f := d.stepper.Forward
+	s := rng.New(d.Seed, batchDomain, uint64(d.at.Total))
+	target := f.Input(targetName).Float32s()
+	d.train.pick(d.View, f.Input(rl.InputName).Float32s(), d.pi, &s)
+	switch d.Loss {
+	case MSE:
+		copy(target, d.pi)
+	case NLL:
+		oneHot(d.pi, target, f.Input(entropyName).Float32s())
+	default:
+		Targets(d.pi, target, f.Input(entropyName).Float32s(), d.tau)
+	}
+	loss, err := d.stepper.Gradient()
+	if err != nil {
+		return fmt.Errorf("distill: update %d: %w", d.at.Total+1, err)
+	}
+	lr := d.rate(d.at.Total)
+	d.at.Total++
+	d.losses += loss
+	d.count++
+	if err := d.stepper.Apply(lr, d.at.Total); err != nil {
+		return fmt.Errorf("distill: update %d: %w", d.at.Total, err)
+	}
+	for _, w := range d.shadows {
+		for i, v := range w {
+			w[i] = max(-1, min(1, v))
+		}
+	}
+	return nil
+}

@@ -1,0 +1,211 @@
+package distill
+
+import (
+	"fmt"
+	"math"
+
+	"lowbit/graph"
+	"lowbit/internal/rng"
+	"lowbit/rl"
+)
+
+// evaluate reports on the segment, plays held-out games and keeps the best
+// weights. A student that will be quantized counts from then on.
+func (d *distiller) evaluate() error {
+	m := rl.Metric{Kind: "train", Step: d.at.Steps, Updates: d.at.Total, LR: d.rate(d.at.Total)}
+	if d.count > 0 {
+		m.Loss = d.losses / float64(d.count)
+	}
+	d.losses, d.count = 0, 0
+	var err error
+	if d.out.len() > 0 {
+		var share float64
+		if share, m.Recall, err = d.agreement(); err != nil {
+			return err
+		}
+		m.Agreement = &share
+		d.lastAgreement = share
+		if m.Layers, err = d.health(); err != nil {
+			return err
+		}
+	}
+	if err := d.run.Report(m); err != nil {
+		return err
+	}
+	s, err := d.play(d.student, rng.Uint64(d.Seed, evalDomain), d.EvalEpisodes)
+	if err != nil {
+		return err
+	}
+	d.at.Last = rl.Score{Return: s.Mean, SE: s.SE, Episodes: s.Episodes, Updates: d.at.Total}
+	final := d.floatUpdates() == 0 || d.quantized
+	if final && (!d.at.Started || s.Mean > d.at.Best.Return) {
+		d.at.Best, d.at.Started = d.at.Last, true
+		if d.best, err = rl.Parameters(d.student.Graph, d.student.Store); err != nil {
+			return err
+		}
+		if err := d.run.Weights(true, d.best, d.at); err != nil {
+			return err
+		}
+	}
+	return d.run.Report(rl.Metric{Kind: "eval", Step: d.at.Steps, Updates: d.at.Total, Return: &s.Mean, ReturnSE: s.SE, Episodes: s.Episodes})
+}
+
+// evalGames is the number of games in lock-step of an evaluation.
+const evalGames = 64
+
+// play measures an agent.
+func (d *distiller) play(a *rl.Agent, seed uint64, episodes int) (rl.Stats, error) {
+	return d.measure(episodes, seed, func(env rl.VecEnv) (rl.Policy, error) {
+		return rl.NewActor(d.job.Engine, a, env.Spec(), seed)
+	})
+}
+
+func (d *distiller) measure(episodes int, seed uint64, make func(env rl.VecEnv) (rl.Policy, error)) (rl.Stats, error) {
+	env, err := rl.New(d.Env, d.envOptions(min(episodes, evalGames), d.EvalSteps))
+	if err != nil {
+		return rl.Stats{}, err
+	}
+	defer env.Close()
+	p, err := make(env)
+	if err != nil {
+		return rl.Stats{}, err
+	}
+	return rl.Evaluate(env, p, episodes, seed)
+}
+
+// finish writes the last weights and measures on seeds of its own.
+func (d *distiller) finish() (*Result, error) {
+	if err := d.run.Weights(false, d.student.Store, d.at); err != nil {
+		return nil, err
+	}
+	if d.best == nil {
+		if d.job.Dir == "" {
+			return nil, fmt.Errorf("distill: no weights of the student's bits: float %g leaves no updates for them", d.Float)
+		}
+		a, err := rl.OpenRun(d.job.Dir)
+		if err != nil {
+			return nil, err
+		}
+		d.best = a.Store
+	}
+	a := &rl.Agent{Info: d.student.Info, Graph: d.student.Graph, Store: d.best}
+	r := &Result{Agreement: d.lastAgreement}
+	seed := rng.Uint64(d.Seed, testDomain)
+	var err error
+	if r.Student, err = d.play(a, seed, d.TestEpisodes); err != nil {
+		return nil, err
+	}
+	r.Teacher, err = d.measure(d.TestEpisodes, seed, func(env rl.VecEnv) (rl.Policy, error) {
+		return d.job.Teacher.policy(d.job.Engine, env, seed)
+	})
+	if err != nil {
+		return nil, err
+	}
+	r.Random, err = d.measure(d.TestEpisodes, seed, func(env rl.VecEnv) (rl.Policy, error) {
+		return rl.NewRandom(len(env.Spec().Actions), seed), nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	r.Share = (r.Student.Mean - r.Random.Mean) / (r.Teacher.Mean - r.Random.Mean)
+	if math.IsNaN(r.Share) || math.IsInf(r.Share, 0) {
+		r.Share = 0 // the teacher plays no better than chance
+	}
+	r.Result = rl.Result{
+		Agent: a, Best: d.at.Best, Last: d.at.Last, Updates: d.at.Total, Steps: d.at.Steps,
+		Seconds: d.run.Seconds(), Dir: d.job.Dir,
+	}
+	return r, d.run.Finish(d.at)
+}
+
+// agreement is the share of held-out states in which the student's best action
+// is the teacher's, and the recall of each of the teacher's actions.
+func (d *distiller) agreement() (float64, []rl.Recall, error) {
+	const batch = 256
+	g, err := graph.WithBatch(d.student.Graph, batch)
+	if err != nil {
+		return 0, nil, fmt.Errorf("distill: %w", err)
+	}
+	p, err := d.job.Engine.Compile(g, d.student.Store)
+	if err != nil {
+		return 0, nil, fmt.Errorf("distill: %w", err)
+	}
+	a, n := d.out.out, d.out.len()
+	seen, right := make([]int, a), make([]int, a)
+	x := p.Input(rl.InputName).Float32s()
+	z := p.Output(rl.LogitsName).Float32s()
+	for at := 0; at < n; at += batch {
+		k := min(batch, n-at)
+		d.View.Floats(x[:k*d.View.Size()], d.out.views[at*d.out.nb:(at+k)*d.out.nb])
+		if err := p.Run(); err != nil {
+			return 0, nil, fmt.Errorf("distill: %w", err)
+		}
+		for i := range k {
+			want := argmax(d.out.q[(at+i)*a : (at+i+1)*a])
+			seen[want]++
+			if argmax(z[i*a:(i+1)*a]) == want {
+				right[want]++
+			}
+		}
+	}
+	var recall []rl.Recall
+	total := 0
+	for k, name := range d.student.Info.Actions {
+		total += right[k]
+		recall = append(recall, rl.Recall{Action: name, Share: float64(seen[k]) / float64(n), Recall: float64(right[k]) / float64(max(1, seen[k]))})
+	}
+	return float64(total) / float64(n), recall, nil
+}
+
+// health describes the binary layers on held-out states.
+func (d *distiller) health() ([]rl.LayerHealth, error) {
+	batch := min(256, d.out.len())
+	p, names, err := tapped(d.job.Engine, d.student, batch)
+	if err != nil || len(names) == 0 {
+		return nil, err
+	}
+	d.View.Floats(p.Input(rl.InputName).Float32s(), d.out.views[:batch*d.out.nb])
+	if err := p.Run(); err != nil {
+		return nil, fmt.Errorf("distill: %w", err)
+	}
+	var all []rl.LayerHealth
+	for _, name := range names {
+		y, r := p.Output("spike:"+name).Float32s(), p.Output("potential:"+name).Float32s()
+		h := rl.LayerHealth{Layer: name[:len(name)-len(".spike")]}
+		units := len(y) / batch
+		for u := range units {
+			sum := 0
+			for i := range batch {
+				sum += int(y[i*units+u])
+			}
+			h.Spikes += float64(sum) / float64(len(y))
+			if sum == 0 || sum == batch {
+				h.Constant += 1 / float64(units)
+			}
+		}
+		for _, v := range r {
+			if v >= 1 || v <= -1 {
+				h.Silent += 1 / float64(len(r))
+			}
+		}
+		h.Zeros = d.zeros(h.Layer)
+		all = append(all, h)
+	}
+	return all, nil
+}
+
+// zeros is the share of a ternary layer's weights that were 0 in the last
+// update; 0 for other layers.
+func (d *distiller) zeros(layer string) float64 {
+	t := d.student.Store.Get(layer + lastSuffix)
+	if t == nil {
+		return 0
+	}
+	n := 0
+	for _, v := range t.Float32s() {
+		if v == 0 {
+			n++
+		}
+	}
+	return float64(n) / float64(t.Len())
+}
