@@ -275,10 +275,16 @@ func TestLlamaGradientsAreExactAndIndependentOfThreads(t *testing.T) {
 			square += float64(v) * float64(v)
 		}
 	}
-	h := 1e-2 / math.Sqrt(square)
+	if slope := slopeAlong(t, plans[0], g.Params(), store, 1e-2/math.Sqrt(square)); math.Abs(slope/square-1) > 1e-2 {
+		t.Errorf("the loss changes by %g along the gradient, whose square is %g", slope, square)
+	}
+}
+
+// slopeAlong is the central difference of the loss along its gradient.
+func slopeAlong(t *testing.T, p *engine.Plan, params []*graph.Node, store *tensor.Store, h float64) float64 {
 	saved := map[string][]float32{}
-	for _, p := range g.Params() {
-		saved[p.Name()] = slices.Clone(plans[0].Output("grad:" + p.Name()).Float32s())
+	for _, n := range params {
+		saved[n.Name()] = slices.Clone(p.Output("grad:" + n.Name()).Float32s())
 	}
 	at := func(by float64) float64 {
 		for n, d := range saved {
@@ -287,14 +293,12 @@ func TestLlamaGradientsAreExactAndIndependentOfThreads(t *testing.T) {
 				w[i] += float32(by * float64(v))
 			}
 		}
-		run(t, plans[0])
-		return float64(plans[0].Output("loss").Float32s()[0])
+		run(t, p)
+		return float64(p.Output("loss").Float32s()[0])
 	}
 	up := at(h)
 	down := at(-2 * h)
-	if slope := (up - down) / (2 * h); math.Abs(slope/square-1) > 1e-2 {
-		t.Errorf("the loss changes by %g along the gradient, whose square is %g", slope, square)
-	}
+	return (up - down) / (2 * h)
 }
 
 func TestLlamaConfigsThatDoNotFitAreErrors(t *testing.T) {
