@@ -211,10 +211,10 @@ func (r *Run) prepare(j Job) error {
 	}
 	for _, e := range entries {
 		switch {
-		case j.Resume && !j.Force:
+		case !own(e.Name()), j.Resume && !j.Force:
 		case !j.Force:
 			return fmt.Errorf("rl: %s: %w (resume or force)", j.Dir, ErrExists)
-		case own(e.Name()):
+		default:
 			if err := os.Remove(filepath.Join(j.Dir, e.Name())); err != nil {
 				return fmt.Errorf("rl: %w", err)
 			}

@@ -1,0 +1,114 @@
+package play
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+
+	"lowbit/method/distill"
+	"lowbit/rl"
+)
+
+// DistillConfig is a distillation by names.
+type DistillConfig struct {
+	// Teacher is "planner", "ppo" or "dqn" (trained first, in the run's folder
+	// "teacher"), or an agent (see rl.OpenAgent).
+	Teacher string
+	// TeacherSteps are the decisions of a teacher that is trained; 0: the
+	// recipe's.
+	TeacherSteps int64
+	// Distill is the student's part; distill.DefaultConfig fills it.
+	Distill distill.Config
+	// Atari says how Atari games are started.
+	Atari *rl.AtariOptions
+}
+
+// DistillReport is the result of the verb.
+type DistillReport struct {
+	Teacher       string  `json:"teacher"`
+	Env           string  `json:"env"`
+	Student       string  `json:"student"`
+	Bits          string  `json:"bits"`
+	TeacherReturn float64 `json:"teacher_return"`
+	TeacherSE     float64 `json:"teacher_se"`
+	StudentReturn float64 `json:"student_return"`
+	ReturnSE      float64 `json:"return_se"`
+	RandomReturn  float64 `json:"random_return"`
+	// Share is (student-random)/(teacher-random).
+	Share     float64 `json:"share"`
+	Agreement float64 `json:"agreement"`
+	Episodes  int     `json:"episodes"`
+	// BestUpdates is when the weights that are reported were reached.
+	BestUpdates int     `json:"best_updates"`
+	Updates     int     `json:"updates"`
+	Steps       int64   `json:"steps"`
+	Seconds     float64 `json:"seconds"`
+	Run         string  `json:"run"`
+}
+
+// Distill runs a distillation; job says where.
+func Distill(ctx context.Context, c DistillConfig, job rl.Job) (*DistillReport, error) {
+	if err := c.Distill.Validate(); err != nil {
+		return nil, err
+	}
+	teacher, err := c.teacher(ctx, job)
+	if err != nil {
+		return nil, err
+	}
+	r, err := distill.Run(ctx, c.Distill, distill.Job{Job: job, Teacher: teacher, Atari: c.Atari})
+	if err != nil {
+		return nil, err
+	}
+	return &DistillReport{
+		Teacher: c.Teacher, Env: c.Distill.Env, Student: c.Distill.Student.Arch, Bits: c.Distill.Student.Bits,
+		TeacherReturn: r.Teacher.Mean, TeacherSE: r.Teacher.SE, StudentReturn: r.Student.Mean, ReturnSE: r.Student.SE,
+		RandomReturn: r.Random.Mean, Share: r.Share, Agreement: r.Agreement, Episodes: r.Student.Episodes,
+		BestUpdates: r.Best.Updates, Updates: r.Updates, Steps: r.Steps, Seconds: r.Seconds, Run: r.Dir,
+	}, nil
+}
+
+// teacher opens or trains the teacher.
+func (c DistillConfig) teacher(ctx context.Context, job rl.Job) (distill.Source, error) {
+	env := c.Distill.Env
+	switch c.Teacher {
+	case "":
+		return distill.Source{}, fmt.Errorf("distill: want a teacher: planner, ppo, dqn or an agent")
+	case "planner":
+		return distill.Planner(), nil
+	case "ppo", "dqn":
+		return c.train(ctx, env, job)
+	}
+	a, err := OpenModel(c.Teacher, env, c.Atari)
+	if err != nil {
+		return distill.Source{}, err
+	}
+	return distill.Source{Name: filepath.Base(c.Teacher), Agent: a}, nil
+}
+
+// train trains a teacher, or goes on with one that was interrupted.
+func (c DistillConfig) train(ctx context.Context, env string, job rl.Job) (distill.Source, error) {
+	if job.Dir != "" {
+		job.Dir = filepath.Join(job.Dir, "teacher")
+	}
+	var r rl.Result
+	var err error
+	if c.Teacher == "ppo" {
+		p := rl.DefaultPPO(env)
+		p.Seed = c.Distill.Seed
+		if c.TeacherSteps > 0 {
+			p.Steps = c.TeacherSteps
+		}
+		r, err = rl.TrainPPO(ctx, p, job)
+	} else {
+		p := rl.DefaultDQN(env)
+		p.Seed = c.Distill.Seed
+		if c.TeacherSteps > 0 {
+			p.Steps = c.TeacherSteps
+		}
+		r, err = rl.TrainDQN(ctx, p, job)
+	}
+	if err != nil {
+		return distill.Source{}, fmt.Errorf("distill: teacher: %w", err)
+	}
+	return distill.Source{Name: c.Teacher, Agent: r.Agent}, nil
+}

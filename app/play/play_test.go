@@ -1,0 +1,171 @@
+package play
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"image/gif"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"lowbit/engine"
+	"lowbit/method/distill"
+	"lowbit/rl"
+)
+
+const breakout = "minatar/breakout"
+
+// student distils for well under a second and returns the run directory.
+func student(t *testing.T, arch, bits string) string {
+	t.Helper()
+	dir := t.TempDir()
+	c := distill.DefaultConfig(breakout, distill.DefaultStudent(arch, bits))
+	c.Envs, c.Batch, c.Ring, c.Start = 16, 32, 1024, 128
+	c.Updates, c.Segment, c.EvalEpisodes, c.EvalSteps, c.TestEpisodes = 40, 20, 4, 60, 4
+	e := engine.New(1)
+	defer e.Close()
+	r, err := Distill(t.Context(), DistillConfig{Teacher: "planner", Distill: c}, rl.Job{Engine: e, Dir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Run != dir || r.Episodes != 4 || r.TeacherReturn <= r.RandomReturn || r.Updates != 40 {
+		t.Errorf("report %+v", r)
+	}
+	return dir
+}
+
+// TestEnginesPlayTheSameGame: a ternary student on float engine and cores makes
+// the same decisions, and so the same returns.
+func TestEnginesPlayTheSameGame(t *testing.T) {
+	dir := student(t, distill.CoreNet, distill.Ternary)
+	picture := filepath.Join(t.TempDir(), "play.gif")
+	c := Config{Model: dir, Env: breakout, Episodes: 4, MaxSteps: 100, Seed: 5, Threads: 1}
+	float, err := Run(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Engine, c.GIF = Cores, picture
+	var screen bytes.Buffer
+	c.Render = &screen
+	cores, err := Run(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if cores.Decisions != float.Decisions || cores.MeanReturn != float.MeanReturn || cores.MeanLength != float.MeanLength {
+		t.Errorf("cores %+v\nfloat %+v", cores, float)
+	}
+	u := cores.CoreUse
+	if u == nil || u.Different != 0 || u.Cores < 10 || u.Events.Spikes == 0 || u.Events.Ticks != int64(u.Latency*cores.Decisions) {
+		t.Errorf("core use %+v for %d decisions", u, cores.Decisions)
+	}
+	if d := cores.DecisionMs; !(d.P50 > 0 && d.P50 <= d.P99 && d.P99 <= d.Max) || cores.Missed != 0 {
+		t.Errorf("latency %+v, missed %d", d, cores.Missed)
+	}
+	f, err := os.Open(picture)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	g, err := gif.DecodeAll(f)
+	if err != nil || len(g.Image) != cores.Decisions {
+		t.Errorf("%v, want an animation of %d pictures", err, cores.Decisions)
+	}
+	if n := strings.Count(screen.String(), "decision"); n != cores.Decisions {
+		t.Errorf("%d pictures in the terminal, want %d", n, cores.Decisions)
+	}
+}
+
+// TestRealtimeKeepsTheGrid: decisions come at the screen's rate and slow ones
+// are counted.
+func TestRealtimeKeepsTheGrid(t *testing.T) {
+	c := Config{Model: "planner", Env: breakout, Episodes: 1, MaxSteps: 30, Seed: 1, Threads: 1, Realtime: true, Hz: 100}
+	r, err := Run(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Seconds < 0.29 {
+		t.Errorf("%d decisions at 100 Hz took %.3f s", r.Decisions, r.Seconds)
+	}
+	p := &player{Config: c}
+	for _, d := range []time.Duration{time.Millisecond, 9 * time.Millisecond, 11 * time.Millisecond, 40 * time.Millisecond} {
+		p.note(d)
+	}
+	if p.report.Missed != 2 {
+		t.Errorf("%d missed, want the 2 above 10 ms", p.report.Missed)
+	}
+	c.Seconds, c.Episodes, c.MaxSteps = 0.1, 1000, 0
+	if r, err = Run(t.Context(), c); err != nil || r.Seconds > 1 || r.Decisions < 5 {
+		t.Errorf("%+v, error %v; want an end after 0.1 s", r, err)
+	}
+}
+
+func TestInterruptedPlayReportsWhatWasPlayed(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	r, err := Run(ctx, Config{Model: "planner", Env: breakout, Episodes: 1 << 30, MaxSteps: 50, Threads: 1})
+	if !errors.Is(err, rl.ErrInterrupted) || r == nil || r.Decisions == 0 {
+		t.Errorf("%+v, error %v", r, err)
+	}
+}
+
+func TestBadPlaysAreRefused(t *testing.T) {
+	dir := student(t, distill.Conv, "fp32")
+	for _, c := range []struct {
+		config Config
+		want   string
+	}{
+		{Config{Env: breakout, Episodes: 1}, "want a model"},
+		{Config{Model: dir, Env: breakout}, "episodes"},
+		{Config{Model: dir, Env: breakout, Episodes: 1, Engine: "gpu"}, "engine"},
+		{Config{Model: dir, Env: breakout, Episodes: 1, Engine: Cores}, "no votes"},
+		{Config{Model: "planner", Env: breakout, Episodes: 1, Engine: Cores}, "no network"},
+		{Config{Model: "planner", Env: "minatar/freeway", Episodes: 1}, "planner"},
+		{Config{Model: dir, Env: "minatar/seaquest", Episodes: 1}, "shows"},
+		{Config{Model: dir, Env: "minatar/chess", Episodes: 1}, "unknown"},
+		{Config{Model: "nowhere", Env: breakout, Episodes: 1}, "nowhere"},
+		{Config{Model: dir, Env: breakout, Episodes: 1, Mode: "best"}, "mode"},
+	} {
+		if _, err := Run(t.Context(), c.config); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%+v: error %v, want one with %q", c.config, err, c.want)
+		}
+	}
+}
+
+// TestTeacherIsTrainedFirst: PPO, then a student of it; once more with Resume
+// uses what is there.
+func TestTeacherIsTrainedFirst(t *testing.T) {
+	if testing.Short() {
+		t.Skip("trains a teacher for some seconds")
+	}
+	dir := t.TempDir()
+	c := distill.DefaultConfig(breakout, distill.DefaultStudent(distill.Conv, "w4a4"))
+	c.Envs, c.Batch, c.Ring, c.Start = 16, 32, 1024, 128
+	c.Updates, c.Segment, c.EvalEpisodes, c.EvalSteps, c.TestEpisodes = 20, 10, 4, 60, 4
+	e := engine.New(1)
+	defer e.Close()
+	d := DistillConfig{Teacher: "ppo", TeacherSteps: 4096, Distill: c}
+	one, err := Distill(t.Context(), d, rl.Job{Engine: e, Dir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := rl.OpenAgent(filepath.Join(dir, "teacher"), nil); err != nil {
+		t.Error(err)
+	}
+	two, err := Distill(t.Context(), d, rl.Job{Engine: e, Dir: dir, Resume: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if one.StudentReturn != two.StudentReturn || one.TeacherReturn != two.TeacherReturn {
+		t.Errorf("first %+v, then %+v", one, two)
+	}
+	if _, err := Distill(t.Context(), d, rl.Job{Engine: e, Dir: dir}); !errors.Is(err, rl.ErrExists) {
+		t.Errorf("error %v, want ErrExists", err)
+	}
+	d.Teacher = ""
+	if _, err := Distill(t.Context(), d, rl.Job{Engine: e, Dir: dir}); err == nil || !strings.Contains(err.Error(), "want a teacher") {
+		t.Errorf("error %v, want one about the teacher", err)
+	}
+}
