@@ -24,6 +24,7 @@ package infer
 import (
 	"errors"
 	"fmt"
+	"io"
 	"runtime"
 
 	"lowbit/graph"
@@ -39,6 +40,7 @@ type Model struct {
 	plan   *plan
 	info   Info
 	params source
+	closer io.Closer // of the file behind params
 }
 
 // Info is what a packed file says about its network beside the graph.

@@ -3,7 +3,10 @@ package infer
 import (
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
+	"sync"
+	"sync/atomic"
 
 	"lowbit/graph"
 	"lowbit/internal/kernel"
@@ -37,11 +40,10 @@ func lower(g *graph.Graph, params source) (*plan, error) {
 	if len(l.problems) > 0 {
 		return nil, errors.Join(l.problems...)
 	}
-	for _, ops := range l.sums {
-		for _, op := range ops {
-			op.pack(p)
-		}
+	if err := p.check(); err != nil {
+		return nil, err
 	}
+	l.pack()
 	p.place()
 	return p, nil
 }
@@ -55,6 +57,32 @@ func (l *lowering) fail(n *graph.Node, to target, err error) *value {
 	return newValue(n, to)
 }
 
+// pack packs the weights of all sums, several at a time, and makes what their
+// sinks need.
+func (l *lowering) pack() {
+	var roots [][]*sumOp
+	for _, ops := range l.sums {
+		roots = append(roots, ops)
+	}
+	var next atomic.Int32
+	var all sync.WaitGroup
+	for range runtime.GOMAXPROCS(0) {
+		all.Go(func() {
+			for i := int(next.Add(1)) - 1; i < len(roots); i = int(next.Add(1)) - 1 {
+				for _, o := range roots[i] {
+					o.pack(l.plan.k)
+				}
+			}
+		})
+	}
+	all.Wait()
+	for _, ops := range roots {
+		for _, o := range ops {
+			o.finish(l.plan)
+		}
+	}
+}
+
 // emit adds an instruction.
 func (l *lowering) emit(op operator, info OpInfo, rows int, in []*value, out ...*value) *instruction {
 	i := &instruction{op: op, in: in, out: out, rows: rows, info: info}
@@ -66,7 +94,11 @@ func (l *lowering) emit(op operator, info OpInfo, rows int, in []*value, out ...
 func (l *lowering) value(n *graph.Node, to target) *value {
 	key := demand{n, to}
 	v := l.made[key]
-	if v == nil {
+	switch {
+	case v != nil:
+	case len(l.made) >= maxValues:
+		return l.fail(l.rules.g.Inputs()[0], to, fmt.Errorf("the network has more than %d values in different forms", maxValues))
+	default:
 		v = l.compute(n, to)
 		l.made[key] = v
 	}

@@ -43,9 +43,10 @@ func (o *sumOp) sameSums(form []quant.Requant) bool {
 
 // pack brings the weights into the kernel's form, those of constant channels
 // as zeros.
-func (o *sumOp) pack(p *plan) {
+func (o *sumOp) pack(k *kernel.Table) {
 	o.shape = o.root.shape
-	w, size := o.root.weights, len(o.root.weights)/o.shape.O
+	w := o.root.weights()
+	size := len(w) / o.shape.O
 	bias := make([]int32, o.shape.O)
 	copied := false
 	for c, f := range o.form {
@@ -57,8 +58,12 @@ func (o *sumOp) pack(p *plan) {
 			clear(w[c*size:][:size])
 		}
 	}
-	o.packed = make([]int8, p.k.IntPackSize(&o.shape))
-	p.k.IntPack(&o.shape, o.packed, w, bias, uint8(o.in.to.zero()))
+	o.packed = make([]int8, k.IntPackSize(&o.shape))
+	k.IntPack(&o.shape, o.packed, w, bias, uint8(o.in.to.zero()))
+}
+
+// finish makes what the sinks need besides, and lets go of the weights' codes.
+func (o *sumOp) finish(p *plan) {
 	for _, s := range o.sinks {
 		if s.out.to.codes {
 			continue

@@ -1,6 +1,7 @@
 package infer
 
 import (
+	"fmt"
 	"slices"
 	"unsafe"
 
@@ -158,6 +159,31 @@ func (p *plan) constant(v float32) []float32 {
 		p.constants[v] = c
 	}
 	return c
+}
+
+// Bounds of what a network may ask for: far above any of its kind, low enough
+// that a hostile file cannot take a machine's memory.
+const (
+	maxNodes      = 20000
+	maxValues     = 1 << 16
+	maxValueBytes = 1 << 28 // of one activation with its padding
+	maxArenaBytes = 1 << 30 // of all of them, were none to share memory
+)
+
+// check refuses activations beyond the bounds.
+func (p *plan) check() error {
+	total := 0.0
+	for _, n := range p.instructions {
+		for _, v := range n.out {
+			h := v.halo
+			size := float64(h[0]+v.h+h[2]) * float64(h[1]+v.w+h[3]) * float64(v.c) * 4
+			if total += size; size > maxValueBytes || total > maxArenaBytes {
+				return fmt.Errorf("%q: activations of %.0f bytes, together %.0f, want at most %d and %d",
+					v.node.Name(), size, total, maxValueBytes, maxArenaBytes)
+			}
+		}
+	}
+	return nil
 }
 
 // apartBytes is the most memory in which every value has a place of its own:

@@ -158,7 +158,7 @@ func (r *Reference) sum(t *root, post []quant.Affine, to target) (*refValue, err
 	oh, ow, cg, og := s.OH(), s.OW(), s.C/s.Groups, s.O/s.Groups
 	v := &refValue{codes: make([]int32, s.O*oh*ow), f: make([]float32, s.O*oh*ow)}
 	for o := range s.O {
-		w := t.weights[o*s.KH*s.KW*cg:]
+		w := t.weights()[o*s.KH*s.KW*cg:]
 		for y := range oh {
 			for c := range ow {
 				acc := int32(0)

@@ -13,15 +13,27 @@ import (
 // codes, which is a convolution with weights of 1. It is the same for the
 // reference and for the plan.
 type root struct {
-	node    *graph.Node
-	x       *graph.Node
-	in      target // the grid of x
-	shape   kernel.ConvShape
-	weights []int8    // codes [O, KH, KW, C/Groups]
-	steps   []float32 // [O]
-	bits    int       // of the weights; 0: a mean
-	accMax  []int64   // bound of |sum| for each output channel
+	node   *graph.Node
+	x      *graph.Node
+	in     target // the grid of x
+	shape  kernel.ConvShape
+	load   func() []int8 // the weights' codes, [O, KH, KW, C/Groups]
+	steps  []float32     // [O]
+	bits   int           // of the weights; 0: a mean
+	accMax int64         // bound of |sum|
+	loaded []int8
 }
+
+// weights returns the codes [O, KH, KW, C/Groups].
+func (t *root) weights() []int8 {
+	if t.loaded == nil {
+		t.loaded = t.load()
+	}
+	return t.loaded
+}
+
+// maxWindow bounds the windows of a mean, whose weights are made.
+const maxWindow = 1 << 24
 
 // integerRoot returns n as an integer sum; nil if it is none. An error says why
 // a layer with quantizers is none.
@@ -36,10 +48,10 @@ func (r *rules) integerRoot(n *graph.Node) (*root, error) {
 		if m, err := o.Mask(len(x)); o.F != graph.Mean || err != nil || len(x) != 4 || m[0] || m[1] || !m[2] || !m[3] {
 			return nil, nil
 		}
-		return r.meanRoot(n, graph.Pool{Kernel: [2]int{x[2], x[3]}, Stride: [2]int{1, 1}}), nil
+		return r.meanRoot(n, graph.Pool{Kernel: [2]int{x[2], x[3]}, Stride: [2]int{1, 1}})
 	case graph.Pool:
 		if o.F == graph.AvgPool && (o.CountPad || o.Pad == [4]int{}) {
-			return r.meanRoot(n, o), nil
+			return r.meanRoot(n, o)
 		}
 	}
 	return nil, nil
@@ -61,8 +73,15 @@ func (r *rules) convRoot(n *graph.Node, o graph.Conv2D) (*root, error) {
 		SH: o.Stride[0], SW: o.Stride[1], DH: o.Dilation[0], DW: o.Dilation[1],
 		PT: o.Pad[0], PL: o.Pad[1], PB: o.Pad[2], PR: o.Pad[3], Groups: o.Groups,
 	}
-	t := &root{node: n, x: x, in: in, shape: s, weights: channelsLast(codes, ws[0], ws[1], ws[2]*ws[3]), steps: steps, bits: bits}
-	return t.bounded(), nil
+	load := func() []int8 {
+		w, last := codes()
+		if last {
+			return w
+		}
+		return channelsLast(w, ws[0], ws[1], ws[2]*ws[3])
+	}
+	t := &root{node: n, x: x, in: in, shape: s, load: load, steps: steps, bits: bits}
+	return t.bounded()
 }
 
 // channelsLast turns weights [o, c, taps] into [o, taps, c].
@@ -101,32 +120,43 @@ func (r *rules) matmulRoot(n *graph.Node, o graph.MatMul) (*root, error) {
 		return nil, err
 	}
 	_, k, out := o.Dims(x.Shape(), w.Shape())
-	if !o.TransB {
-		codes = channelsLast(codes, 1, k, out)
+	load := func() []int8 {
+		w, _ := codes()
+		if o.TransB {
+			return w
+		}
+		return channelsLast(w, 1, k, out)
 	}
 	s := kernel.ConvShape{H: 1, W: 1, C: k, O: out, KH: 1, KW: 1, SH: 1, SW: 1, DH: 1, DW: 1, Groups: 1}
-	t := &root{node: n, x: x, in: in, shape: s, weights: codes, steps: steps, bits: bits}
-	return t.bounded(), nil
+	t := &root{node: n, x: x, in: in, shape: s, load: load, steps: steps, bits: bits}
+	return t.bounded()
 }
 
 // meanRoot is the mean of windows of codes; nil if the operand has no grid.
-func (r *rules) meanRoot(n *graph.Node, o graph.Pool) *root {
+func (r *rules) meanRoot(n *graph.Node, o graph.Pool) (*root, error) {
 	x := n.In()[0]
 	in, ok := r.gridOf(x)
 	if !ok {
-		return nil
+		return nil, nil
 	}
 	xs := x.Shape()
 	s := kernel.ConvShape{
 		H: xs[2], W: xs[3], C: xs[1], O: xs[1], KH: o.Kernel[0], KW: o.Kernel[1],
 		SH: o.Stride[0], SW: o.Stride[1], DH: 1, DW: 1, PT: o.Pad[0], PL: o.Pad[1], PB: o.Pad[2], PR: o.Pad[3], Groups: xs[1],
 	}
-	t := &root{node: n, x: x, in: in, shape: s, weights: make([]int8, s.C*s.KH*s.KW), steps: make([]float32, s.O)}
-	for i := range t.weights {
-		t.weights[i] = 1
-	}
+	t := &root{node: n, x: x, in: in, shape: s, steps: make([]float32, s.O)}
 	for i := range t.steps {
 		t.steps[i] = 1
+	}
+	if float64(s.KH)*float64(s.KW)*float64(s.C) > maxWindow {
+		return nil, fmt.Errorf("window %d x %d of %d channels, want at most %d elements", s.KH, s.KW, s.C, maxWindow)
+	}
+	t.load = func() []int8 {
+		w := make([]int8, s.C*s.KH*s.KW)
+		for i := range w {
+			w[i] = 1
+		}
+		return w
 	}
 	return t.bounded()
 }
@@ -144,31 +174,24 @@ func (t *root) post() []quant.Affine {
 	return fs
 }
 
-// bounded computes accMax.
-func (t *root) bounded() *root {
-	most := int64(max(-t.in.lo, t.in.hi))
-	t.accMax = make([]int64, t.shape.O)
-	size := len(t.weights) / t.shape.O
-	for o := range t.accMax {
-		sum := int64(0)
-		for _, w := range t.weights[o*size:][:size] {
-			sum += int64(max(w, -w)) + b2i(w == -128)*256
-		}
-		t.accMax[o] = sum * most
+// bounded sets accMax, from the widths alone.
+func (t *root) bounded() (*root, error) {
+	k := int64(t.shape.KH) * int64(t.shape.KW) * int64(t.shape.C/t.shape.Groups)
+	most := int64(1)
+	if t.bits > 0 {
+		most = 1 << (t.bits - 1)
 	}
-	return t
+	if k > math.MaxInt32 {
+		return nil, fmt.Errorf("sums of %d products, want at most %d", k, math.MaxInt32)
+	}
+	t.accMax = k * most * int64(max(-t.in.lo, t.in.hi))
+	return t, nil
 }
 
-func b2i(b bool) int64 {
-	if b {
-		return 1
-	}
-	return 0
-}
-
-// weightCodes returns the codes of a weight, row-major in its logical shape, and
-// one step for each index of axis, that of the output channels.
-func (r *rules) weightCodes(q *graph.Node, axis int) (codes []int8, steps []float32, bits int, err error) {
+// weightCodes returns what gives the codes of a weight, row-major in its logical
+// shape or with the input channels last, and one step for each index of axis,
+// that of the output channels.
+func (r *rules) weightCodes(q *graph.Node, axis int) (codes func() (w []int8, last bool), steps []float32, bits int, err error) {
 	o, ok := q.Op().(graph.FakeQuant)
 	if !ok {
 		return nil, nil, 0, fmt.Errorf("its weights are not quantized")
@@ -203,14 +226,14 @@ func (r *rules) weightCodes(q *graph.Node, axis int) (codes []int8, steps []floa
 		return nil, nil, 0, fmt.Errorf("its weights %q: %d values, want %v", p.Name, len(w), shape)
 	}
 	run := shape[axis+1:].Size()
-	codes = make([]int8, len(w))
+	made := make([]int8, len(w))
 	for i, v := range w {
 		if v != v {
 			return nil, nil, 0, fmt.Errorf("its weights %q hold a NaN", p.Name)
 		}
-		codes[i] = int8(s.Code(v, steps[i/run%len(steps)]))
+		made[i] = int8(s.Code(v, steps[i/run%len(steps)]))
 	}
-	return codes, steps, s.Bits, nil
+	return func() ([]int8, bool) { return made, false }, steps, s.Bits, nil
 }
 
 // fold returns the deploy form of each channel for a target.
@@ -221,7 +244,7 @@ func (t *root) fold(post []quant.Affine, to target) ([]quant.Requant, error) {
 		step = to.step
 	}
 	for o := range out {
-		r, err := quant.Fold(post[o], t.in.step, t.steps[o], step, t.accMax[o])
+		r, err := quant.Fold(post[o], t.in.step, t.steps[o], step, t.accMax)
 		if err != nil {
 			return nil, fmt.Errorf("channel %d: %w", o, err)
 		}

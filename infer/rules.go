@@ -89,15 +89,16 @@ func newRules(g *graph.Graph, params source) rules {
 type source interface {
 	// floats returns a parameter's values, nil if there is none of that name.
 	floats(name string) []float32
-	// codes returns the codes of a weight, row-major in its logical shape, if
-	// they are stored instead of floats.
-	codes(name string) []int8
+	// codes returns, of a weight whose codes are stored instead of floats, what
+	// gives them: row-major in its logical shape, or with the second axis, the
+	// input channels, last. nil: they are not.
+	codes(name string) func() (w []int8, last bool)
 }
 
 // storeSource is a Store of floats.
 type storeSource struct{ s *tensor.Store }
 
-func (s storeSource) codes(string) []int8 { return nil }
+func (s storeSource) codes(string) func() ([]int8, bool) { return nil }
 
 func (s storeSource) floats(name string) []float32 {
 	t := s.s.Get(name)
@@ -112,6 +113,9 @@ func (s storeSource) floats(name string) []float32 {
 func prepare(g *graph.Graph) (*graph.Graph, error) {
 	if err := g.Err(); err != nil {
 		return nil, err
+	}
+	if n := len(g.Nodes()); n > maxNodes {
+		return nil, fmt.Errorf("%d nodes, want at most %d", n, maxNodes)
 	}
 	result := g.OutputNode(outputName)
 	if result == nil && len(g.Outputs()) == 1 {

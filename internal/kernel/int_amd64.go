@@ -202,23 +202,12 @@ func (is isa) intConv(s *ConvShape, acc []int32, x []uint8, pitch int, zero uint
 		is.intDepth(s, acc, x, pitch, packed, r1-r0)
 		return
 	}
-	d := is.intShape(s)
+	c := intCall{intShape: is.intShape(s), x: x, pitch: pitch, packed: packed, acc: acc}
 	if is == avx2 {
-		scratch = scratch[:2*len(x)]
-		is.load(scratch, x, zero)
-		x, pitch = scratch, 2*pitch
+		c.x, c.pitch = scratch[:2*len(x)], 2*pitch
+		is.load(c.x, x, zero)
 	}
-	d.eachPanel(len(packed), pitch, r1-r0, func(r, g, j int, t *tile, nv, offset int) {
-		t.cStep = 4 * s.O
-		b, start := &packed[d.panelAt(g, j)], starts(packed, s.Groups*d.groupSize()+4*(g*d.lanesOf()+j))
-		a, c := offset, r*s.OW()*s.O+g*d.og+j
-		tiles, rows, extra := split(s.OW(), is.intMost(nv))
-		for i := 0; i < tiles; i++ {
-			m := rows + b2i(i < extra)
-			is.rowsInt(m, nv, &x[a], b, &acc[c], start, t)
-			a, c = a+m*t.rowStep, c+m*s.O
-		}
-	})
+	c.run(r1 - r0)
 }
 
 // panelAt is where the weights of output channels j and up of a group begin.
@@ -226,18 +215,31 @@ func (d *intShape) panelAt(g, j int) int {
 	return g*d.groupSize() + d.outs*d.runs*d.runBytes()*j
 }
 
-// eachPanel calls f for every output row r, counted from 0, group g and panel
-// of output channels j: bands of rows while the panels pass, so that the band
-// stays in the first-level cache; all rows at once where the weights are what
-// should be read once.
-func (d *intShape) eachPanel(weights, pitch, rows int, f func(r, g, j int, t *tile, nv, offset int)) {
+// intCall is one call of a convolution: to sums in acc, or, where acc is nil, to
+// codes in dst.
+type intCall struct {
+	intShape
+	x        []uint8
+	pitch    int
+	packed   []int8
+	acc      []int32
+	dst      []uint8
+	dstPitch int
+	m        []float32
+	q        *Clamp
+}
+
+// run goes over panels of output channels: for bands of rows, so that the band
+// stays in the first-level cache while the panels pass, or for all rows where
+// the weights are what should be read once.
+func (d *intCall) run(rows int) {
 	size := d.actBytes()
 	step := rows
-	if weights <= 4*weightBand {
-		step = max(1, 4*sourceBand/pitch/d.SH)
+	if len(d.packed) <= 4*weightBand {
+		step = max(1, 4*sourceBand/d.pitch/d.SH)
 	}
 	t := tile{
-		k: d.words(d.run), runs: d.runs, outs: d.outs, runStep: d.DW * d.C * size, outStep: d.DH * pitch,
+		k: d.words(d.intShape.run), runs: d.runs, outs: d.outs, runStep: d.DW * d.C * size, outStep: d.DH * d.pitch,
 		rowStep: d.SW * d.C * size,
 	}
 	if d.dense {
@@ -249,10 +251,32 @@ func (d *intShape) eachPanel(weights, pitch, rows int, f func(r, g, j int, t *ti
 				var nv int
 				nv, t.cols = d.panel(d.og - j)
 				for r := r0; r < min(rows, r0+step); r++ {
-					f(r, g, j, &t, nv, r*d.SH*pitch+g*d.cg*size)
+					d.row(r, g, j, nv, &t)
 				}
 			}
 		}
+	}
+}
+
+// row computes output channels j and up of group g in row r.
+func (d *intCall) row(r, g, j, nv int, t *tile) {
+	ow, o := d.OW(), g*d.og+j
+	b, start := &d.packed[d.panelAt(g, j)], starts(d.packed, d.Groups*d.groupSize()+4*(g*d.lanesOf()+j))
+	a := r*d.SH*d.pitch + g*d.cg*d.actBytes()
+	c := r*ow*d.O + o
+	t.cStep = 4 * d.O
+	if d.acc == nil {
+		c, t.cStep = r*d.dstPitch+o, d.O
+	}
+	tiles, size, extra := split(ow, d.intMost(nv))
+	for i := 0; i < tiles; i++ {
+		n := size + b2i(i < extra)
+		if d.acc != nil {
+			d.rowsInt(n, nv, &d.x[a], b, &d.acc[c], start, t)
+		} else {
+			rowsU8(n, nv, &d.x[a], b, &d.dst[c], start, &d.m[o], d.q, t)
+		}
+		a, c = a+n*t.rowStep, c+n*d.O
 	}
 }
 
@@ -294,17 +318,6 @@ func intConvU8AVX512(s *ConvShape, dst []uint8, dstPitch int, x []uint8, pitch i
 	packed, m = packed[:avx512.intPackSize(s)], m[:s.O]
 	from, to := rowSpan(s, pitch, r0, r1)
 	x, dst = x[from:to+IntOverread], dst[r0*dstPitch:(r1-1)*dstPitch+s.OW()*s.O]
-	d := avx512.intShape(s)
-	d.eachPanel(len(packed), pitch, r1-r0, func(r, g, j int, t *tile, nv, offset int) {
-		t.cStep = s.O
-		b, start := &packed[d.panelAt(g, j)], starts(packed, s.Groups*d.groupSize()+4*(g*d.lanesOf()+j))
-		a, c := offset, r*dstPitch+g*d.og+j
-		mul := &m[g*d.og+j]
-		tiles, rows, extra := split(s.OW(), d.intMost(nv))
-		for i := 0; i < tiles; i++ {
-			n := rows + b2i(i < extra)
-			rowsU8(n, nv, &x[a], b, &dst[c], start, mul, q, t)
-			a, c = a+n*t.rowStep, c+n*s.O
-		}
-	})
+	c := intCall{intShape: avx512.intShape(s), x: x, pitch: pitch, packed: packed, dst: dst, dstPitch: dstPitch, m: m, q: q}
+	c.run(r1 - r0)
 }
