@@ -45,21 +45,27 @@ func spikeGrad(dst, r, dy []float32, _ int) {
 	}
 }
 
-// ternary is graph.Ternary with the borders 1/2-h and 1/2+h.
+// ternary is graph.Ternary with the borders 1/2-h and 1/2+h, last being -1, 0 or
+// 1: the result is v's sign where |v| is above high, or where it is not below
+// low and last is that sign. Without branches, as weights are random.
 func ternary(low, high float32) func(dst, v, last []float32, _ int) {
+	const one = 0x3f800000
 	return func(dst, v, last []float32, _ int) {
 		last = last[:len(dst)]
 		for i, x := range v[:len(dst)] {
-			keep := last[i]
-			switch {
-			case x > high:
-				keep = 1
-			case x < -high:
-				keep = -1
-			case x < low && x > -low, keep*x < 0:
-				keep = 0
+			b := math.Float32bits(x)
+			a, y := math.Float32frombits(b&^signBit), b&signBit|one
+			var beyond, inside, same uint32
+			if a > high {
+				beyond = 1
 			}
-			dst[i] = keep
+			if a >= low {
+				inside = 1
+			}
+			if math.Float32bits(last[i]) == y {
+				same = 1
+			}
+			dst[i] = math.Float32frombits(y & -(beyond | inside&same))
 		}
 	}
 }
