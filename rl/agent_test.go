@@ -11,12 +11,11 @@ import (
 	"testing"
 
 	"lowbit/engine"
+	"lowbit/graph"
 	"lowbit/internal/rng"
 	"lowbit/internal/testenv"
 	"lowbit/nn"
 	"lowbit/tensor"
-
-	"lowbit/graph"
 )
 
 func newEngine(tb testing.TB, threads int) *engine.Engine {
@@ -144,7 +143,7 @@ func TestAgentsLearn(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := tinyPPO()
-	c.Envs, c.Horizon, c.Minibatches, c.Steps, c.Segment = 64, 16, 4, 1<<17, 1<<16
+	c.Envs, c.Horizon, c.Minibatches, c.Steps, c.Segment = 64, 16, 4, 3<<15, 3<<14
 	c.Net = NetConfig{Channels: 8, Hidden: 32}
 	c.EvalEpisodes, c.EvalSteps = 32, 500
 	p, err := TrainPPO(t.Context(), c, Job{Engine: e})
@@ -157,7 +156,7 @@ func TestAgentsLearn(t *testing.T) {
 	}
 	d := tinyDQN()
 	d.Envs, d.Batch, d.Every, d.Replay, d.Start, d.Target = 16, 32, 4, 1<<15, 2000, 200
-	d.Steps, d.Segment, d.Net = 3<<13, 1<<13, NetConfig{Channels: 8, Hidden: 32}
+	d.Steps, d.Segment, d.Net = 2<<13, 1<<13, NetConfig{Channels: 8, Hidden: 32}
 	d.LR, d.ExploreShare, d.EvalEpisodes, d.EvalSteps = 1e-3, 0.4, 32, 500
 	q, err := TrainDQN(t.Context(), d, Job{Engine: e})
 	if err != nil {

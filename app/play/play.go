@@ -291,6 +291,9 @@ func newCores(e *engine.Engine, a *rl.Agent, actor *rl.Actor, spec rl.EnvSpec, t
 	if d.nw, err = neuro.Map(net, neuro.DefaultConfig()); err != nil {
 		return nil, err
 	}
+	if err := neuro.Prove(net, d.nw); err != nil { // equal for every frame
+		return nil, fmt.Errorf("play: %w", err)
+	}
 	if d.viewer, err = rl.NewViewer(a.Info.View, spec); err != nil {
 		return nil, err
 	}

@@ -69,6 +69,9 @@ func TestTrainerEqualsIntegersAndCores(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if err := neuro.Prove(net, nw); err != nil {
+		t.Error(err)
+	}
 	n := 320
 	if !testing.Short() {
 		n = 640
