@@ -411,13 +411,15 @@ func (r *Run) write(name string, store *tensor.Store, p Progress) error {
 	return nil
 }
 
-// Finish completes the run record: best.safetensors is the result.
+// Finish completes the run record: best.safetensors is the result; an epoch is
+// a segment, a step an update.
 func (r *Run) Finish(p Progress) error {
 	if r.dir == "" {
 		return nil
 	}
 	r.record.Result.Weights = bestFile
 	r.record.Result.Complete = true
+	r.record.Result.Epochs, r.record.Result.Steps = p.Epoch, p.Total
 	r.record.Result.Seconds = r.Seconds()
 	return r.writeRecord()
 }

@@ -156,7 +156,7 @@ func TestAgentsLearn(t *testing.T) {
 	}
 	d := tinyDQN()
 	d.Envs, d.Batch, d.Every, d.Replay, d.Start, d.Target = 16, 32, 4, 1<<15, 2000, 200
-	d.Steps, d.Segment, d.Net = 2<<13, 1<<13, NetConfig{Channels: 8, Hidden: 32}
+	d.Steps, d.Segment, d.Net = 3<<13, 1<<13, NetConfig{Channels: 8, Hidden: 32}
 	d.LR, d.ExploreShare, d.EvalEpisodes, d.EvalSteps = 1e-3, 0.4, 32, 500
 	q, err := TrainDQN(t.Context(), d, Job{Engine: e})
 	if err != nil {

@@ -2,9 +2,13 @@ package play
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
+	"io"
+	"os"
 	"path/filepath"
 
+	"lowbit/internal/atomicfile"
 	"lowbit/method/distill"
 	"lowbit/rl"
 )
@@ -59,12 +63,48 @@ func Distill(ctx context.Context, c DistillConfig, job rl.Job) (*DistillReport, 
 	if err != nil {
 		return nil, err
 	}
-	return &DistillReport{
+	report := &DistillReport{
 		Teacher: c.Teacher, Env: c.Distill.Env, Student: c.Distill.Student.Arch, Bits: c.Distill.Student.Bits,
 		TeacherReturn: r.Teacher.Mean, TeacherSE: r.Teacher.SE, StudentReturn: r.Student.Mean, ReturnSE: r.Student.SE,
 		RandomReturn: r.Random.Mean, Share: r.Share, Agreement: r.Agreement, Episodes: r.Student.Episodes,
 		BestUpdates: r.Best.Updates, Updates: r.Updates, Steps: r.Steps, Seconds: r.Seconds, Run: r.Dir,
-	}, nil
+	}
+	return report, report.write()
+}
+
+// ReportFile is the name of a run directory's file with the DistillReport.
+const ReportFile = "distill.json"
+
+func (r *DistillReport) write() error {
+	if r.Run == "" {
+		return nil
+	}
+	b, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		return fmt.Errorf("distill: report: %w", err)
+	}
+	err = atomicfile.Write(filepath.Join(r.Run, ReportFile), func(w io.Writer) error {
+		_, err := w.Write(append(b, '\n'))
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("distill: report: %w", err)
+	}
+	return nil
+}
+
+// ReadReport reads a run directory's distill.json.
+func ReadReport(dir string) (*DistillReport, error) {
+	path := filepath.Join(dir, ReportFile)
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("distill: report: %w", err)
+	}
+	r := &DistillReport{}
+	if err := json.Unmarshal(b, r); err != nil {
+		return nil, fmt.Errorf("distill: report %s: %w", path, err)
+	}
+	return r, nil
 }
 
 // teacher opens or trains the teacher.

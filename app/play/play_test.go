@@ -34,6 +34,9 @@ func student(t *testing.T, arch, bits string) string {
 	if r.Run != dir || r.Episodes != 4 || r.TeacherReturn <= r.RandomReturn || r.Updates != 40 {
 		t.Errorf("report %+v", r)
 	}
+	if kept, err := ReadReport(dir); err != nil || *kept != *r {
+		t.Errorf("stored report %+v, error %v; want %+v", kept, err, r)
+	}
 	return dir
 }
 
