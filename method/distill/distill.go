@@ -86,11 +86,11 @@ func DefaultConfig(env string, s Student) Config {
 	c := Config{
 		Env: env, Student: s, Mode: rl.Greedy, Loss: KL, Mix: 0.5, Epsilon: 0.02,
 		Envs: 64, Collect: 2, Batch: 256, Ring: 1 << 16, Start: 8192, HoldOut: 1. / 16,
-		Updates: 6000, Segment: 500, Float: 0.4, LR: 1e-3, FinalLR: 0.01, Seed: 1,
+		Updates: 10000, Segment: 1000, Float: 0.4, LR: 2e-3, FinalLR: 0.01, Seed: 1,
 		EvalEpisodes: 64, EvalSteps: 1000, TestEpisodes: 128,
 	}
 	if _, spiking, _ := s.plan(); spiking {
-		c.Float, c.LR, c.Updates, c.Segment = 0, 0.01, 30000, 1000
+		c.Float, c.LR, c.Updates, c.Segment = 0, 0.012, 20000, 1000
 	}
 	return c
 }
