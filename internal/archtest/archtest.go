@@ -40,6 +40,8 @@ var anyRow = []string{"internal/archtest", "internal/kernel/_gen", "peer"}
 var allowed = map[string][]string{
 	"method/faq": {"method/lsq"}, "method/alps": {"method/lsq"}, "method/oracle": {"method/lsq"},
 	"method/silq": {"method/lsq"}, "method/ptq": {"method/lsq"},
+	// A policy is distilled with LSQ's quantizers and handed to the cores.
+	"method/distill": {"method/lsq", "neuro"},
 	"eval": {"data"},
 	// Checkpoints are safetensors; agents are read from others' files, too.
 	"train": {"data", "eval", "format/safetensors"},
