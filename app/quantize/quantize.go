@@ -18,6 +18,7 @@ import (
 	"lowbit/eval"
 	"lowbit/graph"
 	"lowbit/internal/atomicfile"
+	"lowbit/method/alps"
 	"lowbit/method/faq"
 	"lowbit/method/lsq"
 	"lowbit/method/ptq"
@@ -32,32 +33,55 @@ type Method struct {
 	Plan   quant.BitPlan
 	Config any // the method's own Config
 	Epochs int
-	run    func(ctx context.Context, base train.Config, job train.Job) (*graph.Graph, train.Result, error)
+	// goesOn is true if the method starts from a quantized network.
+	goesOn bool
+	run    func(ctx context.Context, base train.Config, job train.Job) (trained, error)
+}
+
+// trained is the network that a method made, and how its training went.
+type trained struct {
+	graph  *graph.Graph
+	store  *tensor.Store
+	result train.Result
 }
 
 // LSQ is learned step size quantization.
 func LSQ(c lsq.Config) Method {
-	return Method{"lsq", c.Bits, c, c.Epochs, func(ctx context.Context, base train.Config, job train.Job) (*graph.Graph, train.Result, error) {
-		return lsq.Train(ctx, base, job, c)
+	return Method{"lsq", c.Bits, c, c.Epochs, false, func(ctx context.Context, base train.Config, job train.Job) (trained, error) {
+		g, r, err := lsq.Train(ctx, base, job, c)
+		return trained{g, job.Store, r}, err
+	}}
+}
+
+// Mixed is learned step size quantization that goes on from a quantized network:
+// layers get new widths, and those that keep theirs keep their learned steps.
+// Job.Train.Store stays as it is.
+func Mixed(c lsq.Config) Method {
+	return Method{"lsq", c.Bits, c, c.Epochs, true, func(ctx context.Context, base train.Config, job train.Job) (trained, error) {
+		job.Method, job.Settings = "lsq", c
+		job, r, err := alps.Train(ctx, base, job, c)
+		return trained{job.Graph, job.Store, r}, err
 	}}
 }
 
 // FAQ is fine-tuning after quantization.
 func FAQ(c faq.Config) Method {
-	return Method{"faq", c.Bits, c, c.Epochs, func(ctx context.Context, base train.Config, job train.Job) (*graph.Graph, train.Result, error) {
-		return faq.Train(ctx, base, job, c)
+	return Method{"faq", c.Bits, c, c.Epochs, false, func(ctx context.Context, base train.Config, job train.Job) (trained, error) {
+		g, r, err := faq.Train(ctx, base, job, c)
+		return trained{g, job.Store, r}, err
 	}}
 }
 
 // PTQ is quantization without training.
 func PTQ(c ptq.Config) Method {
-	return Method{"ptq", c.Bits, c, 0, func(ctx context.Context, base train.Config, job train.Job) (*graph.Graph, train.Result, error) {
-		return ptq.Run(ctx, base, job, c)
+	return Method{"ptq", c.Bits, c, 0, false, func(ctx context.Context, base train.Config, job train.Job) (trained, error) {
+		g, r, err := ptq.Run(ctx, base, job, c)
+		return trained{g, job.Store, r}, err
 	}}
 }
 
 // Job is what to quantize. Train.Graph and Train.Store are the full-precision
-// network's; the store is changed.
+// network's; the store is changed. For Mixed they are the quantized network's.
 type Job struct {
 	Train train.Job
 	Base  train.Config
@@ -65,6 +89,7 @@ type Job struct {
 	// the place its weights came from.
 	Bits, Source, Weights string
 	// FP32, if not nil, is the accuracy before on Train.Test, measured already.
+	// Mixed needs it; zero stands for one that is not known.
 	FP32 *eval.Result
 }
 
@@ -84,10 +109,12 @@ type Outcome struct {
 	StandardError     float64 `json:"standard_error"`
 	FP32Accuracy      float64 `json:"fp32_accuracy"`
 	FP32StandardError float64 `json:"fp32_standard_error"`
-	Top5              float64 `json:"top5"`
-	Loss              float64 `json:"loss"`
-	Examples          int     `json:"examples"`
-	Part              string  `json:"part"`
+	// StartAccuracy is that of the quantized network that Mixed went on from.
+	StartAccuracy float64 `json:"start_accuracy,omitempty"`
+	Top5          float64 `json:"top5"`
+	Loss          float64 `json:"loss"`
+	Examples      int     `json:"examples"`
+	Part          string  `json:"part"`
 
 	Epochs   int     `json:"epochs"`
 	Seconds  float64 `json:"seconds"`
@@ -132,17 +159,18 @@ func Run(ctx context.Context, m Method, j Job) (Outcome, error) {
 	if job.Test != nil {
 		o.Part = job.Test.Split
 	}
-	if err := o.before(j); err != nil {
+	if err := o.before(m, j); err != nil {
 		return o, err
 	}
 	reference := job.Store.Clone()
-	g, r, err := m.run(ctx, j.Base, job)
+	t, err := m.run(ctx, j.Base, job)
+	r := t.result
 	o.Accuracy, o.StandardError, o.Top5, o.Loss = r.Accuracy, r.StandardError, r.Top5, r.Loss
 	o.Examples, o.Epochs, o.Seconds, o.Complete = r.Examples, r.Epochs, r.Seconds, r.Complete
 	if err != nil && !errors.Is(err, train.ErrInterrupted) {
 		return o, fmt.Errorf("quantize: %w", err)
 	}
-	net, describeErr := inspect.Describe(g, job.Store, reference)
+	net, describeErr := inspect.Describe(t.graph, t.store, reference)
 	if describeErr != nil {
 		return o, errors.Join(err, describeErr)
 	}
@@ -150,20 +178,23 @@ func Run(ctx context.Context, m Method, j Job) (Outcome, error) {
 	return o, errors.Join(err, o.write())
 }
 
-// before evaluates the full-precision network.
-func (o *Outcome) before(j Job) error {
-	r := j.FP32
-	if r == nil {
-		if j.Train.Test == nil {
-			return nil
-		}
-		e, err := Evaluate(j.Train.Engine, j.Train.Graph, j.Train.Store, j.Train.Test, j.Base)
-		if err != nil {
-			return err
-		}
-		r = &e
+// before evaluates the network that the method starts from.
+func (o *Outcome) before(m Method, j Job) error {
+	if j.FP32 != nil {
+		o.FP32Accuracy, o.FP32StandardError = j.FP32.Accuracy, j.FP32.StandardError
 	}
-	o.FP32Accuracy, o.FP32StandardError = r.Accuracy, r.StandardError
+	if j.Train.Test == nil || j.FP32 != nil && !m.goesOn {
+		return nil
+	}
+	r, err := Evaluate(j.Train.Engine, j.Train.Graph, j.Train.Store, j.Train.Test, j.Base)
+	switch {
+	case err != nil:
+		return err
+	case m.goesOn:
+		o.StartAccuracy = r.Accuracy
+	default:
+		o.FP32Accuracy, o.FP32StandardError = r.Accuracy, r.StandardError
+	}
 	return nil
 }
 
@@ -181,7 +212,7 @@ func Evaluate(e *engine.Engine, g *graph.Graph, store *tensor.Store, ds *data.Da
 	c.Norm = base.Norm
 	r, err := c.Evaluate(ds)
 	if err != nil {
-		return r, fmt.Errorf("quantize: full precision: %w", err)
+		return r, fmt.Errorf("quantize: before: %w", err)
 	}
 	return r, nil
 }

@@ -1,7 +1,7 @@
 package report
 
 import (
-	_ "embed"
+	"embed"
 	"fmt"
 	"html/template"
 	"math"
@@ -13,10 +13,10 @@ import (
 	"lowbit/train"
 )
 
-//go:embed page.html
-var pageSource string
+//go:embed page.html sections.html style.html
+var sources embed.FS
 
-var pageTemplate = template.Must(template.New("page").Parse(pageSource))
+var templates = template.Must(template.ParseFS(sources, "*.html"))
 
 // page is what the template shows.
 type page struct {
@@ -230,7 +230,7 @@ func layerRows(layers []inspect.Layer) []layerRow {
 
 func factsOf(r Run) facts {
 	rec := r.Record
-	f := facts{Name: heading(r), Command: shellLine(rec.Command)}
+	f := facts{Name: heading(r), Command: ShellLine(rec.Command)}
 	add := func(k, v string) {
 		if v != "" {
 			f.Items = append(f.Items, [2]string{k, v})
@@ -268,8 +268,8 @@ func session(s train.Session) string {
 		s.Machine.CPU, s.Machine.OS, s.Machine.Arch, s.Threads, s.Machine.Cores, s.Kernel, load)
 }
 
-// shellLine writes a command as it can be typed.
-func shellLine(args []string) string {
+// ShellLine writes a command as it can be typed in a shell.
+func ShellLine(args []string) string {
 	var out []string
 	for _, a := range args {
 		if a == "" || strings.ContainsAny(a, " \t\n'\"\\$`!*?[](){}<>|&;~#") {

@@ -131,7 +131,7 @@ func Write(path string, runs []Run, c Config) error {
 	if err != nil {
 		return err
 	}
-	err = atomicfile.Write(path, func(w io.Writer) error { return pageTemplate.Execute(w, p) })
+	err = atomicfile.Write(path, func(w io.Writer) error { return templates.ExecuteTemplate(w, "page.html", p) })
 	if err != nil {
 		return fmt.Errorf("report: %w", err)
 	}

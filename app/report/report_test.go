@@ -195,7 +195,7 @@ func TestUnfinishedRunIsRefused(t *testing.T) {
 }
 
 func TestShellLine(t *testing.T) {
-	if got := shellLine([]string{"lowbit", "a b", "it's", "", "x"}); got != `lowbit 'a b' 'it'\''s' '' x` {
+	if got := ShellLine([]string{"lowbit", "a b", "it's", "", "x"}); got != `lowbit 'a b' 'it'\''s' '' x` {
 		t.Error(got)
 	}
 }

@@ -7,7 +7,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"lowbit/app/analyze"
-	"lowbit/app/quantize"
 	"lowbit/engine"
 	"lowbit/load"
 	"lowbit/quant"
@@ -67,11 +66,8 @@ func (v *analyzeFlags) source(l *load.Loaded) error {
 		return v.reference.check()
 	}
 	if l.Record != nil {
-		if o, err := quantize.Read(v.model.model); err == nil {
-			v.reference.model = o.Model
-			if o.Weights != "built in" {
-				v.reference.weights = o.Weights
-			}
+		if m, ok := origin(v.model.model); ok {
+			v.reference = m
 			return v.reference.check()
 		}
 	}

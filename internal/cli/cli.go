@@ -143,7 +143,7 @@ func (a *app) root() *cobra.Command {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usage(withFlagSuggestion(cmd, err)) })
 	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error { return a.before(cmd) }
 	for _, c := range []*cobra.Command{
-		a.quickstart(), a.data(), a.model(), a.inspect(), a.train(), a.quantize(), a.eval(), a.analyze(),
+		a.quickstart(), a.data(), a.model(), a.inspect(), a.train(), a.quantize(), a.selectBits(), a.sweep(), a.eval(), a.analyze(),
 		a.bench(), a.report(), a.selftest(), a.version(),
 	} {
 		root.AddCommand(c)

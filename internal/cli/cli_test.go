@@ -204,6 +204,24 @@ func TestMistakesInTheCommandEndWith2(t *testing.T) {
 		{q("--bits", "w4a4", "--calibration", "max"), []string{"--calibration", "ptq"}},
 		{q("--bits", "w4a4", "--method", "ptq", "--epochs", "3"), []string{"--epochs", "lsq or faq"}},
 		{q("--bits", "w4a4", "--method", "ptq", "--calibration", "mean"), []string{"mean"}},
+		{[]string{"select", "--model", "cli-tiny", "--method", "eagel"}, []string{`did you mean "eagl"?`}},
+		{[]string{"select", "--model", "cli-tiny", "--budget", "1.2"}, []string{"--budget 1.2", "at most 1"}},
+		{[]string{"select", "--model", "cli-tiny", "--budget", "0"}, []string{"--budget 0"}},
+		{[]string{"select", "--model", "cli-tiny", "--budget", "NaN"}, []string{"--budget NaN"}},
+		{[]string{"select", "--model", "cli-tiny", "--bits", "4"}, []string{"at least 2"}},
+		{[]string{"select", "--model", "cli-tiny", "--bits", "4,four"}, []string{`"four"`}},
+		{[]string{"select", "--model", "cli-tiny", "--bits", "4,4"}, []string{"w4a4"}},
+		{[]string{"select", "--model", "cli-tiny", "--bits", "11,4"}, []string{"11"}},
+		{[]string{"select", "--model", "cli-tiny", "--bits", "w4a2,w2a4"}, []string{"w2a4", "w4a2"}},
+		{[]string{"select", "--model", "cli-tiny", "--cost", "watts"}, []string{"watts"}},
+		{[]string{"select", "--model", "cli-tiny", "--variant", "odd"}, []string{"odd"}},
+		{[]string{"select", "--model", "cli-tiny", "--pin", "conv2"}, []string{"LAYER=BITS"}},
+		{[]string{"select", "--model", "cli-tiny", "--method", "alps"}, []string{"--data NAME"}},
+		{[]string{"sweep", "--model", "cli-tiny", "--data", "cifar10", "--methods", "eagl,alp"}, []string{`did you mean "alps"?`}},
+		{[]string{"sweep", "--model", "cli-tiny", "--data", "cifar10", "--budgets", "0.5,1.5"}, []string{"budget 1.5"}},
+		{[]string{"sweep", "--model", "cli-tiny", "--data", "cifar10", "--seeds", "1,1"}, []string{"seed 1 twice"}},
+		{[]string{"sweep", "--model", "cli-tiny", "--data", "cifar10", "--recipe", "long"}, []string{"long"}},
+		{[]string{"sweep", "--data", "cifar10"}, []string{"--model"}},
 		{[]string{"inspect"}, []string{"one MODEL"}},
 		{[]string{"report"}, []string{"run directories"}},
 		{[]string{"bench", "train", "--model", "cli-tiny", "--batch", "0"}, []string{"batch 0"}},
@@ -226,7 +244,7 @@ func TestWhatIsNotThereEndsWith1(t *testing.T) {
 
 func TestHelpOfEveryVerbHasAnExample(t *testing.T) {
 	for _, verb := range []string{
-		"quickstart", "data list", "data get", "model list", "inspect", "train", "quantize", "eval", "analyze",
+		"quickstart", "data list", "data get", "model list", "inspect", "train", "quantize", "select", "sweep", "eval", "analyze",
 		"bench train", "report", "selftest", "version",
 	} {
 		code, out, errs := call(append([]string{"help"}, strings.Fields(verb)...)...)

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -19,11 +20,13 @@ import (
 	"lowbit/method/faq"
 	"lowbit/method/lsq"
 	"lowbit/method/ptq"
+	"lowbit/mixed"
 	"lowbit/quant"
 	"lowbit/train"
 )
 
-const quantizeHelp = `Quantizes a full-precision network.
+const quantizeHelp = `Quantizes a full-precision network, or trains a quantized run on with the bits of
+each layer that select chose.
 
 Methods:
   lsq   learned step size: the grid of each layer is trained with the weights;
@@ -33,7 +36,9 @@ Methods:
   ptq   no training: grids from the weights and a few batches of images
 
 BITS is w8a8, w4a4, w3a3, w2a2, w4a8 and so on: bits of the weights and of the
-activations; the first and last layer have 8. Or a bits file with each layer's.
+activations; the first and last layer have 8. Or a bits file with each layer's:
+with one, lsq goes on from a quantized run, and layers that keep their bits keep
+their learned steps.
 
 lsq follows the paper (90 epochs below 8 bits). --recipe short starts from better
 steps and learns from the full-precision network, too: for a few epochs. Accuracy
@@ -42,6 +47,7 @@ is that of the float engine.`
 const quantizeExample = `  lowbit quantize --model resnet20 --data cifar10 --method ptq --bits w8a8
   lowbit quantize --model resnet20 --data cifar10 --method lsq --bits w2a2 --epochs 3 --recipe short
   lowbit quantize --model runs/r20 --data cifar10 --method lsq --bits w4a4 --out runs/r20-w4
+  lowbit quantize --model runs/r20-w4 --data cifar10 --method lsq --bits bits.json
   lowbit quantize --model runs/r20 --data cifar10 --method faq --bits w4a4 --epochs 20 --hold-out 5000`
 
 type quantizeFlags struct {
@@ -284,15 +290,11 @@ func (q *quantizeFlags) job(a *app, e *engine.Engine, s sets) (quantize.Job, err
 		return quantize.Job{}, err
 	}
 	if q.teacher != "" && q.teacher != "self" {
-		t := modelFlags{model: q.teacher}
-		if err := t.check(); err != nil {
+		t, err := teacher(q.teacher, "", s)
+		if err != nil {
 			return quantize.Job{}, err
 		}
-		tl, err := t.load(s.train)
-		if err != nil {
-			return quantize.Job{}, fmt.Errorf("teacher: %w", err)
-		}
-		j.Teacher = &train.Teacher{Name: q.teacher, Graph: tl.Graph, Store: tl.Store}
+		j.Teacher = t
 	}
 	a.describe(&j, modelName(l))
 	return quantize.Job{Train: j, Base: c, Bits: q.bits, Source: q.model.model, Weights: l.Weights}, nil
@@ -331,7 +333,7 @@ func (q *quantizeFlags) run(a *app, cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	if err := fullPrecision(j.Train.Graph, q.model.model); err != nil {
+	if m, err = q.fit(cmd, m, &j, s); err != nil {
 		return err
 	}
 	name := fmt.Sprintf("%s-%s-%s-s%d", shortName(q.model.model), m.Name, shortName(q.bits), a.seed)
@@ -349,12 +351,59 @@ func (q *quantizeFlags) run(a *app, cmd *cobra.Command) error {
 	return a.print(o, false, func(w io.Writer) { quantizeText(w, o, q.data.data) })
 }
 
+// fit compares a bits file with the network, and goes on from one that has
+// quantizers.
+func (q *quantizeFlags) fit(cmd *cobra.Command, m quantize.Method, j *quantize.Job, s sets) (quantize.Method, error) {
+	file, err := q.selected()
+	if err != nil {
+		return m, err
+	}
+	if file {
+		if _, _, err := mixed.ReadBits(q.bits, j.Train.Graph); err != nil {
+			return m, err
+		}
+	}
+	if !quantized(j.Train.Graph) {
+		return m, nil
+	}
+	c, ok := m.Config.(lsq.Config)
+	if _, err := quant.ParseBits(q.bits); err == nil || !ok {
+		return m, fmt.Errorf("%w, or give --method lsq and a bits file (lowbit select)", fullPrecision(j.Train.Graph, q.model.model))
+	}
+	if !cmd.Flags().Changed("granularity") {
+		c.Granularity = granularity(j.Train.Graph)
+	}
+	if c.Distill > 0 && j.Train.Teacher == nil {
+		if j.Train.Teacher, err = teacher("self", q.model.model, s); err != nil {
+			return m, err
+		}
+	}
+	j.FP32, err = before(q.model.model, j.Train.Engine, j.Train, j.Base, s)
+	return quantize.Mixed(c), err
+}
+
+// selected reports whether --bits is a file that says which network it is for.
+func (q *quantizeFlags) selected() (bool, error) {
+	if _, err := quant.ParseBits(q.bits); err == nil {
+		return false, nil
+	}
+	b, err := os.ReadFile(q.bits)
+	if err != nil {
+		return false, err
+	}
+	var f struct {
+		Network string `json:"network"`
+	}
+	if err := json.Unmarshal(b, &f); err != nil {
+		return false, fmt.Errorf("bits file %s: %w", q.bits, err)
+	}
+	return f.Network != "", nil
+}
+
 // fullPrecision refuses a network that has quantizers.
 func fullPrecision(g *graph.Graph, name string) error {
-	for _, n := range g.Nodes() {
-		if _, ok := n.Op().(graph.FakeQuant); ok {
-			return fmt.Errorf("%s is quantized already; name the full-precision network it was made from", name)
-		}
+	if quantized(g) {
+		return fmt.Errorf("%s is quantized already; name the full-precision network it was made from", name)
 	}
 	return nil
 }
@@ -365,8 +414,15 @@ func quantizeText(w io.Writer, o quantize.Outcome, dataName string) {
 		{"fp32", accuracy(o.FP32Accuracy, o.FP32StandardError, o.Examples), size(o.FP32SizeBytes)},
 		{o.Bits + " " + o.Method, accuracy(o.Accuracy, o.StandardError, o.Examples), size(o.SizeBytes)},
 	}
+	from := o.FP32Accuracy
+	if o.StartAccuracy > 0 {
+		rows = slices.Insert(rows, 2, []string{o.Model, percent(o.StartAccuracy), ""})
+	}
+	if from == 0 {
+		rows[1][1], from = "not known", o.StartAccuracy
+	}
 	table(w, rows)
-	fmt.Fprintf(w, "\ndifference  %+.2f points, float engine, residual adds: %s\n", 100*(o.Accuracy-o.FP32Accuracy), o.Residual)
+	fmt.Fprintf(w, "\ndifference  %+.2f points, float engine, residual adds: %s\n", 100*(o.Accuracy-from), o.Residual)
 	fmt.Fprintf(w, "time        %s for %d epochs\nrun         %s\n", duration(o.Seconds), o.Epochs, o.Run)
 	fmt.Fprintf(w, "\nnext: lowbit report %s --out report.html\n      lowbit analyze --model %s --data %s --similarity\n", o.Run, o.Run, dataName)
 }

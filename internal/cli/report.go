@@ -3,15 +3,18 @@ package cli
 import (
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 
 	"lowbit/app/report"
+	"lowbit/app/sweep"
 )
 
 const reportHelp = `Makes one HTML page of finished runs: accuracy against bits with error bars, loss
-curves, layers, and what was run where. The page is one file, without scripts,
-and opens offline.`
+curves, layers, and what was run where. Of a sweep: its frontier, correlations and
+costs. The page is one file, without scripts, and opens offline.`
 
 func (a *app) report() *cobra.Command {
 	var title string
@@ -37,6 +40,16 @@ func (a *app) runReport(dirs []string, title string) error {
 	if err := a.free(a.out); err != nil {
 		return err
 	}
+	if _, err := os.Stat(filepath.Join(dirs[0], "points.json")); err == nil && len(dirs) == 1 {
+		r, err := sweep.Load(dirs[0])
+		if err != nil {
+			return err
+		}
+		if err := sweepPage(a.out, r, nil); err != nil {
+			return err
+		}
+		return a.reported(len(r.Points))
+	}
 	var runs []report.Run
 	for _, d := range dirs {
 		r, err := report.Load(d)
@@ -48,9 +61,14 @@ func (a *app) runReport(dirs []string, title string) error {
 	if err := report.Write(a.out, runs, report.Config{Title: title}); err != nil {
 		return err
 	}
+	return a.reported(len(runs))
+}
+
+// reported prints where the page of so many runs is.
+func (a *app) reported(runs int) error {
 	out := struct {
 		Path string `json:"path"`
 		Runs int    `json:"runs"`
-	}{a.out, len(runs)}
-	return a.print(out, false, func(w io.Writer) { fmt.Fprintf(w, "report  %s (%d runs)\n", a.out, len(runs)) })
+	}{a.out, runs}
+	return a.print(out, false, func(w io.Writer) { fmt.Fprintf(w, "report  %s (%d runs)\n", a.out, runs) })
 }
