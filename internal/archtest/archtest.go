@@ -42,7 +42,7 @@ var allowed = map[string][]string{
 	"method/silq": {"method/lsq"}, "method/ptq": {"method/lsq"},
 	// A policy is distilled with LSQ's quantizers and handed to the cores.
 	"method/distill": {"method/lsq", "neuro"},
-	"eval": {"data"},
+	"eval":           {"data"},
 	// Checkpoints are safetensors; agents are read from others' files, too.
 	"train": {"data", "eval", "format/safetensors"},
 	"rl":    {"train", "format/safetensors", "format/torchzip"},
