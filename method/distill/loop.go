@@ -243,6 +243,7 @@ const (
 	segmentDomain   = 0x64697374
 	chooseDomain    = 0x63686f6f
 	batchDomain     = 0x62617463
+	settleDomain    = 0x73657474
 	evalDomain      = 0x6576616c
 	testDomain      = 0x74657374
 )
@@ -274,6 +275,9 @@ func (d *distiller) segment(ctx context.Context) error {
 		if err := d.compile(); err != nil { // with quantizers from here
 			return err
 		}
+	}
+	if err := d.settle(); err != nil {
+		return err
 	}
 	if err := d.evaluate(); err != nil {
 		return err
@@ -334,10 +338,30 @@ func (d *distiller) choose(student bool, q, z []float32) int {
 	return rl.Choose(q, d.teacher.Mode(), &d.choices)
 }
 
-// learn makes one update; shadow weights are then held within -1..1.
-func (d *distiller) learn() error {
+// settlePasses is the number of batches from which the running statistics are
+// taken anew before an evaluation: with a momentum of 0.1 they keep an eighth of
+// the old ones.
+const settlePasses = 20
+
+// settle lets the running statistics of batch norms catch up with the weights,
+// which stay: ternary ones flip until the end of a segment, and statistics that
+// lag behind move every threshold.
+func (d *distiller) settle() error {
+	if _, spiking, _ := d.Config.Student.plan(); !spiking {
+		return nil
+	}
+	for i := range settlePasses {
+		d.fill(rng.New(d.Seed, settleDomain, uint64(d.at.Total), uint64(i)))
+		if _, err := d.stepper.Gradient(); err != nil {
+			return fmt.Errorf("distill: statistics: %w", err)
+		}
+	}
+	return nil
+}
+
+// fill sets the inputs of the training plan to states of the ring.
+func (d *distiller) fill(s rng.Stream) {
 	f := d.stepper.Forward
-	s := rng.New(d.Seed, batchDomain, uint64(d.at.Total))
 	target := f.Input(targetName).Float32s()
 	d.train.pick(d.View, f.Input(rl.InputName).Float32s(), d.pi, &s)
 	switch d.Loss {
@@ -348,6 +372,11 @@ func (d *distiller) learn() error {
 	default:
 		Targets(d.pi, target, f.Input(entropyName).Float32s(), d.tau)
 	}
+}
+
+// learn makes one update; shadow weights are then held within -1..1.
+func (d *distiller) learn() error {
+	d.fill(rng.New(d.Seed, batchDomain, uint64(d.at.Total)))
 	loss, err := d.stepper.Gradient()
 	if err != nil {
 		return fmt.Errorf("distill: update %d: %w", d.at.Total+1, err)
