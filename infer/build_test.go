@@ -21,12 +21,35 @@ func quantizeGraph(t testing.TB, g *graph.Graph, perChannel, residual bool, widt
 	param := func(to *graph.Graph, name string, n int) *graph.Node {
 		return to.Param(graph.Param{Name: name, Shape: []int{n}, Role: graph.Step, Init: graph.Init{Kind: graph.InitConst}})
 	}
-	act := func(to *graph.Graph, x *graph.Node, name string, bits int) *graph.Node {
+	fresh := func(to *graph.Graph, x *graph.Node, name string, bits int) *graph.Node {
 		spec := quant.Spec{Bits: bits, Signed: !positive(x)}
 		return to.FakeQuant(x, param(to, name+"_step", 1), graph.FakeQuant{Spec: spec, StepGrad: graph.StepLSQ}).Named(name + "_quant")
 	}
+	type site struct {
+		x    *graph.Node
+		bits int
+	}
+	made := map[site]*graph.Node{}
+	act := func(to *graph.Graph, x *graph.Node, name string, bits int) *graph.Node {
+		if o, ok := x.Op().(graph.FakeQuant); ok && o.Spec.Bits == bits {
+			return x
+		}
+		if made[site{x, bits}] == nil {
+			made[site{x, bits}] = fresh(to, x, name, bits)
+		}
+		return made[site{x, bits}]
+	}
+	uses := g.Uses()
+	isResidual := func(n *graph.Node) bool {
+		o, ok := n.Op().(graph.Binary)
+		return residual && ok && o.F == graph.Add && len(n.Shape()) == 4 && len(n.In()[1].Shape()) == 4
+	}
+	isRelu := func(n *graph.Node) bool {
+		o, ok := n.Op().(graph.Unary)
+		return ok && isRelu(o)
+	}
 	out, err := graph.Rewrite(g, func(to *graph.Graph, n *graph.Node, in []*graph.Node) *graph.Node {
-		switch o := n.Op().(type) {
+		switch n.Op().(type) {
 		case graph.Conv2D, graph.MatMul:
 			wb, ab := width(n.Name())
 			spec := quant.Spec{Bits: wb, Signed: true}
@@ -36,11 +59,16 @@ func quantizeGraph(t testing.TB, g *graph.Graph, perChannel, residual bool, widt
 			}
 			w := to.FakeQuant(in[1], param(to, n.Name()+".weight_step", steps), graph.FakeQuant{Spec: spec, StepGrad: graph.StepLSQ})
 			return to.Copy(n, []*graph.Node{act(to, in[0], n.Name()+".input", ab), w.Named(n.Name() + ".weight_quant")})
-		case graph.Binary:
-			if _, isParam := in[1].Op().(graph.Reshape); residual && o.F == graph.Add && !isParam && in[0].Shape().Equal(in[1].Shape()) {
-				sum := to.Copy(n, []*graph.Node{act(to, in[0], n.Name()+".left", 8), act(to, in[1], n.Name()+".right", 8)})
-				return act(to, sum, n.Name()+".output", 8)
+		}
+		switch {
+		case isResidual(n):
+			sum := to.Copy(n, []*graph.Node{act(to, in[0], n.Name()+".left", 8), act(to, in[1], n.Name()+".right", 8)})
+			if u := uses[n.ID()]; len(u) == 1 && isRelu(u[0]) {
+				return sum
 			}
+			return act(to, sum, n.Name()+".output", 8)
+		case isRelu(n) && isResidual(n.In()[0]) && len(uses[n.In()[0].ID()]) == 1:
+			return act(to, to.Copy(n, in), n.In()[0].Name()+".output", 8)
 		}
 		return nil
 	})

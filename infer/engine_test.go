@@ -86,7 +86,7 @@ func TestRandomNetworksUseTheirGrids(t *testing.T) {
 			}
 		}
 	}
-	if used < grids*3/4 {
+	if used < grids*2/3 {
 		t.Errorf("%d of %d values use half of their codes", used, grids)
 	}
 	t.Logf("%d of %d values use half of their codes", used, grids)

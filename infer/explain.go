@@ -66,7 +66,7 @@ func (i *instruction) explain() OpInfo {
 		info.Why = "its operand has no quantizer"
 	case *softmaxOp:
 		info.Why = "it is computed in floats"
-	case *maxPoolOp, *moveOp, *tableOp:
+	case *maxPoolOp, *moveOp:
 		if !info.Integer {
 			info.Why = "its operand has no quantizer"
 		}

@@ -235,13 +235,13 @@ func BenchmarkLoad(b *testing.B) {
 			b.Fatal(err)
 		}
 		b.Run("model="+name, func(b *testing.B) {
-			for b.Loop() {
+			leastOf(b, func() error {
 				m, err := Load(path)
 				if err != nil {
-					b.Fatal(err)
+					return err
 				}
-				m.Close()
-			}
+				return m.Close()
+			})
 		})
 	}
 }

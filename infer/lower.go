@@ -159,16 +159,7 @@ func (l *lowering) quantized(n *graph.Node, to target) *value {
 		return l.value(n.In()[0], to)
 	}
 	x := l.value(n.In()[0], g)
-	if !to.codes {
-		return l.addSink(l.floatOp(n, "dequantize", floatOp{src: []*value{x}, kind: copyFloats}), n, to)
-	}
-	v := newValue(n, to)
-	op := &tableOp{in: x, out: v}
-	for c := g.lo; c <= g.hi; c++ {
-		op.table[uint8(c+g.zero())] = uint8(to.code(float32(float32(c)*g.step)) + to.zero())
-	}
-	l.emit(op, l.info(n, to), v.h, []*value{x}, v)
-	return v
+	return l.addSink(l.floatOp(n, "requantize", floatOp{src: []*value{x}, kind: copyFloats}), n, to)
 }
 
 // sum adds the codes or floats of an integer sum to the instruction that
@@ -242,6 +233,9 @@ func (l *lowering) floatOp(n *graph.Node, what string, op floatOp) *floatOp {
 func (l *lowering) addSink(op *floatOp, n *graph.Node, to target) *value {
 	v := newValue(n, to)
 	op.sinks = append(op.sinks, l.newSink(v))
+	if op.place == nil && !to.codes {
+		op.place = op.sinks[len(op.sinks)-1]
+	}
 	op.instruction.out = append(op.instruction.out, v)
 	return v
 }

@@ -27,6 +27,7 @@ type floatOp struct {
 	scale       []float32 // of affineFloats, channels + blockFloats long
 	shift       []float32
 	sinks       []*sink
+	place       *sink // the first that keeps floats: they are made in its value
 	instruction *instruction
 }
 
@@ -55,6 +56,9 @@ func (o *floatOp) run(f *frame, scratch []byte, r0, r1 int) {
 		for at := 0; at < row; at += blockFloats {
 			n := min(blockFloats, row-at)
 			dst := buf[:n]
+			if o.place != nil {
+				dst = f.floatRow(o.place.out, y)[at:][:n]
+			}
 			a := o.in[0].load(f, dst, y, at)
 			switch o.kind {
 			case addFloats:
@@ -67,10 +71,19 @@ func (o *floatOp) run(f *frame, scratch []byte, r0, r1 int) {
 				c := at % o.channels
 				k.MulAdd(dst, a, o.scale[c:], o.shift[c:])
 			default:
-				dst = a
+				if o.place == nil {
+					dst = a
+				} else if &dst[0] != &a[0] {
+					copy(dst, a)
+				}
 			}
 			for _, s := range o.sinks {
-				s.floats(f, dst, y, at)
+				if s != o.place {
+					s.floats(f, dst, y, at)
+				}
+			}
+			if o.place != nil {
+				o.place.clip(f, dst)
 			}
 		}
 	}
@@ -94,16 +107,16 @@ type inputOp struct {
 	instruction *instruction
 }
 
-func (o *inputOp) scratch(*plan, int) int { return 4*o.w*o.c + o.w }
+func (o *inputOp) scratch(*plan, int) int { return 5 * o.w * o.c }
 
 func (o *inputOp) run(f *frame, scratch []byte, r0, r1 int) {
 	row := floatsOf(scratch[:4*o.w*o.c])
-	line := scratch[4*o.w*o.c:][:o.w]
+	lines := scratch[4*o.w*o.c:][:o.w*o.c]
 	for y := r0; y < r1; y++ {
 		interleaved := false
 		for _, s := range o.sinks {
 			if s.out.to.codes {
-				o.codes(f, s, line, y)
+				o.codes(f, s, lines, y)
 				continue
 			}
 			if !interleaved {
@@ -119,18 +132,27 @@ func (o *inputOp) run(f *frame, scratch []byte, r0, r1 int) {
 	}
 }
 
-// codes quantizes row y channel by channel, then interleaves the codes.
-func (o *inputOp) codes(f *frame, s *sink, line []byte, y int) {
+// codes quantizes row y channel by channel and interleaves the codes.
+func (o *inputOp) codes(f *frame, s *sink, lines []byte, y int) {
 	dst := f.codeRow(s.out, y)
 	for c := range o.c {
+		line := lines[c*o.w:][:o.w]
 		src := f.input[(c*o.h+y)*o.w:][:o.w]
 		for at := 0; at < len(src); at += blockFloats {
 			n := min(blockFloats, len(src)-at)
 			f.plan.k.QuantU8(line[at:at+n], src[at:at+n], s.step, s.clamp.Lo, s.clamp.Hi, float32(s.clamp.Zero))
 		}
-		to := dst[c:]
-		for x, v := range line {
-			to[x*o.c] = v
+		if o.c != 3 {
+			for x, v := range line {
+				dst[x*o.c+c] = v
+			}
+		}
+	}
+	if o.c == 3 {
+		r, g, b := lines[:o.w], lines[o.w:][:o.w], lines[2*o.w:][:o.w]
+		for x := range r {
+			to := dst[3*x : 3*x+3 : 3*x+3]
+			to[0], to[1], to[2] = r[x], g[x], b[x]
 		}
 	}
 }

@@ -122,8 +122,11 @@ func moveRows[T uint8 | float32](o *moveOp, r0, r1 int, pad T, row func(v *value
 	for y := r0; y < r1; y++ {
 		dst := row(o.out, y)
 		if partial {
-			for i := range dst {
-				dst[i] = pad
+			clear(dst)
+			if pad != 0 {
+				for i := range dst {
+					dst[i] = pad
+				}
 			}
 		}
 		for _, p := range o.parts {
@@ -136,9 +139,9 @@ func moveRows[T uint8 | float32](o *moveOp, r0, r1 int, pad T, row func(v *value
 				copy(dst[p.at[2]*o.out.c:], src[p.start[2]*p.src.c:][:p.size[2]*p.src.c])
 				continue
 			}
-			for x := range p.size[2] {
-				from := src[(p.start[2]+x*p.step[2])*p.src.c+p.start[0]:][:p.size[0]]
-				copy(dst[(p.at[2]+x)*o.out.c+p.at[0]:], from)
+			dst, src = dst[p.at[2]*o.out.c+p.at[0]:], src[p.start[2]*p.src.c+p.start[0]:]
+			for x := 0; x < p.size[2]; x++ {
+				copy(dst[x*o.out.c:], src[x*p.step[2]*p.src.c:][:p.size[0]])
 			}
 		}
 	}
@@ -161,23 +164,6 @@ func flatten[T any](in *value, dst []T, row func(v *value, y int) []T) {
 			for c, v := range src[x*in.c:][:in.c] {
 				dst[(c*in.h+y)*in.w+x] = v
 			}
-		}
-	}
-}
-
-// tableOp turns the codes of one grid into those of another.
-type tableOp struct {
-	in, out *value
-	table   [256]uint8
-}
-
-func (o *tableOp) scratch(*plan, int) int { return 0 }
-
-func (o *tableOp) run(f *frame, _ []byte, r0, r1 int) {
-	for y := r0; y < r1; y++ {
-		dst := f.codeRow(o.out, y)
-		for i, c := range f.codeRow(o.in, y) {
-			dst[i] = o.table[c]
 		}
 	}
 }
