@@ -230,8 +230,11 @@ func TestSweepGoesOn(t *testing.T) {
 		}
 	}
 	copied := filepath.Join(filepath.Dir(run), "copy.html")
-	if r := object(t, "report", out, "--out", copied); number(t, r, "runs") != 10 {
+	if r := object(t, "report", out, "--out", copied, "--title", "Our sweep"); number(t, r, "runs") != 10 {
 		t.Errorf("%v", r)
+	}
+	if b, err := os.ReadFile(copied); err != nil || !strings.Contains(string(b), "<h1>Our sweep</h1>") {
+		t.Errorf("the copy lacks its title: %v", err)
 	}
 	wantFailure(t, 1, sweepArgs(run, out, "1,2", "0.75", "--epochs", "2"), "another lsq")
 	wantFailure(t, 1, sweepArgs(run, filepath.Dir(run), "1,2", "0.75"), "holds something else")

@@ -45,7 +45,7 @@ func (a *app) runReport(dirs []string, title string) error {
 		if err != nil {
 			return err
 		}
-		if err := sweepPage(a.out, r, nil); err != nil {
+		if err := sweepPage(a.out, r, title, nil); err != nil {
 			return err
 		}
 		return a.reported(len(r.Points))

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -182,7 +183,7 @@ func (v *sweepFlags) draw(a *app, c sweep.Config, job train.Job) error {
 	line.clear()
 	out := sweepResult{job.Out, v.model.model, filepath.Join(job.Out, "report.html"), r, time.Since(began).Seconds()}
 	if r != nil && len(r.Frontier) > 0 {
-		err = errors.Join(err, sweepPage(out.Report, r, a.command()))
+		err = errors.Join(err, sweepPage(out.Report, r, "", a.command()))
 	}
 	if errors.Is(err, train.ErrInterrupted) {
 		return fmt.Errorf("%w\nGo on with the same command: it continues in %s", err, job.Out)
@@ -262,8 +263,8 @@ func costTable(r *sweep.Result) (head []string, rows [][]string) {
 	return []string{"method", "notes", "seconds"}, append(rows, []string{"trainings", fmt.Sprintf("%d, each used by all equal selections", len(seconds)), fmt.Sprintf("%.3g", total)})
 }
 
-// sweepPage writes the page of a sweep.
-func sweepPage(path string, r *sweep.Result, command []string) error {
+// sweepPage writes the page of a sweep; an empty title is replaced.
+func sweepPage(path string, r *sweep.Result, title string, command []string) error {
 	done := 0
 	for _, p := range r.Points {
 		if p.Done {
@@ -289,7 +290,7 @@ func sweepPage(path string, r *sweep.Result, command []string) error {
 	}
 	costs := report.Section{Heading: "What selecting costs", Texts: 2, Note: "Seconds of scoring, trials of all processes included, and of the final trainings."}
 	costs.Head, costs.Rows = costTable(r)
-	c := report.Config{Title: "The frontier of mixed precision", Lead: lead}
+	c := report.Config{Title: cmp.Or(title, "The frontier of mixed precision"), Lead: lead}
 	if len(command) > 0 {
 		c.Next = []string{report.ShellLine(command)}
 	}
