@@ -1,6 +1,9 @@
 package infer
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"unsafe"
+)
 
 // Codes are packed as the format compressed-tensors packs them: a code k of b
 // bits as u = k + 2^(b-1), element i of a row in bits [i*b, i*b+b) of the row's
@@ -40,6 +43,11 @@ func unpackRow(row []int8, src []byte, bits int) {
 	offset, mask := int8(-1)<<(bits-1), byte(1<<bits-1)
 	switch bits {
 	case 8:
+		for len(row) >= 8 {
+			to := unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(row))), 8)
+			binary.LittleEndian.PutUint64(to, binary.LittleEndian.Uint64(src)^0x8080808080808080)
+			row, src = row[8:], src[8:]
+		}
 		for i := range row {
 			row[i] = int8(src[i] ^ 0x80)
 		}

@@ -19,7 +19,8 @@ type Clamp struct {
 // size alone. IntOverread bytes behind the last row must be readable.
 type IntOps struct {
 	// IntPack packs weights w, codes in the order [O, KH, KW, C/Groups], for
-	// activations with a zero point: a sum is bias[o] + (x-zero)*w.
+	// activations with a zero point: a sum is bias[o] + (x-zero)*w. dst is
+	// zeroed by the caller.
 	IntPackSize func(s *ConvShape) int
 	IntPack     func(s *ConvShape, dst []int8, w []int8, bias []int32, zero uint8)
 	// IntScratch is the bytes of scratch, aligned to 4, for a call with that

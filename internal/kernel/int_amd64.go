@@ -100,7 +100,6 @@ func (is isa) intPack(s *ConvShape, dst, w []int8, bias []int32, zero uint8) {
 		return
 	}
 	d := is.intShape(s)
-	clear(dst)
 	starts := dst[s.Groups*d.groupSize():]
 	row := d.outs * d.runs * d.run
 	for o := 0; o < s.O; o++ {
@@ -160,7 +159,6 @@ func sumS8(w []int8) int32 {
 // sets keep the activations in bytes around the zero point.
 func (is isa) intPackDepth(s *ConvShape, dst, w []int8, bias []int32, zero uint8) {
 	width, kk := is.padCols(s.C), s.KH*s.KW
-	clear(dst)
 	for c := 0; c < s.C; c++ {
 		start := bias[c]
 		for tap, v := range w[c*kk:][:kk] {
@@ -245,36 +243,44 @@ func (d *intCall) run(rows int) {
 	if d.dense {
 		t.runStep = t.outStep
 	}
+	n := intPanel{ow: d.OW()}
 	for r0 := 0; r0 < rows; r0 += step {
 		for g := 0; g < d.Groups; g++ {
 			for j := 0; j < d.og; j += 2 * d.lanes() {
-				var nv int
-				nv, t.cols = d.panel(d.og - j)
+				n.nv, t.cols = d.panel(d.og - j)
+				n.tiles, n.size, n.extra = split(n.ow, d.intMost(n.nv))
+				n.o = g*d.og + j
+				n.b, n.start = &d.packed[d.panelAt(g, j)], starts(d.packed, d.Groups*d.groupSize()+4*(g*d.lanesOf()+j))
 				for r := r0; r < min(rows, r0+step); r++ {
-					d.row(r, g, j, nv, &t)
+					d.row(r, r*d.SH*d.pitch+g*d.cg*size, &n, &t)
 				}
 			}
 		}
 	}
 }
 
-// row computes output channels j and up of group g in row r.
-func (d *intCall) row(r, g, j, nv int, t *tile) {
-	ow, o := d.OW(), g*d.og+j
-	b, start := &d.packed[d.panelAt(g, j)], starts(d.packed, d.Groups*d.groupSize()+4*(g*d.lanesOf()+j))
-	a := r*d.SH*d.pitch + g*d.cg*d.actBytes()
-	c := r*ow*d.O + o
+// intPanel is what the rows of a panel share: its weights, what its sums start
+// from, its first output channel o, and the tiles of a row.
+type intPanel struct {
+	b                      *int8
+	start                  *int32
+	nv, o                  int
+	ow, tiles, size, extra int
+}
+
+// row computes the output channels of a panel in row r, read from byte a on.
+func (d *intCall) row(r, a int, p *intPanel, t *tile) {
+	c := r*p.ow*d.O + p.o
 	t.cStep = 4 * d.O
 	if d.acc == nil {
-		c, t.cStep = r*d.dstPitch+o, d.O
+		c, t.cStep = r*d.dstPitch+p.o, d.O
 	}
-	tiles, size, extra := split(ow, d.intMost(nv))
-	for i := 0; i < tiles; i++ {
-		n := size + b2i(i < extra)
+	for i := 0; i < p.tiles; i++ {
+		n := p.size + b2i(i < p.extra)
 		if d.acc != nil {
-			d.rowsInt(n, nv, &d.x[a], b, &d.acc[c], start, t)
+			d.rowsInt(n, p.nv, &d.x[a], p.b, &d.acc[c], p.start, t)
 		} else {
-			rowsU8(n, nv, &d.x[a], b, &d.dst[c], start, &d.m[o], d.q, t)
+			rowsU8(n, p.nv, &d.x[a], p.b, &d.dst[c], p.start, &d.m[p.o], d.q, t)
 		}
 		a, c = a+n*t.rowStep, c+n*d.O
 	}
