@@ -20,7 +20,6 @@ import (
 	"lowbit/format/safetensors"
 	"lowbit/graph"
 	"lowbit/internal/atomicfile"
-	"lowbit/optim"
 	"lowbit/tensor"
 	"lowbit/train"
 )
@@ -90,16 +89,12 @@ type LayerHealth struct {
 
 // Progress is a run's position: it stands in each checkpoint.
 type Progress struct {
-	// Epoch is the number of segments done. Step of an epoch is always 0: a
-	// checkpoint stands between segments.
-	Epoch   int   `json:"epoch"`
+	Epoch   int   `json:"epoch"` // segments done
 	Total   int   `json:"total"` // optimizer steps done
 	Steps   int64 `json:"steps"` // decisions done
 	Best    Score `json:"best"`
 	Last    Score `json:"last"`
-	Started bool  `json:"started"`
-	// Seconds is the time of all sessions so far.
-	Seconds float64 `json:"-"`
+	Started bool  `json:"started"` // Best is set
 }
 
 // Score is a measured return.
@@ -380,21 +375,6 @@ func (r *Run) Weights(best bool, store *tensor.Store, p Progress) error {
 	return r.write(name, kept, p)
 }
 
-// Parameters returns a copy of the parameters of g in a store.
-func Parameters(g *graph.Graph, store *tensor.Store) (*tensor.Store, error) {
-	kept := tensor.NewStore()
-	for _, n := range g.Params() {
-		t := store.Get(n.Name())
-		if t == nil {
-			return nil, fmt.Errorf("rl: the store lacks parameter %q", n.Name())
-		}
-		if err := kept.Put(n.Name(), t.Clone()); err != nil {
-			return nil, fmt.Errorf("rl: %w", err)
-		}
-	}
-	return kept, nil
-}
-
 func (r *Run) write(name string, store *tensor.Store, p Progress) error {
 	meta, err := r.agent.Metadata()
 	if err != nil {
@@ -464,51 +444,4 @@ func compact(b []byte) string {
 		return string(b)
 	}
 	return out.String()
-}
-
-// OpenRun reads the agent of a run directory: its best weights, or the last
-// checkpoint's if it has not ended.
-func OpenRun(dir string) (*Agent, error) {
-	path := filepath.Join(dir, bestFile)
-	if _, err := os.Stat(path); err != nil {
-		names, err := (&Run{dir: dir}).checkpoints()
-		if err != nil {
-			return nil, err
-		}
-		if len(names) == 0 {
-			return nil, fmt.Errorf("rl: %s: neither %s nor a checkpoint, want a policy's run directory", dir, bestFile)
-		}
-		path = filepath.Join(dir, names[len(names)-1])
-	}
-	return openWeights(path)
-}
-
-// openWeights reads a weights file that says which agent it is.
-func openWeights(path string) (*Agent, error) {
-	store, meta, err := safetensors.Read(path)
-	if err != nil {
-		return nil, fmt.Errorf("rl: %w", err)
-	}
-	if meta[metaAgent] == "" {
-		return importAtari(path, store, meta)
-	}
-	a := &Agent{Store: tensor.NewStore()}
-	if err := json.Unmarshal([]byte(meta[metaAgent]), &a.Info); err != nil {
-		return nil, fmt.Errorf("rl: %s: metadata %q: %w", path, metaAgent, err)
-	}
-	if a.Graph, err = graph.Decode([]byte(meta["lowbit.graph"])); err != nil {
-		return nil, fmt.Errorf("rl: %s: %w", path, err)
-	}
-	for _, n := range store.Names() {
-		if optim.IsState(n) {
-			continue
-		}
-		if err := a.Store.Put(n, store.Get(n)); err != nil {
-			return nil, fmt.Errorf("rl: %s: %w", path, err)
-		}
-	}
-	if err := a.Check(); err != nil {
-		return nil, fmt.Errorf("%w (%s)", err, path)
-	}
-	return a, nil
 }

@@ -271,7 +271,7 @@ func interrupted(ctx context.Context) error {
 	return nil
 }
 
-// SegmentSeed is the seed of a segment's games.
+// segmentSeed is the seed of a segment's games.
 func segmentSeed(seed uint64, segment int) uint64 {
 	return mix(seed, segmentSeedDomain, uint64(segment))
 }
@@ -288,7 +288,8 @@ type EvalOptions struct {
 	Atari    *AtariOptions
 }
 
-// Open opens the environment, played on seeds that no training uses.
+// Open opens the environment of an evaluation; a's preset is used where Atari
+// does not say otherwise. a may be nil.
 func (o EvalOptions) Open(a *Agent) (VecEnv, error) {
 	n := o.Envs
 	if n == 0 {

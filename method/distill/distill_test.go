@@ -230,31 +230,40 @@ func TestLossesFollowTheirFormulas(t *testing.T) {
 		if err := p.Run(); err != nil {
 			t.Fatal(err)
 		}
-		var want float64
-		for b := range rows {
-			row, target := z[b*actions:(b+1)*actions], pi[b*actions:(b+1)*actions]
-			var sum float64
-			for _, v := range row {
-				sum += math.Exp(v)
-			}
-			for k, v := range row {
-				d := (math.Exp(v)/sum - float64(target[k])) / rows
-				switch tk := float64(target[k]); {
-				case loss == MSE:
-					want += (v - tk) * (v - tk) / rows
-					d = 2 * (v - tk) / rows
-				case tk > 0:
-					want += tk * (math.Log(tk) - v + math.Log(sum)) / rows
-				}
-				if got := float64(p.Output("dz").Float32s()[b*actions+k]); math.Abs(got-d) > 1e-6 {
-					t.Errorf("%s: gradient [%d %d] is %g, want %g", loss, b, k, got, d)
-				}
+		want, dz := lossOf(loss, z, pi, actions)
+		for i, d := range dz {
+			if got := float64(p.Output("dz").Float32s()[i]); math.Abs(got-d) > 1e-6 {
+				t.Errorf("%s: gradient %d is %g, want %g", loss, i, got, d)
 			}
 		}
 		if got := float64(p.Output("loss").Float32s()[0]); math.Abs(got-want) > 1e-5 {
 			t.Errorf("%s is %g, want %g", loss, got, want)
 		}
 	}
+}
+
+// lossOf is the mean loss of rows of outputs z against targets, and its gradient.
+func lossOf(loss Loss, z []float64, target []float32, actions int) (mean float64, dz []float64) {
+	rows := float64(len(z) / actions)
+	for at := 0; at < len(z); at += actions {
+		var sum float64
+		for _, v := range z[at : at+actions] {
+			sum += math.Exp(v)
+		}
+		for k, v := range z[at : at+actions] {
+			t := float64(target[at+k])
+			d := math.Exp(v)/sum - t
+			switch {
+			case loss == MSE:
+				mean += (v - t) * (v - t) / rows
+				d = 2 * (v - t)
+			case t > 0:
+				mean += t * (math.Log(t) - v + math.Log(sum)) / rows
+			}
+			dz = append(dz, d/rows)
+		}
+	}
+	return mean, dz
 }
 
 // TestCoreNetIsTheSpecifiedNetwork: layers, groups and core counts of section 4

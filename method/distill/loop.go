@@ -52,19 +52,18 @@ type distiller struct {
 	train, out *ring
 	quantized  bool
 
-	obs              []byte
-	fresh            []bool
-	held             []bool // games whose episode is held out
-	act              []int32
-	rew              []float32
-	done, trunc      []bool
-	q, pi            []float32
-	choices          rng.Stream
-	losses           float64
-	count            int
-	ended            []rl.Episode
-	lastAgreement    float64
-	agreementSamples int
+	obs           []byte
+	fresh         []bool
+	held          []bool // games whose episode is held out
+	act           []int32
+	rew           []float32
+	done, trunc   []bool
+	q, pi         []float32
+	choices       rng.Stream
+	losses        float64
+	count         int
+	ended         []rl.Episode
+	lastAgreement float64
 }
 
 // Run distils job.Teacher into a student; the result depends on the
