@@ -2,10 +2,12 @@ package infer
 
 import (
 	"math/rand/v2"
+	"strings"
 	"testing"
 
 	"lowbit/graph"
 	"lowbit/internal/kernel"
+	"lowbit/nn"
 )
 
 // eachKernel runs a test on every row of kernels that the CPU has.
@@ -65,4 +67,29 @@ func comparePlan(t *testing.T, g *graph.Graph, seed uint64) int64 {
 		t.Fatalf("seed %d: %v", seed, c.First)
 	}
 	return c.Elements
+}
+
+func TestLowerListsWhatDoesNotFit(t *testing.T) {
+	g := graph.New()
+	x := nn.Input(g, 1, 3, 8, 8)
+	x = g.Sigmoid(nn.Conv2d(g, "first", x, nn.Conv{Out: 4, Kernel: 3}))
+	x = nn.Conv2d(g, "second", x, nn.Conv{Out: 4, Kernel: 3})
+	nn.Logits(g, nn.Linear(g, "fc", g.Transpose(g.Flatten(x), 0, 1), nn.Dense{Out: 2}))
+	if g.Err() != nil {
+		t.Fatal(g.Err())
+	}
+	_, err := Lower(g, randomStore(t, g, 1))
+	if err == nil || !strings.Contains(err.Error(), `"fc"`) || !strings.Contains(err.Error(), "not quantized") {
+		t.Errorf("a float layer: %v", err)
+	}
+	q := quantizeGraph(t, g, false, false, func(string) (int, int) { return 4, 4 })
+	_, err = Lower(q, randomStore(t, q, 1))
+	for _, want := range []string{"transpose", "sigmoid"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("the error lacks %q: %v", want, err)
+		}
+	}
+	if _, err := NewReference(graph.New(), nil); err == nil {
+		t.Error("an empty graph has a reference")
+	}
 }

@@ -245,3 +245,23 @@ func BenchmarkLoad(b *testing.B) {
 		})
 	}
 }
+
+// FuzzGraph keeps the tensors of a good file and changes what its metadata say.
+func FuzzGraph(f *testing.F) {
+	store, meta, err := safetensors.Decode(smallFile(f))
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(meta[metaGraph], meta[metaInfo])
+	f.Add(strings.Replace(meta[metaGraph], `"stride":[`, `"stride":[1`, 1), `{"preprocess":{"channels":1}}`)
+	f.Fuzz(func(t *testing.T, text, info string) {
+		m, err := open(map[string]string{metaVersion: "1", metaGraph: text, metaInfo: info}, nil, store.Get)
+		if err != nil || m.ArenaBytes() > 1<<22 {
+			return
+		}
+		in := make([]float32, product(m.InputShape()))
+		if err := m.NewSession(Options{Threads: 1}).Run(in, make([]float32, product(m.OutputShape()))); err != nil {
+			t.Fatal(err)
+		}
+	})
+}

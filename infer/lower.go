@@ -50,9 +50,26 @@ func lower(g *graph.Graph, params source) (*plan, error) {
 
 // fail notes why n cannot be computed and returns a value that is not used.
 func (l *lowering) fail(n *graph.Node, to target, err error) *value {
-	msg := fmt.Errorf("%s %q: %w", n.Op().Kind(), n.Name(), err)
-	if !slices.ContainsFunc(l.problems, func(e error) bool { return e.Error() == msg.Error() }) {
-		l.problems = append(l.problems, msg)
+	return l.problem(n, to, fmt.Errorf("%s %q: %w", n.Op().Kind(), n.Name(), err))
+}
+
+// maxProblems is the most errors that are listed.
+const maxProblems = 50
+
+// problem notes an error and goes on to what stands in front of n, so that all
+// errors come at once.
+func (l *lowering) problem(n *graph.Node, to target, err error) *value {
+	if len(l.problems) < maxProblems && !slices.ContainsFunc(l.problems, func(e error) bool { return e.Error() == err.Error() }) {
+		l.problems = append(l.problems, err)
+	}
+	for _, x := range n.In() {
+		from := x
+		if _, ok := x.Op().(graph.FakeQuant); ok {
+			from = x.In()[0]
+		}
+		if _, ok := l.rules.constant(from); !ok && len(l.made) < maxValues {
+			l.value(x, floats())
+		}
 	}
 	return newValue(n, to)
 }
@@ -122,8 +139,7 @@ func (l *lowering) compute(n *graph.Node, to target) *value {
 	}
 	t, post, err := l.rules.chain(n)
 	if err != nil {
-		l.problems = append(l.problems, err)
-		return newValue(n, to)
+		return l.problem(n, to, err)
 	}
 	if t != nil {
 		return l.sum(n, t, post, to)
