@@ -244,6 +244,8 @@ func (d *intCall) run(rows int) {
 		t.runStep = t.outStep
 	}
 	n := intPanel{ow: d.OW()}
+	// The pixels of a 1 x 1 convolution without gaps are one long row.
+	joined := d.KH*d.KW*d.SH*d.SW == 1 && d.pitch == n.ow*d.C*size && (d.acc != nil || d.dstPitch == n.ow*d.O)
 	for r0 := 0; r0 < rows; r0 += step {
 		for g := 0; g < d.Groups; g++ {
 			for j := 0; j < d.og; j += 2 * d.lanes() {
@@ -251,7 +253,12 @@ func (d *intCall) run(rows int) {
 				n.tiles, n.size, n.extra = split(n.ow, d.intMost(n.nv))
 				n.o = g*d.og + j
 				n.b, n.start = &d.packed[d.panelAt(g, j)], starts(d.packed, d.Groups*d.groupSize()+4*(g*d.lanesOf()+j))
-				for r := r0; r < min(rows, r0+step); r++ {
+				end := min(rows, r0+step)
+				if joined {
+					n.tiles, n.size, n.extra = split((end-r0)*n.ow, d.intMost(n.nv))
+					end = r0 + 1
+				}
+				for r := r0; r < end; r++ {
 					d.row(r, r*d.SH*d.pitch+g*d.cg*size, &n, &t)
 				}
 			}

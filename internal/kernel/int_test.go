@@ -68,7 +68,9 @@ func TestIntConvolutionsEqualGeneric(t *testing.T) {
 				if !slices.Equal(got, want) {
 					t.Fatalf("%+v zero %d: sums differ", s, zero)
 				}
-				testIntCodes(t, r, &row, c, want, pack, scratch)
+				for _, gap := range []int{0, 5} {
+					testIntCodes(t, r, &row, c, want, pack, scratch, gap)
+				}
 			}
 		}
 	})
@@ -76,9 +78,9 @@ func TestIntConvolutionsEqualGeneric(t *testing.T) {
 
 // testIntCodes compares IntConvU8 with the generic codes of sums, with guard
 // bytes between the rows of the result.
-func testIntCodes(t *testing.T, r *rand.Rand, row *Table, c *intCase, sums []int32, pack []int8, scratch []uint8) {
+func testIntCodes(t *testing.T, r *rand.Rand, row *Table, c *intCase, sums []int32, pack []int8, scratch []uint8, gap int) {
 	s := &c.s
-	n, gap := s.OW()*s.O, 5
+	n := s.OW() * s.O
 	m := make([]float32, s.O)
 	for i := range m {
 		m[i] = float32(r.NormFloat64() * 1e-7)
