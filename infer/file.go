@@ -35,7 +35,8 @@ var ErrNotPacked = errors.New("not a packed network")
 // Write makes path a packed file of an inference graph with quantizers, of the
 // store that holds its parameters, and of what info says. What it holds is what
 // Lower accepts. On an error path keeps what it held before.
-func Write(path string, g *graph.Graph, store *tensor.Store, info Info) error {
+func Write(path string, g *graph.Graph, store *tensor.Store, info Info) (err error) {
+	defer guard("write", &err)
 	packed, meta, err := encode(g, store, info)
 	if err == nil {
 		err = atomicfile.Write(path, func(w io.Writer) error { return safetensors.Encode(w, packed, meta) })
@@ -47,7 +48,8 @@ func Write(path string, g *graph.Graph, store *tensor.Store, info Info) error {
 }
 
 // Encode writes the content of a packed file to w; see Write.
-func Encode(w io.Writer, g *graph.Graph, store *tensor.Store, info Info) error {
+func Encode(w io.Writer, g *graph.Graph, store *tensor.Store, info Info) (err error) {
+	defer guard("encode", &err)
 	packed, meta, err := encode(g, store, info)
 	if err == nil {
 		err = safetensors.Encode(w, packed, meta)

@@ -75,8 +75,9 @@ type Preprocess struct {
 // padding, concatenation, flattening and softmax. Activations have one step a
 // tensor and at most 8 bits, weights one a tensor or an output channel. The
 // error lists everything that does not fit.
-func Lower(g *graph.Graph, store *tensor.Store) (*Model, error) {
-	m, err := lowerModel(g, storeSource{store}, Info{})
+func Lower(g *graph.Graph, store *tensor.Store) (m *Model, err error) {
+	defer guard("lower", &err)
+	m, err = lowerModel(g, storeSource{store}, Info{})
 	if err != nil {
 		return nil, fmt.Errorf("infer: lower: %w", err)
 	}

@@ -43,6 +43,9 @@ func lower(g *graph.Graph, params source) (*plan, error) {
 	if err := p.check(); err != nil {
 		return nil, err
 	}
+	for _, o := range l.floatOps {
+		o.finish()
+	}
 	l.pack()
 	p.place()
 	return p, nil

@@ -1,7 +1,10 @@
 package infer
 
 import (
+	"math"
+
 	"lowbit/graph"
+	"lowbit/internal/kernel"
 )
 
 // floatKind is what a floatOp does with its sources.
@@ -29,6 +32,8 @@ type floatOp struct {
 	sinks       []*sink
 	place       *sink // the first that keeps floats: they are made in its value
 	instruction *instruction
+	sum         *kernel.Addition // of a sum in one pass, else nil
+	sumCodes    *sink
 }
 
 // floatSource is an operand; step is a block of the step of its codes.
@@ -48,8 +53,49 @@ func (o *floatOp) setAffine(fs []affine32) {
 
 func (o *floatOp) scratch(*plan, int) int { return 2 * 4 * blockFloats }
 
+// finish finds the sum in one pass that o amounts to, if it is one: of codes to
+// one form of codes, or of floats that are kept, or cut at 0, and to one form of
+// codes.
+func (o *floatOp) finish() {
+	if o.kind != addFloats {
+		return
+	}
+	var codes *sink
+	a, b := o.in[0].v.to, o.in[1].v.to
+	for _, s := range o.sinks {
+		if s.out.to.codes {
+			codes = s
+		}
+	}
+	p := kernel.Addition{StepA: a.step, StepB: b.step, ZeroA: float32(a.zero()), ZeroB: float32(b.zero())}
+	switch {
+	case codes == nil || a.codes != b.codes:
+		return
+	case a.codes && len(o.sinks) != 1:
+		return
+	case !a.codes && (len(o.sinks) != 2 || o.place == nil || !math.IsInf(float64(o.place.max), 1)):
+		return
+	}
+	p.Step, p.Lo, p.Hi, p.Zero = codes.out.to.step, codes.clamp.Lo, codes.clamp.Hi, float32(codes.clamp.Zero)
+	if o.place != nil {
+		p.Floor = o.place.min
+	}
+	o.sum, o.sumCodes = &p, codes
+}
+
 func (o *floatOp) run(f *frame, scratch []byte, r0, r1 int) {
 	k := f.plan.k
+	if o.sum != nil {
+		a, b, s := o.in[0].v, o.in[1].v, o.sumCodes
+		for y := r0; y < r1; y++ {
+			if a.to.codes {
+				k.AddU8(f.codeRow(s.out, y), f.codeRow(a, y), f.codeRow(b, y), o.sum)
+			} else {
+				k.AddF32(f.codeRow(s.out, y), f.floatRow(o.place.out, y), f.floatRow(a, y), f.floatRow(b, y), o.sum)
+			}
+		}
+		return
+	}
 	buf := floatsOf(scratch[:2*4*blockFloats])
 	row := o.in[0].v.row()
 	for y := r0; y < r1; y++ {

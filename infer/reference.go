@@ -33,7 +33,8 @@ type refValue struct {
 
 // NewReference prepares an inference graph with quantizers, whose parameters
 // store holds. Errors: see Lower; they come when a value is computed.
-func NewReference(g *graph.Graph, store *tensor.Store) (*Reference, error) {
+func NewReference(g *graph.Graph, store *tensor.Store) (r *Reference, err error) {
+	defer guard("reference", &err)
 	one, err := prepare(g)
 	if err != nil {
 		return nil, fmt.Errorf("infer: reference: %w", err)
@@ -43,7 +44,8 @@ func NewReference(g *graph.Graph, store *tensor.Store) (*Reference, error) {
 
 // Run computes the network's result for one example in, [channel, height,
 // width] of the input's shape.
-func (r *Reference) Run(in []float32) ([]float32, error) {
+func (r *Reference) Run(in []float32) (out []float32, err error) {
+	defer guard("reference", &err)
 	if err := r.start(in); err != nil {
 		return nil, err
 	}

@@ -183,7 +183,8 @@ func (f *frame) halos(n *instruction) {
 }
 
 // small reports whether an instruction takes less time than sharing it out:
-// about a microsecond at a million operations a millisecond of one thread.
+// about a microsecond, in which one thread does a million multiplications or
+// goes over four thousand values.
 func (n *instruction) small() bool {
 	work := n.info.MACs / 256
 	for _, v := range n.out {

@@ -35,8 +35,23 @@ type IntOps struct {
 	// RequantU8: dst[i] = rne(clip(float32(acc[i])*m[i%len(m)], Lo, Hi)) + Zero;
 	// len(dst) is a multiple of len(m).
 	RequantU8 func(dst []uint8, acc []int32, m []float32, q *Clamp)
+	// AddU8: dst[i] is the code of the sum of codes a[i] and b[i], each
+	// operation in float32 and rounded once.
+	AddU8 func(dst, a, b []uint8, p *Addition)
+	// AddF32: y[i] = max(a[i]+b[i], Floor), and dst[i] the code of a[i]+b[i]. y
+	// may be a or b.
+	AddF32 func(dst []uint8, y, a, b []float32, p *Addition)
 	// MaxU8: dst[i] = max(a[i], b[i]).
 	MaxU8 func(dst, a, b []uint8)
+}
+
+// Addition is the sum of two values that becomes codes of a third grid: each
+// code's value is (code-zero)*step, and the sum's code
+// rne(clip(sum/Step, Lo, Hi)) + Zero. Floor is the least sum that is kept.
+type Addition struct {
+	StepA, StepB, Step, Lo, Hi float32
+	ZeroA, ZeroB, Zero         float32
+	Floor                      float32
 }
 
 // IntOverread is how far kernels read beyond an activation image.

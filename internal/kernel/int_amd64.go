@@ -28,6 +28,22 @@ func avx512Int(base IntOps) IntOps {
 		acc, n := acc[:len(dst)], len(m)
 		requantU8AVX512(&dst[0], &acc[0], &m[0], &q.Lo, n, len(dst)/n)
 	}
+	t.AddU8 = func(dst, a, b []uint8, p *Addition) {
+		a, b = a[:len(dst)], b[:len(dst)]
+		n := len(dst) &^ 15
+		if n > 0 {
+			addU8AVX512(&dst[0], &a[0], &b[0], &p.StepA, n)
+		}
+		addU8Generic(dst[n:], a[n:], b[n:], p)
+	}
+	t.AddF32 = func(dst []uint8, y, a, b []float32, p *Addition) {
+		y, a, b = y[:len(dst)], a[:len(dst)], b[:len(dst)]
+		n := len(dst) &^ 15
+		if n > 0 {
+			addF32AVX512(&dst[0], &y[0], &a[0], &b[0], &p.StepA, n)
+		}
+		addF32Generic(dst[n:], y[n:], a[n:], b[n:], p)
+	}
 	return t
 }
 

@@ -7108,6 +7108,84 @@ tail:
 	VZEROUPPER
 	RET
 
+// func addU8AVX512(dst *uint8, a *uint8, b *uint8, p *float32, n int)
+// Requires: AVX, AVX512F
+TEXT ·addU8AVX512(SB), NOSPLIT, $0-40
+	MOVQ         dst+0(FP), AX
+	MOVQ         a+8(FP), CX
+	MOVQ         b+16(FP), DX
+	MOVQ         p+24(FP), BX
+	MOVQ         n+32(FP), SI
+	VBROADCASTSS 20(BX), Z0
+	VBROADCASTSS (BX), Z1
+	VBROADCASTSS 24(BX), Z2
+	VBROADCASTSS 4(BX), Z3
+	VBROADCASTSS 8(BX), Z4
+	VBROADCASTSS 12(BX), Z5
+	VBROADCASTSS 16(BX), Z6
+	VBROADCASTSS 28(BX), Z7
+
+loop:
+	VPMOVZXBD   (CX), Z8
+	VCVTDQ2PS   Z8, Z8
+	VSUBPS      Z0, Z8, Z8
+	VMULPS      Z1, Z8, Z8
+	VPMOVZXBD   (DX), Z9
+	VCVTDQ2PS   Z9, Z9
+	VSUBPS      Z2, Z9, Z9
+	VMULPS      Z3, Z9, Z9
+	VADDPS      Z9, Z8, Z8
+	VDIVPS      Z4, Z8, Z8
+	VMAXPS      Z5, Z8, Z8
+	VMINPS      Z6, Z8, Z8
+	VRNDSCALEPS $0x08, Z8, Z8
+	VADDPS      Z7, Z8, Z8
+	VCVTPS2DQ   Z8, Z8
+	VPMOVDB     Z8, (AX)
+	ADDQ        $+16, CX
+	ADDQ        $+16, DX
+	ADDQ        $+16, AX
+	SUBQ        $+16, SI
+	JG          loop
+	VZEROUPPER
+	RET
+
+// func addF32AVX512(dst *uint8, y *float32, a *float32, b *float32, p *float32, n int)
+// Requires: AVX, AVX512F
+TEXT ·addF32AVX512(SB), NOSPLIT, $0-48
+	MOVQ         dst+0(FP), AX
+	MOVQ         y+8(FP), CX
+	MOVQ         a+16(FP), DX
+	MOVQ         b+24(FP), BX
+	MOVQ         p+32(FP), SI
+	MOVQ         n+40(FP), DI
+	VBROADCASTSS 8(SI), Z0
+	VBROADCASTSS 12(SI), Z1
+	VBROADCASTSS 16(SI), Z2
+	VBROADCASTSS 28(SI), Z3
+	VBROADCASTSS 32(SI), Z4
+
+loop:
+	VMOVUPS     (DX), Z5
+	VADDPS      (BX), Z5, Z5
+	VMAXPS      Z5, Z4, Z6
+	VMOVUPS     Z6, (CX)
+	VDIVPS      Z0, Z5, Z5
+	VMAXPS      Z1, Z5, Z5
+	VMINPS      Z2, Z5, Z5
+	VRNDSCALEPS $0x08, Z5, Z5
+	VADDPS      Z3, Z5, Z5
+	VCVTPS2DQ   Z5, Z5
+	VPMOVDB     Z5, (AX)
+	ADDQ        $+64, DX
+	ADDQ        $+64, BX
+	ADDQ        $+64, CX
+	ADDQ        $+16, AX
+	SUBQ        $+16, DI
+	JG          loop
+	VZEROUPPER
+	RET
+
 // func maxU8AVX2(dst *uint8, a *uint8, b *uint8, n int)
 // Requires: AVX, AVX2
 TEXT ·maxU8AVX2(SB), NOSPLIT, $0-32

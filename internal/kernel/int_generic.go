@@ -13,6 +13,8 @@ func genericInt() IntOps {
 		IntConv:     intConvGeneric,
 		IntConvU8:   intConvU8Generic,
 		RequantU8:   requantU8Generic,
+		AddU8:       addU8Generic,
+		AddF32:      addF32Generic,
 		MaxU8:       maxU8Generic,
 	}
 }
@@ -87,6 +89,32 @@ func requantU8Generic(dst []uint8, acc []int32, m []float32, q *Clamp) {
 			x := clip(float32(float32(a[i])*v), q.Lo, q.Hi)
 			d[i] = uint8(int32(rne(x)) + q.Zero)
 		}
+	}
+}
+
+// code returns the code of a sum.
+func (p *Addition) code(v float32) uint8 {
+	return uint8(int32(rne(clip(v/p.Step, p.Lo, p.Hi)) + p.Zero))
+}
+
+func addU8Generic(dst, a, b []uint8, p *Addition) {
+	a, b = a[:len(dst)], b[:len(dst)]
+	for i := range dst {
+		x := float32((float32(a[i]) - p.ZeroA) * p.StepA)
+		y := float32((float32(b[i]) - p.ZeroB) * p.StepB)
+		dst[i] = p.code(x + y)
+	}
+}
+
+func addF32Generic(dst []uint8, y, a, b []float32, p *Addition) {
+	y, a, b = y[:len(dst)], a[:len(dst)], b[:len(dst)]
+	for i := range dst {
+		v := a[i] + b[i]
+		dst[i] = p.code(v)
+		if p.Floor > v {
+			v = p.Floor
+		}
+		y[i] = v
 	}
 }
 

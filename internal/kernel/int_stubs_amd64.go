@@ -92,4 +92,10 @@ func rowsU8AVX512x16x1(a *uint8, b *int8, c *uint8, start *int32, m *float32, q 
 func requantU8AVX512(dst *uint8, acc *int32, m *float32, q *float32, n int, count int)
 
 //go:noescape
+func addU8AVX512(dst *uint8, a *uint8, b *uint8, p *float32, n int)
+
+//go:noescape
+func addF32AVX512(dst *uint8, y *float32, a *float32, b *float32, p *float32, n int)
+
+//go:noescape
 func maxU8AVX2(dst *uint8, a *uint8, b *uint8, n int)

@@ -139,6 +139,33 @@ func TestRequantAndMaxEqualGeneric(t *testing.T) {
 	})
 }
 
+func TestAdditionsEqualGeneric(t *testing.T) {
+	eachRow(t, func(t *testing.T, row Table) {
+		r := rand.New(rand.NewPCG(74, 1))
+		for n := range 100 {
+			p := Addition{StepA: 0.25, StepB: 0.125, Step: 0.5, Lo: -128, Hi: 127, ZeroA: 128, Zero: 128, Floor: float32(r.IntN(2) - 1)}
+			a, b := make([]uint8, n), make([]uint8, n)
+			x, y := make([]float32, n), make([]float32, n)
+			for i := range a {
+				a[i], b[i] = uint8(r.UintN(256)), uint8(r.UintN(256))
+				x[i], y[i] = float32(r.IntN(400)-200)/4, float32(r.NormFloat64())
+			}
+			want, got := make([]uint8, n), make([]uint8, n+1)
+			addU8Generic(want, a, b, &p)
+			row.AddU8(got[:n], a, b, &p)
+			if !slices.Equal(got[:n], want) || got[n] != 0 {
+				t.Fatalf("codes of %d: %v, want %v", n, got, want)
+			}
+			wantSum, gotSum := make([]float32, n), make([]float32, n+1)
+			addF32Generic(want, wantSum, x, y, &p)
+			row.AddF32(got[:n], gotSum[:n], x, y, &p)
+			if !slices.Equal(got[:n], want) || !slices.Equal(gotSum[:n], wantSum) || got[n] != 0 || gotSum[n] != 0 {
+				t.Fatalf("floats of %d: %v %v, want %v %v", n, got, gotSum, want, wantSum)
+			}
+		}
+	})
+}
+
 func BenchmarkIntConv(b *testing.B) {
 	s := ConvShape{H: 56, W: 56, C: 64, O: 64, KH: 3, KW: 3, SH: 1, SW: 1, DH: 1, DW: 1, PT: 1, PL: 1, PB: 1, PR: 1, Groups: 1}
 	c := newIntCase(rand.New(rand.NewPCG(73, 1)), s, 0)

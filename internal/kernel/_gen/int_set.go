@@ -20,6 +20,8 @@ func genInt() {
 		wide.rowsU8(mr, 1)
 	}
 	requantU8()
+	addU8()
+	addF32()
 	maxU8()
 }
 
@@ -157,6 +159,90 @@ func requantU8() {
 	ADDQ(left, dst)
 	DECQ(count)
 	JNZ(LabelRef("row"))
+	VZEROUPPER()
+	RET()
+}
+
+// addition holds fields of the Go type Addition in vectors.
+func addition(p reg.Register, fields ...int) (v []reg.VecVirtual) {
+	for _, f := range fields {
+		z := ZMM()
+		VBROADCASTSS(Mem{Base: p, Disp: 4 * f}, z)
+		v = append(v, z)
+	}
+	return v
+}
+
+// Fields of Addition, in words of 4 bytes.
+const (
+	addStepA = iota
+	addStepB
+	addStep
+	addLo
+	addHi
+	addZeroA
+	addZeroB
+	addZero
+	addFloor
+)
+
+// sumCodes stores the codes of the sums v; g is Step, Lo, Hi, Zero.
+func sumCodes(v reg.VecVirtual, g []reg.VecVirtual, dst Mem) {
+	VDIVPS(g[0], v, v)
+	VMAXPS(g[1], v, v)
+	VMINPS(g[2], v, v)
+	VRNDSCALEPS(U8(8), v, v)
+	VADDPS(g[3], v, v)
+	VCVTPS2DQ(v, v)
+	VPMOVDB(v, dst)
+}
+
+// addU8: the codes of sums of codes, n > 0, a multiple of 16.
+func addU8() {
+	begin("addU8AVX512", "func(dst, a, b *uint8, p *float32, n int)")
+	dst, a, b, p := param("dst"), param("a"), param("b"), param("p")
+	n := param("n")
+	in := addition(p, addZeroA, addStepA, addZeroB, addStepB)
+	g := addition(p, addStep, addLo, addHi, addZero)
+	Label("loop")
+	x, y := ZMM(), ZMM()
+	for i, v := range []reg.VecVirtual{x, y} {
+		VPMOVZXBD(Mem{Base: []reg.Register{a, b}[i]}, v)
+		VCVTDQ2PS(v, v)
+		VSUBPS(in[2*i], v, v)
+		VMULPS(in[2*i+1], v, v)
+	}
+	VADDPS(y, x, x)
+	sumCodes(x, g, Mem{Base: dst})
+	ADDQ(I32(16), a)
+	ADDQ(I32(16), b)
+	ADDQ(I32(16), dst)
+	SUBQ(I32(16), n)
+	JG(LabelRef("loop"))
+	VZEROUPPER()
+	RET()
+}
+
+// addF32: sums of floats and their codes, n > 0, a multiple of 16.
+func addF32() {
+	begin("addF32AVX512", "func(dst *uint8, y, a, b, p *float32, n int)")
+	dst, y, a, b, p := param("dst"), param("y"), param("a"), param("b"), param("p")
+	n := param("n")
+	g := addition(p, addStep, addLo, addHi, addZero)
+	floor := addition(p, addFloor)[0]
+	Label("loop")
+	v, kept := ZMM(), ZMM()
+	VMOVUPS(Mem{Base: a}, v)
+	VADDPS(Mem{Base: b}, v, v)
+	VMAXPS(v, floor, kept) // v where both are 0, or v is NaN
+	VMOVUPS(kept, Mem{Base: y})
+	sumCodes(v, g, Mem{Base: dst})
+	ADDQ(I32(64), a)
+	ADDQ(I32(64), b)
+	ADDQ(I32(64), y)
+	ADDQ(I32(16), dst)
+	SUBQ(I32(16), n)
+	JG(LabelRef("loop"))
 	VZEROUPPER()
 	RET()
 }
