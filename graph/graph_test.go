@@ -190,6 +190,37 @@ func TestLayersFindBitsBiasAndCosts(t *testing.T) {
 	}
 }
 
+// Ternary weights and spikes have no step, but bits; a shuffle keeps spikes.
+func TestLayersKnowTernaryWeightsAndSpikes(t *testing.T) {
+	g := graph.New()
+	x := g.Input("input", tensor.F32, 1, 4, 2, 2)
+	layer := func(name string, x *graph.Node) *graph.Node {
+		shadow := g.Param(graph.Param{Name: name + ".shadow", Shape: []int{4, 4, 1, 1}, Role: graph.Weight})
+		last := g.Param(graph.Param{Name: name + ".ternary", Shape: []int{4, 4, 1, 1}, Role: graph.Stat})
+		w := g.Apply(graph.Ternary{Hysteresis: 0.1}, shadow, last)
+		return g.Conv2D(x, w, graph.Conv2D{Stride: [2]int{1, 1}, Dilation: [2]int{1, 1}, Groups: 1}).Named(name)
+	}
+	x = g.Spike(layer("one", x))
+	x = g.Reshape(g.Transpose(g.Reshape(x, 0, 2, 2, 2, 2), 0, 2, 1, 3, 4), 0, 4, 2, 2)
+	g.Output("logits", layer("two", x))
+	if g.Err() != nil {
+		t.Fatal(g.Err())
+	}
+	layers := graph.Layers(g)
+	if len(layers) != 2 {
+		t.Fatalf("%d layers, want 2", len(layers))
+	}
+	for i, l := range layers {
+		act := []int{graph.FloatBits, 1}[i]
+		if l.WeightBits != 2 || l.ActBits != act || l.Ternary == nil || l.WeightQuant != nil || l.Params != 16 {
+			t.Errorf("%s: %d/%d bits, %d parameters, want 2/%d bits and 16", l.Name, l.WeightBits, l.ActBits, l.Params, act)
+		}
+		if l.Weight == nil || l.Weight.Name() != l.Name+".shadow" {
+			t.Errorf("%s: weight %v, want its shadow", l.Name, l.Weight)
+		}
+	}
+}
+
 func TestPassesKeepNamesAndInferShapesAgain(t *testing.T) {
 	g := quantized(t)
 	b, err := graph.WithBatch(g, 9)

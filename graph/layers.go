@@ -3,6 +3,12 @@ package graph
 // FloatBits is the width of a value that no quantizer rounds.
 const FloatBits = 32
 
+// Widths of the values that Ternary and Spike give.
+const (
+	ternaryBits = 2 // -1, 0, 1
+	spikeBits   = 1
+)
+
 // Layer describes one node that has parameters of its own: a convolution, a
 // matrix product, a batch norm, with the bias that is added to it.
 type Layer struct {
@@ -10,16 +16,17 @@ type Layer struct {
 	Op          string `json:"op"`           // kind of the node
 	MACs        int64  `json:"macs"`         // of one example
 	Params      int64  `json:"params"`       // learned ones; no steps, no running statistics
-	WeightBits  int    `json:"weight_bits"`  // FloatBits if not quantized
-	ActBits     int    `json:"act_bits"`     // of the input; FloatBits if not quantized
+	WeightBits  int    `json:"weight_bits"`  // FloatBits if not quantized; 2 if ternary
+	ActBits     int    `json:"act_bits"`     // of the input; FloatBits if not quantized; 1 for spikes
 	OutputShape []int  `json:"output_shape"` // of one example
 
 	Node *Node `json:"-"`
 	// Weight is the parameter that the node multiplies its input with, nil for
 	// a batch norm; WeightQuant and InputQuant are the quantizers in front of
 	// the node, nil where there is none; Bias is the parameter added to the
-	// result, or nil.
-	Weight, Bias, WeightQuant, InputQuant *Node `json:"-"`
+	// result, or nil. Ternary is the Ternary node in front of the weight, nil
+	// where there is none: it has no step, so it is no WeightQuant.
+	Weight, Bias, WeightQuant, InputQuant, Ternary *Node `json:"-"`
 }
 
 // Layers lists the layers of a forward graph in order. The parameters of a
@@ -64,13 +71,31 @@ func (l *Layer) weigh(n *Node) {
 	x, w := n.in[0], n.in[1]
 	if q, ok := x.op.(FakeQuant); ok {
 		l.InputQuant, l.ActBits = x, q.Spec.Bits
+	} else if _, ok := arranged(x).op.(Spike); ok {
+		l.ActBits = spikeBits
 	}
-	if q, ok := w.op.(FakeQuant); ok {
+	switch q := w.op.(type) {
+	case FakeQuant:
 		l.WeightQuant, l.WeightBits = w, q.Spec.Bits
+		w = w.in[0]
+	case Ternary:
+		l.Ternary, l.WeightBits = w, ternaryBits
 		w = w.in[0]
 	}
 	if _, ok := w.op.(Param); ok {
 		l.Weight = w
+	}
+}
+
+// arranged follows a tensor back through ops that only arrange its values.
+func arranged(n *Node) *Node {
+	for {
+		switch n.op.(type) {
+		case Reshape, Transpose:
+			n = n.in[0]
+		default:
+			return n
+		}
 	}
 }
 
