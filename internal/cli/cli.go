@@ -113,7 +113,8 @@ Python. Start here:
   lowbit help quantize              the methods, with examples
 
 A MODEL is a name of the zoo (lowbit model list), a run directory, or a weights
-file. DATA is cifar10, fashion-mnist or imagefolder:PATH.`
+file. DATA is cifar10, fashion-mnist or imagefolder:PATH. ENV is minatar/GAME or
+ale/GAME.`
 
 // root builds the command tree.
 func (a *app) root() *cobra.Command {
@@ -144,7 +145,7 @@ func (a *app) root() *cobra.Command {
 	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error { return a.before(cmd) }
 	for _, c := range []*cobra.Command{
 		a.quickstart(), a.data(), a.model(), a.inspect(), a.train(), a.quantize(), a.selectBits(), a.sweep(), a.eval(), a.analyze(),
-		a.bench(), a.report(), a.selftest(), a.version(),
+		a.distill(), a.play(), a.bench(), a.report(), a.selftest(), a.version(),
 	} {
 		root.AddCommand(c)
 	}

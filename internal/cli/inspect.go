@@ -78,7 +78,7 @@ func (a *app) fresh(m modelFlags) (*load.Loaded, error) {
 }
 
 func inspectText(w io.Writer, r inspectResult) {
-	quantized := slices.ContainsFunc(r.Layers, func(l inspect.Layer) bool { return l.Entropy != nil || l.ActStep > 0 })
+	quantized := slices.ContainsFunc(r.Layers, func(l inspect.Layer) bool { return min(l.WeightBits, l.ActBits) < graph.FloatBits })
 	head := []string{"layer", "op", "output", "MACs", "parameters", "bytes"}
 	if quantized {
 		head = append(head, "bits w/a", "weight step", "act step", "entropy", "clipped")
