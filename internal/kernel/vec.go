@@ -49,12 +49,6 @@ type VecOps struct {
 	// dv may be g. LSQ eq. 3 and 5; the sum over ds and the gradient scale are
 	// the caller's.
 	FakeQuantGrad func(dv, ds, v, s, g []float32, lo, hi float32)
-	// SGD: m = mu*m + (g + wd*p); d = m, or g + wd*p + mu*m for nesterov;
-	// p -= lr*d. All products rounded on their own.
-	SGD func(p, m, g []float32, lr, mu, wd float32, nesterov bool)
-	// AdamW: m = b1*m + (1-b1)*g; v = b2*v + (1-b2)*g*g;
-	// p -= lr*wd*p; p -= lr*(m/c1) / (sqrt(v/c2) + eps).
-	AdamW func(p, m, v, g []float32, lr, b1, b2, eps, wd, c1, c2 float32)
 
 	// peak is what MeasurePeaks runs.
 	peak peakOps

@@ -32,8 +32,6 @@ func avx2Vec(base VecOps) VecOps {
 	base.QuantS8 = quantS8VecAVX2
 	base.DequantU8 = dequantU8VecAVX2
 	base.DequantS8 = dequantS8VecAVX2
-	base.SGD = sgdVecAVX2
-	base.AdamW = adamWVecAVX2
 	base.Prefetch = prefetchVec
 	base.Sum, base.MaxAbs = sumVecAVX2, maxAbsVecAVX2
 	base.peak = peakOps{fma: peakFMAVecAVX2, u8s8: peakU8S8VecAVX2, read: readVecAVX2}
@@ -312,32 +310,6 @@ func dequantS8VecAVX2(dst []float32, q []int8, s []float32) {
 	}
 	if n < len(dst) {
 		dequantS8Generic(dst[n:], q[n:], s[n:])
-	}
-}
-
-func sgdVecAVX2(p, m, g []float32, lr, mu, wd float32, nesterov bool) {
-	m, g = m[:len(p)], g[:len(p)]
-	n := len(p) &^ 7
-	if n > 0 {
-		if nesterov {
-			sgdNesterovAVX2(n, &p[0], &m[0], &g[0], lr, mu, wd)
-		} else {
-			sgdAVX2(n, &p[0], &m[0], &g[0], lr, mu, wd)
-		}
-	}
-	if n < len(p) {
-		sgdGeneric(p[n:], m[n:], g[n:], lr, mu, wd, nesterov)
-	}
-}
-
-func adamWVecAVX2(p, m, v, g []float32, lr, b1, b2, eps, wd, c1, c2 float32) {
-	m, v, g = m[:len(p)], v[:len(p)], g[:len(p)]
-	n := len(p) &^ 7
-	if n > 0 {
-		adamWAVX2(n, &p[0], &m[0], &v[0], &g[0], lr, b1, b2, eps, wd, c1, c2)
-	}
-	if n < len(p) {
-		adamWGeneric(p[n:], m[n:], v[n:], g[n:], lr, b1, b2, eps, wd, c1, c2)
 	}
 }
 

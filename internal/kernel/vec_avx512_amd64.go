@@ -31,8 +31,6 @@ func avx512Vec(base VecOps) VecOps {
 	base.QuantS8 = quantS8VecAVX512
 	base.DequantU8 = dequantU8VecAVX512
 	base.DequantS8 = dequantS8VecAVX512
-	base.SGD = sgdVecAVX512
-	base.AdamW = adamWVecAVX512
 	base.Sum, base.MaxAbs = sumVecAVX512, maxAbsVecAVX512
 	base.peak = peakOps{fma: peakFMAVecAVX512, u8s8: peakU8S8VecAVX512, read: readVecAVX512}
 	return base
@@ -210,24 +208,6 @@ func dequantS8VecAVX512(dst []float32, q []int8, s []float32) {
 	q, s = q[:len(dst)], s[:len(dst)]
 	if n := len(dst); n > 0 {
 		dequantS8AVX512(n, &dst[0], (*byte)(unsafe.Pointer(&q[0])), &s[0])
-	}
-}
-
-func sgdVecAVX512(p, m, g []float32, lr, mu, wd float32, nesterov bool) {
-	m, g = m[:len(p)], g[:len(p)]
-	if n := len(p); n > 0 {
-		if nesterov {
-			sgdNesterovAVX512(n, &p[0], &m[0], &g[0], lr, mu, wd)
-		} else {
-			sgdAVX512(n, &p[0], &m[0], &g[0], lr, mu, wd)
-		}
-	}
-}
-
-func adamWVecAVX512(p, m, v, g []float32, lr, b1, b2, eps, wd, c1, c2 float32) {
-	m, v, g = m[:len(p)], v[:len(p)], g[:len(p)]
-	if n := len(p); n > 0 {
-		adamWAVX512(n, &p[0], &m[0], &v[0], &g[0], lr, b1, b2, eps, wd, c1, c2)
 	}
 }
 

@@ -17,7 +17,6 @@ func genericVec() VecOps {
 		FakeQuant: fakeQuantGeneric, FakeQuantGrad: fakeQuantGradGeneric,
 		QuantU8: quantU8Generic, QuantS8: quantS8Generic,
 		DequantU8: dequantU8Generic, DequantS8: dequantS8Generic,
-		SGD: sgdGeneric, AdamW: adamWGeneric,
 		peak: peakOps{fma: peakFMAGeneric, u8s8: peakU8S8Generic, read: readGeneric},
 	}
 }
@@ -229,30 +228,4 @@ func maxAbsGeneric(a []float32) float32 {
 		m = max(m, math.Float32bits(x)&^(1<<31))
 	}
 	return math.Float32frombits(m)
-}
-
-func sgdGeneric(p, m, g []float32, lr, mu, wd float32, nesterov bool) {
-	m, g = m[:len(p)], g[:len(p)]
-	for i := range p {
-		d := g[i] + float32(wd*p[i])
-		v := float32(mu*m[i]) + d
-		m[i] = v
-		if nesterov {
-			v = d + float32(mu*v)
-		}
-		p[i] -= float32(lr * v)
-	}
-}
-
-func adamWGeneric(p, m, v, g []float32, lr, b1, b2, eps, wd, c1, c2 float32) {
-	m, v, g = m[:len(p)], v[:len(p)], g[:len(p)]
-	a1, a2, decay := 1-b1, 1-b2, lr*wd
-	for i := range p {
-		m1 := float32(b1*m[i]) + float32(a1*g[i])
-		v1 := float32(b2*v[i]) + float32(float32(a2*g[i])*g[i])
-		m[i], v[i] = m1, v1
-		x := p[i] - float32(decay*p[i])
-		den := float32(math.Sqrt(float64(v1/c2))) + eps
-		p[i] = x - float32(lr*(m1/c1))/den
-	}
 }

@@ -129,21 +129,6 @@ func dequantS8AVX2(n int, dst *float32, q *byte, s *float32)
 //go:noescape
 func fakeQuantGradAVX2(n int, dv *float32, ds *float32, v *float32, s *float32, grad *float32, lo float32, hi float32)
 
-// sgdAVX2 is the loop of sgdGeneric.
-//
-//go:noescape
-func sgdAVX2(n int, p *float32, m *float32, grad *float32, lr float32, mu float32, wd float32)
-
-// sgdNesterovAVX2 is the loop of sgdNesterovGeneric.
-//
-//go:noescape
-func sgdNesterovAVX2(n int, p *float32, m *float32, grad *float32, lr float32, mu float32, wd float32)
-
-// adamWAVX2 is the loop of adamWGeneric.
-//
-//go:noescape
-func adamWAVX2(n int, p *float32, m *float32, v *float32, grad *float32, lr float32, b1 float32, b2 float32, eps float32, wd float32, c1 float32, c2 float32)
-
 // sumAVX2 adds a in 64 lanes, n being a multiple of 64.
 //
 //go:noescape
@@ -289,21 +274,6 @@ func dequantS8AVX512(n int, dst *float32, q *byte, s *float32)
 //
 //go:noescape
 func fakeQuantGradAVX512(n int, dv *float32, ds *float32, v *float32, s *float32, grad *float32, lo float32, hi float32)
-
-// sgdAVX512 is the loop of sgdGeneric.
-//
-//go:noescape
-func sgdAVX512(n int, p *float32, m *float32, grad *float32, lr float32, mu float32, wd float32)
-
-// sgdNesterovAVX512 is the loop of sgdNesterovGeneric.
-//
-//go:noescape
-func sgdNesterovAVX512(n int, p *float32, m *float32, grad *float32, lr float32, mu float32, wd float32)
-
-// adamWAVX512 is the loop of adamWGeneric.
-//
-//go:noescape
-func adamWAVX512(n int, p *float32, m *float32, v *float32, grad *float32, lr float32, b1 float32, b2 float32, eps float32, wd float32, c1 float32, c2 float32)
 
 // sumAVX512 adds a in 64 lanes and folds them.
 //

@@ -60,11 +60,6 @@ var vecCases = []vecCase{
 	{"FakeQuantGradInPlace", 2, 2, func(k *Table, o, in [][]float32) {
 		k.FakeQuantGrad(o[0], o[1], in[0], in[1], o[0], 0, 3)
 	}},
-	{"SGD", 2, 1, func(k *Table, o, in [][]float32) { k.SGD(o[0], o[1], in[0], 0.1, 0.9, 1e-4, false) }},
-	{"SGDNesterov", 2, 1, func(k *Table, o, in [][]float32) { k.SGD(o[0], o[1], in[0], 0.1, 0.9, 1e-4, true) }},
-	{"AdamW", 3, 1, func(k *Table, o, in [][]float32) {
-		k.AdamW(o[0], o[1], o[2], in[0], 1e-3, 0.9, 0.999, 1e-8, 0.01, 0.1, 0.001)
-	}},
 }
 
 var vecSpecials = []float32{

@@ -55,46 +55,6 @@ func (k *vec) sqrt(x Op) reg.VecVirtual {
 	return r
 }
 
-// vecOptim emits the optimizer steps.
-func vecOptim(zmm bool) {
-	for _, nesterov := range []bool{false, true} {
-		name := "sgd"
-		if nesterov {
-			name = "sgdNesterov"
-		}
-		vecLoop(zmm, loopSpec{name: name, ptrs: []string{"p", "m", "grad"}, scalars: []string{"lr", "mu", "wd"}, unroll: 2,
-			body: func(k *vec) {
-				p := k.ld("p")
-				d := k.add(k.ld("grad"), k.mul(k.scalar["wd"], p))
-				m := k.add(k.mul(k.scalar["mu"], k.at("m")), d)
-				k.st("m", m)
-				if nesterov {
-					m = k.add(d, k.mul(k.scalar["mu"], m))
-				}
-				k.st("p", k.sub(p, k.mul(k.scalar["lr"], m)))
-			}})
-	}
-	vecLoop(zmm, loopSpec{name: "adamW", ptrs: []string{"p", "m", "v", "grad"},
-		scalars: []string{"lr", "b1", "b2", "eps", "wd", "c1", "c2"}, consts: f32(1), unroll: 1,
-		before: func(k *vec) {
-			k.scalar["a1"] = k.sub(k.c(1), k.scalar["b1"])
-			k.scalar["a2"] = k.sub(k.c(1), k.scalar["b2"])
-			k.scalar["decay"] = k.mul(k.scalar["lr"], k.scalar["wd"])
-		},
-		body: func(k *vec) {
-			s := k.scalar
-			g := k.ld("grad")
-			m := k.add(k.mul(s["b1"], k.at("m")), k.mul(s["a1"], g))
-			k.st("m", m)
-			v := k.add(k.mul(s["b2"], k.at("v")), k.mul(k.mul(s["a2"], g), g))
-			k.st("v", v)
-			p := k.ld("p")
-			p = k.sub(p, k.mul(s["decay"], p))
-			den := k.add(k.sqrt(k.div(v, s["c2"])), s["eps"])
-			k.st("p", k.sub(p, k.div(k.mul(s["lr"], k.div(m, s["c1"])), den)))
-		}})
-}
-
 // vecQuant emits the quantizers: division, never a reciprocal.
 func vecQuant(zmm bool) {
 	bounds := []string{"lo", "hi"}

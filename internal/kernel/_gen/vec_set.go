@@ -17,7 +17,6 @@ func genVec() {
 		vecArith(zmm)
 		vecMath(zmm)
 		vecQuant(zmm)
-		vecOptim(zmm)
 		vecReduce(zmm)
 		vecPeak(zmm)
 	}
