@@ -245,7 +245,7 @@ func TestWhatIsNotThereEndsWith1(t *testing.T) {
 func TestHelpOfEveryVerbHasAnExample(t *testing.T) {
 	for _, verb := range []string{
 		"quickstart", "data list", "data get", "model list", "inspect", "train", "quantize", "select", "sweep", "eval", "analyze",
-		"bench train", "report", "selftest", "version",
+		"export", "bench train", "report", "selftest", "version",
 	} {
 		code, out, errs := call(append([]string{"help"}, strings.Fields(verb)...)...)
 		if code != 0 || errs != "" || !strings.Contains(out, "Examples:") || !strings.Contains(out, "lowbit "+verb) {

@@ -1,0 +1,98 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"lowbit/app/verify"
+	"lowbit/data"
+)
+
+const exportHelp = `Writes a quantized network into one file, then reads the file back and compares
+every layer's codes on a picture of noise.
+
+  packed   weights as codes of their bits, with labels and preprocessing: what
+           lowbit run, eval --engine integer, verify and bench infer take
+
+Labels and normalisation are those of the data set that the network was made for;
+--data names another.`
+
+const exportExample = `  lowbit export --model runs/r20-w4 --to packed --out r20-w4.lowbit.safetensors
+  lowbit run --model r20-w4.lowbit.safetensors cat.png`
+
+// packedExt is how the name of a packed file ends.
+const packedExt = ".lowbit.safetensors"
+
+// exportResult is the verb's result.
+type exportResult struct {
+	verify.Exported
+	Model string `json:"model"`
+	To    string `json:"to"`
+}
+
+type exportFlags struct {
+	model modelFlags
+	data  dataFlags
+	to    string
+}
+
+func (a *app) export() *cobra.Command {
+	var v exportFlags
+	cmd := &cobra.Command{
+		Use: "export --model RUN --to packed --out FILE", Short: "write a quantized network into one file",
+		Long: exportHelp, Example: exportExample, Args: none,
+		RunE: func(*cobra.Command, []string) error { return v.run(a) },
+	}
+	v.model.add(cmd)
+	f := cmd.Flags()
+	f.StringVar(&v.data.data, "data", "", "data set that names the classes: "+strings.Join(data.Names(), ", ")+" or imagefolder:PATH")
+	f.StringVar(&v.to, "to", "packed", "packed")
+	return cmd
+}
+
+func (v *exportFlags) run(a *app) error {
+	if v.to != "packed" {
+		return usagef("--to %q, have packed", v.to)
+	}
+	if err := v.model.check(); err != nil {
+		return err
+	}
+	if a.out == "" {
+		return usagef("no file: --out FILE%s", packedExt)
+	}
+	if !strings.HasSuffix(a.out, ".safetensors") {
+		return usagef("--out %q, want a name that ends with %s", a.out, packedExt)
+	}
+	if err := a.free(a.out); err != nil {
+		return err
+	}
+	var ds *data.Dataset
+	if v.data.data != "" {
+		s, err := v.data.open(a)
+		if err != nil {
+			return err
+		}
+		ds = s.test
+	}
+	l, err := v.model.load(ds)
+	if err != nil {
+		return err
+	}
+	if !quantized(l.Graph) {
+		return fmt.Errorf("%s is in full precision, a packed file holds a quantized network\nQuantize it first: lowbit quantize --model %s --data DATA --bits w4a4", v.model.model, v.model.model)
+	}
+	e, err := verify.Pack(a.out, l, ds)
+	if err != nil {
+		return err
+	}
+	if e.Preprocess == nil {
+		a.warn("how pictures are normalised is not known, so that the file cannot be run on one; name the data with --data")
+	}
+	return a.print(exportResult{e, v.model.model, v.to}, false, func(w io.Writer) {
+		fmt.Fprintf(w, "file      %s\nsize      %s\nverified  every layer's codes on a picture of noise\n", e.Path, size(e.SizeBytes))
+		fmt.Fprintf(w, "labels    %d\n\nnext: lowbit run --model %s PICTURE\n", len(e.Labels), e.Path)
+	})
+}
