@@ -1,9 +1,11 @@
-// Package data reads image classification sets and feeds them to a network.
+// Package data reads what networks learn from: sets of labelled images, and
+// texts with their tasks.
 //
-// Open finds a set by name and gives its training and test part as Datasets;
+// Open finds a set of images by name and gives its training and test part as Datasets;
 // Get fetches it first; a Loader turns a Dataset into normalised, augmented
 // float32 batches on worker goroutines, with bits that depend on the seed, the
-// epoch and the example alone.
+// epoch and the example alone. ReadDocuments, Pack and NewMixture do the same
+// for texts; ReadSST2, ReadSTSB, ReadMRPC, ReadSQuAD and ReadChoices read tasks.
 package data
 
 import (
