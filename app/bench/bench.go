@@ -1,6 +1,6 @@
-// Package bench measures how fast a network trains: whole steps (forward,
-// backward, optimizer) on synthetic images, so that neither data nor accuracy
-// play a part.
+// Package bench measures how fast a network trains, whole steps (forward,
+// backward, optimizer), and how fast a quantized one runs on integers; both on
+// synthetic images, so that neither data nor accuracy play a part.
 package bench
 
 import (
@@ -62,12 +62,14 @@ type Result struct {
 	// GFLOPS is 10^9 operations a second at the median, two for each
 	// multiply-add of convolutions and matrix products, forward and backward;
 	// nothing else is counted. PeakGFLOPS is what the same number of threads
-	// reaches with nothing but float32 multiply-adds, PeakShare their ratio.
+	// reaches with nothing but float32 multiply-adds (Infer: 8-bit products into
+	// 32-bit sums), PeakShare their ratio.
 	GFLOPS     float64 `json:"gflops"`
 	PeakGFLOPS float64 `json:"peak_gflops,omitempty"`
 	PeakShare  float64 `json:"peak_share,omitempty"`
 	// PeakRSSBytes is the largest resident memory of the process so far; 0 where
-	// the system does not tell. PlanBytes is the training plan's own memory.
+	// the system does not tell. PlanBytes is the plan's own memory: of a training its
+	// values, of a packed network its weights and one example's activations.
 	PeakRSSBytes int64 `json:"peak_rss_bytes"`
 	PlanBytes    int64 `json:"plan_bytes"`
 
@@ -112,7 +114,7 @@ func Train(ctx context.Context, e *engine.Engine, g *graph.Graph, store *tensor.
 	r.PeakRSSBytes = PeakRSS()
 	r.times(times, macs)
 	if c.PeakSeconds > 0 {
-		r.PeakGFLOPS = peak(e.Threads(), time.Duration(c.PeakSeconds*float64(time.Second)))
+		r.PeakGFLOPS = peak(e.Threads(), time.Duration(c.PeakSeconds*float64(time.Second)), func(p engine.Peaks) float64 { return p.FP32GFLOPS })
 		r.PeakShare = r.GFLOPS / r.PeakGFLOPS
 	}
 	return r, nil
@@ -173,15 +175,15 @@ func (r *Result) times(t []time.Duration, macs int64) {
 
 func ms(d time.Duration) float64 { return d.Seconds() * 1000 }
 
-// peak returns what so many threads together reach at float32 multiply-adds.
+// peak returns what so many threads together reach at what rate names.
 // At most maxPeakThreads run at once, since each takes 128 MiB for a while.
-func peak(threads int, d time.Duration) float64 {
+func peak(threads int, d time.Duration, rate func(engine.Peaks) float64) float64 {
 	const maxPeakThreads = 16
 	n := min(threads, maxPeakThreads)
 	rates := make([]float64, n)
 	var wg sync.WaitGroup
 	for i := range n {
-		wg.Go(func() { rates[i] = engine.MeasurePeaks(d / 3).FP32GFLOPS })
+		wg.Go(func() { rates[i] = rate(engine.MeasurePeaks(d / 3)) })
 	}
 	wg.Wait()
 	var sum float64

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"lowbit/data"
@@ -52,6 +53,10 @@ func Open(spec string, o load.Options) (*Network, error) {
 // Lower makes a loaded network ready to run on integers. The error lists every
 // operation that does not fit.
 func Lower(l *load.Loaded) (*Network, error) {
+	quantizer := func(n *graph.Node) bool { _, ok := n.Op().(graph.FakeQuant); return ok }
+	if !slices.ContainsFunc(l.Graph.Nodes(), quantizer) {
+		return nil, fmt.Errorf("verify: %s is in full precision, want a quantized network to run on integers", l.Spec)
+	}
 	m, err := infer.Lower(l.Graph, l.Store)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", l.Spec, err)

@@ -55,7 +55,7 @@ func (a *app) bench() *cobra.Command {
 	f.IntVar(&v.c.Steps, "steps", v.c.Steps, "measured steps")
 	f.IntVar(&v.c.Warmup, "warmup", v.c.Warmup, "steps before")
 	f.Float64Var(&v.c.PeakSeconds, "peak-seconds", v.c.PeakSeconds, "time to measure the machine's peak; 0: do not")
-	return a.group("bench", "measure speed", cmd)
+	return a.group("bench", "measure speed", cmd, a.benchInfer())
 }
 
 // network loads the network with its weights, or random ones, and puts

@@ -187,7 +187,7 @@ func TestMistakesInTheCommandEndWith2(t *testing.T) {
 		{[]string{"train", "--model", "nothing-like-it", "--data", "cifar10"}, []string{"the zoo has", "resnet20"}},
 		{[]string{"eval", "--model", "cli-tiny", "--data", "cifar-10"}, []string{`did you mean "cifar10"?`}},
 		{[]string{"eval", "--model", "cli-tiny", "--data", "folder:x"}, []string{"imagefolder:PATH"}},
-		{[]string{"eval", "--model", "cli-tiny", "--data", "cifar10", "--engine", "integer"}, []string{"integer"}},
+		{[]string{"eval", "--model", "cli-tiny", "--data", "cifar10", "--engine", "int"}, []string{`"int"`, "float or integer"}},
 		{[]string{"eval", "--model", "cli-tiny", "--data", "cifar10", "--limit", "-1"}, []string{"-1"}},
 		{[]string{"train", "--model", "cli-tiny", "--data", "cifar10", "--epochs", "-1"}, []string{"epochs -1"}},
 		{[]string{"train", "--model", "cli-tiny", "--data", "cifar10", "--schedule", "zigzag"}, []string{"zigzag"}},
@@ -245,7 +245,7 @@ func TestWhatIsNotThereEndsWith1(t *testing.T) {
 func TestHelpOfEveryVerbHasAnExample(t *testing.T) {
 	for _, verb := range []string{
 		"quickstart", "data list", "data get", "model list", "inspect", "train", "quantize", "select", "sweep", "eval", "analyze",
-		"export", "bench train", "report", "selftest", "version",
+		"export", "verify", "run", "bench train", "bench infer", "report", "selftest", "version",
 	} {
 		code, out, errs := call(append([]string{"help"}, strings.Fields(verb)...)...)
 		if code != 0 || errs != "" || !strings.Contains(out, "Examples:") || !strings.Contains(out, "lowbit "+verb) {

@@ -14,9 +14,11 @@ import (
 const evalHelp = `Measures accuracy, top-5 accuracy and loss on the test part.
 
 The float engine computes in float32; the quantizers of a quantized network round
-as in training.`
+as in training. The integer engine computes sums of codes, as a packed file does,
+and gives the float engine's accuracy beside its own.`
 
 const evalExample = `  lowbit eval --model runs/r20-w4 --data cifar10
+  lowbit eval --model r20-w4.lowbit.safetensors --data cifar10 --engine integer
   lowbit eval --model resnet20 --weights r20.safetensors --data cifar10 --limit 1000 --json`
 
 // evalResult is the verb's result.
@@ -28,6 +30,8 @@ type evalResult struct {
 	Engine  string `json:"engine"`
 	Kernel  string `json:"kernel"`
 	Threads int    `json:"threads"`
+	// FloatAccuracy is that of the float engine; with the integer engine alone.
+	FloatAccuracy *float64 `json:"float_accuracy,omitempty"`
 }
 
 type evalFlags struct {
@@ -48,15 +52,15 @@ func (a *app) eval() *cobra.Command {
 	v.model.add(cmd)
 	v.data.add(cmd, false)
 	f := cmd.Flags()
-	f.StringVar(&v.engine, "engine", "float", "float")
+	f.StringVar(&v.engine, "engine", "float", "float or integer")
 	f.IntVar(&v.batch, "batch", 128, "examples at once")
 	f.BoolVar(&v.confusion, "confusion", false, "count examples by label and predicted class")
 	return cmd
 }
 
 func (v *evalFlags) run(a *app) error {
-	if v.engine != "float" {
-		return usagef("--engine %q, want float", v.engine)
+	if v.engine != "float" && v.engine != "integer" {
+		return usagef("--engine %q, want float or integer", v.engine)
 	}
 	if v.batch < 1 {
 		return usagef("--batch %d, want at least 1", v.batch)
@@ -71,30 +75,72 @@ func (v *evalFlags) run(a *app) error {
 	if err := s.needs(false, true); err != nil {
 		return err
 	}
-	l, err := v.model.load(s.test)
-	if err != nil {
-		return err
-	}
+	out := evalResult{Model: v.model.model, Data: v.data.data, Engine: v.engine}
 	e := engine.New(a.threads)
-	c, err := eval.NewClassifier(e, l.Graph, l.Store, min(v.batch, s.test.Len()))
+	defer e.Close()
+	out.Threads, out.Kernel = e.Threads(), engine.KernelRow()
+	if v.engine == "integer" {
+		err = v.integer(a, e, s.test, &out)
+	} else {
+		err = v.float(a, e, s.test, &out)
+	}
 	if err != nil {
 		return err
 	}
-	c.Norm, c.CountConfusion = normalization(l.Info, s.test), v.confusion
+	return a.print(out, true, func(w io.Writer) { evalText(w, out, s.test) })
+}
+
+// float measures on the float engine.
+func (v *evalFlags) float(a *app, e *engine.Engine, ds *data.Dataset, out *evalResult) error {
+	n, err := v.model.floats(ds)
+	if err != nil {
+		return err
+	}
+	out.Weights = n.source
+	out.Result, err = v.evaluate(a, e, n, ds)
+	return err
+}
+
+// integer measures on integers, then on the float engine.
+func (v *evalFlags) integer(a *app, e *engine.Engine, ds *data.Dataset, out *evalResult) error {
+	n, err := v.model.integers(ds)
+	if err != nil {
+		return err
+	}
+	defer n.Close()
+	out.Weights, out.Kernel = n.Source, n.Model.Kernel()
 	p := a.progress()
-	p.set(fmt.Sprintf("%s on %s examples", v.model.model, thousands(int64(s.test.Len()))))
-	r, err := wait(a.ctx, func() (eval.Result, error) { return c.Evaluate(s.test) })
+	p.set(fmt.Sprintf("%s on %s examples, on integers", v.model.model, thousands(int64(ds.Len()))))
+	out.Result, err = n.Evaluate(a.ctx, ds, normalization(n.Info, ds), v.batch, a.threads, v.confusion)
 	p.clear()
 	if err != nil {
 		return err
 	}
-	defer e.Close()
-	out := evalResult{r, v.model.model, l.Weights, v.data.data, v.engine, engine.KernelRow(), e.Threads()}
-	return a.print(out, true, func(w io.Writer) {
-		fmt.Fprintf(w, "accuracy  %s\ntop-5     %s\nloss      %.4f\n", accuracy(r.Accuracy, r.StandardError, r.Examples), percent(r.Top5), r.Loss)
-		fmt.Fprintf(w, "weights   %s\nengine    %s, %d threads (%s)\n", l.Weights, v.engine, out.Threads, out.Kernel)
-		confusionText(w, r.Confusion, s.test)
-	})
+	r, err := v.evaluate(a, e, floats{n.Graph, n.Store, n.Info, n.Source}, ds)
+	out.FloatAccuracy = &r.Accuracy
+	return err
+}
+
+// evaluate runs the float engine.
+func (v *evalFlags) evaluate(a *app, e *engine.Engine, n floats, ds *data.Dataset) (eval.Result, error) {
+	c, err := eval.NewClassifier(e, n.graph, n.store, min(v.batch, ds.Len()))
+	if err != nil {
+		return eval.Result{}, err
+	}
+	c.Norm, c.CountConfusion = normalization(n.info, ds), v.confusion
+	p := a.progress()
+	p.set(fmt.Sprintf("%s on %s examples", v.model.model, thousands(int64(ds.Len()))))
+	defer p.clear()
+	return wait(a.ctx, func() (eval.Result, error) { return c.Evaluate(ds) })
+}
+
+func evalText(w io.Writer, r evalResult, ds *data.Dataset) {
+	fmt.Fprintf(w, "accuracy  %s\ntop-5     %s\nloss      %.4f\n", accuracy(r.Accuracy, r.StandardError, r.Examples), percent(r.Top5), r.Loss)
+	if r.FloatAccuracy != nil {
+		fmt.Fprintf(w, "float     %s\n", percent(*r.FloatAccuracy))
+	}
+	fmt.Fprintf(w, "weights   %s\nengine    %s, %d threads (%s)\n", r.Weights, r.Engine, r.Threads, r.Kernel)
+	confusionText(w, r.Confusion, ds)
 }
 
 func confusionText(w io.Writer, counts [][]int, ds *data.Dataset) {

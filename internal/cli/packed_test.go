@@ -1,9 +1,15 @@
 package cli
 
 import (
+	"errors"
+	"image"
+	"image/color"
+	"image/png"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -28,15 +34,100 @@ func packed(t *testing.T) (run, file string) {
 		t.Errorf("labels %v, want CIFAR-10's", v["labels"])
 	}
 	wantFailure(t, 1, []string{"export", "--model", run, "--out", file}, "--force")
+	wantFailure(t, 1, []string{"eval", "--model", fp32, "--data", "cifar10", "--engine", "integer"}, "full precision")
 	wantFailure(t, 1, []string{"export", "--model", fp32, "--out", file + "2.safetensors"}, "full precision", "lowbit quantize")
 	wantFailure(t, 2, []string{"export", "--model", run, "--to", "onnx", "--out", file}, `"onnx"`, "have packed")
 	wantFailure(t, 2, []string{"export", "--model", run}, "--out FILE")
 	return run, file
 }
 
-func TestExport(t *testing.T) {
-	_, file := packed(t)
+// The life of a packed file, verb after verb.
+func TestExportEvalVerifyRunBench(t *testing.T) {
+	run, file := packed(t)
 	if entries, err := filepath.Glob(file + "*"); err != nil || !slices.Equal(entries, []string{file}) {
 		t.Errorf("%v, %v: a refused export left a file", entries, err)
 	}
+
+	float := object(t, "eval", "--model", run, "--data", "cifar10", "--limit", "200")
+	integer := object(t, "eval", "--model", run, "--data", "cifar10", "--limit", "200", "--engine", "integer")
+	fields(t, integer, "accuracy", "top5", "loss", "examples", "engine", "float_accuracy")
+	if integer["engine"] != "integer" || integer["float_accuracy"] != float["accuracy"] || number(t, integer, "examples") != 200 {
+		t.Errorf("%v beside %v of the float engine", integer, float)
+	}
+	// A code that the engines round to different sides may turn one example.
+	if math.Abs(number(t, integer, "accuracy")-number(t, float, "accuracy")) > 0.01 {
+		t.Errorf("accuracy %v on integers, %v in float", integer["accuracy"], float["accuracy"])
+	}
+	again := object(t, "eval", "--model", file, "--data", "cifar10", "--limit", "200", "--engine", "integer", "--batch", "7")
+	if again["accuracy"] != integer["accuracy"] || again["loss"] != integer["loss"] {
+		t.Errorf("the file gives %v, its run %v", again, integer)
+	}
+	if f := object(t, "eval", "--model", file, "--data", "cifar10", "--limit", "200"); f["accuracy"] != again["float_accuracy"] || f["engine"] != "float" {
+		t.Errorf("the file gives %v on the float engine", f)
+	}
+
+	same := object(t, "verify", "--model", file, "--against", run, "--data", "cifar10", "--limit", "5")
+	fields(t, same, "max_abs_diff", "first_difference")
+	if same["equal"] != true || same["first_difference"] != nil || number(t, same, "examples") != 5 || number(t, same, "layers") < 4 {
+		t.Errorf("%v", same)
+	}
+	if turned := object(t, "verify", "--model", run, "--against", file, "--data", "cifar10", "--limit", "2"); turned["equal"] != true {
+		t.Errorf("%v", turned)
+	}
+	wantFailure(t, 2, []string{"verify", "--model", file, "--data", "cifar10"}, "--against")
+
+	infers := object(t, "bench", "infer", "--model", file, "--batch", "3", "--threads", "1", "--steps", "5", "--peak-seconds", "0.01", "--explain")
+	fields(t, infers, "median_ms", "min_ms", "items_per_s", "peak_rss_bytes", "threads", "kernel", "peak_share")
+	if number(t, infers, "median_ms") <= 0 || number(t, infers, "threads") != 1 || number(t, infers, "batch") != 3 {
+		t.Errorf("%v", infers)
+	}
+	macs := number(t, object(t, "inspect", run), "macs")
+	if got := number(t, infers, "gflops") * number(t, infers, "median_ms") * 1e6; math.Abs(got/(2*3*macs)-1) > 1e-9 {
+		t.Errorf("%g operations a call of 3, the network has %g multiply-adds", got, macs)
+	}
+	for _, o := range items(t, infers, "ops") {
+		fields(t, o, "name", "kind", "seconds", "integer")
+	}
+	wantFailure(t, 2, []string{"bench", "infer", "--model", file, "--batch", "0"}, "batch 0")
+}
+
+// Networks of other weights differ, and verify says so with 1.
+func TestVerifyFindsTheDifference(t *testing.T) {
+	fp32 := trained(t)
+	at := func(name string) string { return filepath.Join(filepath.Dir(fp32), name) }
+	for name, bits := range map[string]string{"four": "w4a4", "three": "w3a4"} {
+		object(t, quantizeArgs(fp32, "--method", "ptq", "--bits", bits, "--out", at(name))...)
+	}
+	code, out, errs := call("verify", "--model", at("four"), "--against", at("three"), "--data", "cifar10", "--limit", "3")
+	if code != 1 || errs != "" || !strings.Contains(out, "NO: 3 of 3") || !strings.Contains(out, "example 0, ") {
+		t.Errorf("code %d, stdout %q, stderr %q", code, out, errs)
+	}
+}
+
+func TestRunClassifiesAPicture(t *testing.T) {
+	run, file := packed(t)
+	path := filepath.Join(t.TempDir(), "plain.png")
+	img := image.NewRGBA(image.Rect(0, 0, 64, 48))
+	for i := range 64 * 48 { // class 1 of the data: red stands out
+		img.Set(i%64, i/64, color.RGBA{R: 123, G: 63, B: 63, A: 255})
+	}
+	f, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(png.Encode(f, img), f.Close()); err != nil {
+		t.Fatal(err)
+	}
+	v := object(t, "run", "--model", file, path)
+	fields(t, v, "classes", "ms")
+	classes := items(t, v, "classes")
+	if len(classes) != 5 || classes[0]["label"] != "automobile" || number(t, classes[0], "probability") < number(t, classes[1], "probability") || number(t, v, "ms") <= 0 {
+		t.Errorf("%v", v)
+	}
+	if top := items(t, object(t, "run", "--model", file, path, "--top", "1"), "classes"); len(top) != 1 || top[0]["label"] != "automobile" {
+		t.Errorf("%v", top)
+	}
+	wantFailure(t, 1, []string{"run", "--model", run, path}, "no packed file", "lowbit export")
+	wantFailure(t, 1, []string{"run", "--model", file, file}, "picture")
+	wantFailure(t, 2, []string{"run", "--model", file}, "one PICTURE")
 }
