@@ -18,7 +18,7 @@ const (
 
 // colours of methods, in order; told apart with the usual kinds of colour
 // blindness, and by their markers' order in the legend.
-var colours = []string{"#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#999999", "#8c564b", "#7f3fbf", "#b2df8a", "#1b6e53"}
+var colours = []string{"#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#a6761d", "#999999", "#8c564b", "#7f3fbf", "#b2df8a", "#1b6e53"}
 
 // axis maps values to pixels.
 type axis struct{ lo, hi, from, to float64 }
