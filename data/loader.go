@@ -167,9 +167,6 @@ func newSlot(ds *Dataset, n, tail int) *slot {
 // Steps returns the batches of an epoch.
 func (l *Loader) Steps() int { return l.steps }
 
-// Config returns the config with every default filled in.
-func (l *Loader) Config() LoaderConfig { return l.cfg }
-
 // Seek makes (epoch, step) the next batch; step Steps() is the next epoch's
 // first. Going where the loader stands costs nothing.
 func (l *Loader) Seek(epoch, step int) error {

@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"lowbit/internal/rng"
-	"lowbit/text"
 )
 
 // Packed is tokens of many documents in windows of one length, without
@@ -47,21 +46,6 @@ func Pack(docs [][]int32, end int32, length int) (*Packed, error) {
 		return nil, fmt.Errorf("data: %d tokens fill no window of %d and the token after it", len(p.tokens), length)
 	}
 	return p, nil
-}
-
-// PackDocuments tokenizes documents and packs them. The end mark is the
-// tokenizer's "eos"; without one documents follow each other bare. Special
-// tokens in the documents are plain text.
-func PackDocuments(t *text.Tokenizer, docs []Document, length int) (*Packed, error) {
-	end, ok := t.Special("eos")
-	if !ok {
-		end = -1
-	}
-	ids := make([][]int32, len(docs))
-	for i, d := range docs {
-		ids[i] = t.AppendPlain(nil, d.Text)
-	}
-	return Pack(ids, end, length)
 }
 
 // Len returns the number of windows.

@@ -114,7 +114,7 @@ func checkRoundTrip(t *testing.T, path string, m *Model) {
 // against 8 bits throughout.
 func TestFewerBitsMakeSmallerFiles(t *testing.T) {
 	if testing.Short() {
-		t.Skip("packs ResNet-18 four times")
+		t.Skip("packs ResNet-18 four times: run without -short")
 	}
 	size := func(bits int) float64 {
 		g, store, _ := benchModel(t, "resnet18", bits, true)

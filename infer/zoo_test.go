@@ -11,7 +11,7 @@ import (
 // pictures, equals the reference with both policies of residual adds.
 func TestZooNetworksEqualTheReference(t *testing.T) {
 	if testing.Short() {
-		t.Skip("runs the reference of every network of the zoo")
+		t.Skip("runs the reference of every network of the zoo: run without -short")
 	}
 	for _, name := range model.Names() {
 		info, _ := model.Lookup(name)

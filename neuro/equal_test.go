@@ -56,7 +56,7 @@ func TestCoresEqualNetOnMillionOutputs(t *testing.T) {
 // The figure to reach: 100,000 decisions without a wrong one.
 func TestCoresDecideAsNetOnHundredThousandFrames(t *testing.T) {
 	if testing.Short() {
-		t.Skip("100,000 frames: not with -short")
+		t.Skip("100,000 frames: run without -short")
 	}
 	r := seeded(t, 19)
 	net := chain(r, neuro.Shape{C: 4, H: 10, W: 10}, 6, conv("a", 16, 3, 2, 0, 1), conv("b", 32, 2, 2, 0, 1), linear("vote", 96, 1))

@@ -131,7 +131,7 @@ func TestResumeRefusesOtherSettings(t *testing.T) {
 // seconds.
 func TestAgentsLearn(t *testing.T) {
 	if testing.Short() {
-		t.Skip("trains for some seconds")
+		t.Skip("trains for some seconds: run without -short")
 	}
 	e := newEngine(t, 2)
 	random, err := New("minatar/breakout", Options{Envs: 64, MaxSteps: 1000})

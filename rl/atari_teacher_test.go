@@ -162,7 +162,7 @@ func (a *teacher) async(x []float32) []float32 {
 // (Pong -20, Breakout 1.7). They reach 18.2 and, in 4,000 decisions, 441.
 func TestPublishedTeachersPlayWell(t *testing.T) {
 	if testing.Short() {
-		t.Skip("plays thousands of decisions")
+		t.Skip("plays thousands of decisions: run without -short")
 	}
 	for _, c := range []struct {
 		file, game, preset string

@@ -2,9 +2,6 @@ package text
 
 import (
 	"bytes"
-	"crypto/sha256"
-	"encoding/binary"
-	"encoding/hex"
 	"encoding/json"
 	"os"
 	"path/filepath"
@@ -185,13 +182,4 @@ func TestLlama2CTableGivesTheReferencesIDs(t *testing.T) {
 			t.Errorf("%q comes back as %q", s, got)
 		}
 	}
-}
-
-func digest(ids []int32) string {
-	b := make([]byte, 0, 4*len(ids))
-	for _, id := range ids {
-		b = binary.LittleEndian.AppendUint32(b, uint32(id))
-	}
-	sum := sha256.Sum256(b)
-	return hex.EncodeToString(sum[:])
 }

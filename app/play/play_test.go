@@ -141,7 +141,7 @@ func TestBadPlaysAreRefused(t *testing.T) {
 // uses what is there.
 func TestTeacherIsTrainedFirst(t *testing.T) {
 	if testing.Short() {
-		t.Skip("trains a teacher for some seconds")
+		t.Skip("trains a teacher for some seconds: run without -short")
 	}
 	dir := t.TempDir()
 	c := distill.DefaultConfig(breakout, distill.DefaultStudent(distill.Conv, "w4a4"))

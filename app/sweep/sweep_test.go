@@ -223,7 +223,7 @@ func TestKilledSweepGoesOn(t *testing.T) {
 		t.Fatalf("it ended before it was killed: %v", err)
 	}
 	if testing.Short() {
-		t.Skip("three sweeps are left out by -short")
+		t.Skip("three sweeps: run without -short")
 	}
 	exe, err := os.Executable()
 	if err != nil {

@@ -244,7 +244,7 @@ func TestKilledScoringGoesOn(t *testing.T) {
 		t.Fatalf("it ended before it was killed: %v", err)
 	}
 	if testing.Short() {
-		t.Skip("three trainings are left out by -short")
+		t.Skip("three trainings: run without -short")
 	}
 	exe, err := os.Executable()
 	if err != nil {

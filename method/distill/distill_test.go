@@ -101,7 +101,7 @@ func TestDistillationRepeatsBitForBit(t *testing.T) {
 // some seconds.
 func TestStudentLearnsFromThePlanner(t *testing.T) {
 	if testing.Short() {
-		t.Skip("trains for some seconds")
+		t.Skip("trains for some seconds: run without -short")
 	}
 	c := DefaultConfig("minatar/breakout", DefaultStudent(Conv, "w2a2"))
 	c.Batch, c.Start, c.Updates, c.Segment, c.EvalSteps, c.EvalEpisodes, c.TestEpisodes = 128, 2048, 500, 250, 300, 32, 32

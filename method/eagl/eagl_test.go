@@ -238,7 +238,7 @@ func TestGroupsOfTheZoo(t *testing.T) {
 // ResNet-50, 25 M weights: less than 200 MiB beside the network.
 func TestMemoryOfResNet50(t *testing.T) {
 	if testing.Short() {
-		t.Skip("25 million weights are left out by -short")
+		t.Skip("25 million weights: run without -short")
 	}
 	p := network(t, "resnet50", 4, func(r *rand.Rand) float32 { return r.Float32() - 0.5 })
 	var before, after runtime.MemStats
