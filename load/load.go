@@ -5,7 +5,7 @@
 //	resnet20 + weights file        a zoo network with those weights
 //	runs/r20-w4                    a run directory: its graph.json and the weights it reports
 //	runs/r20-w4/best.safetensors   a weights file of a run, on the run's graph
-//	net.safetensors                a file that holds its graph, or names a zoo network
+//	net.safetensors                a file that holds its graph, names a zoo network, or fits one
 //
 // Everything that comes from a file is checked: names, shapes, finite values.
 package load
@@ -199,11 +199,11 @@ func file(path, weights string) (*Loaded, error) {
 	if !isWeights(path) {
 		return nil, fmt.Errorf("%s: want a zoo name, a run directory or a file of type %s", path, strings.Join(weightTypes, ", "))
 	}
-	_, meta, err := readWeights(path)
+	from, meta, err := readWeights(path)
 	if err != nil {
 		return nil, err
 	}
-	l, name, err := fromMetadata(path, meta)
+	l, name, err := fromMetadata(path, meta, from)
 	if err != nil {
 		return nil, err
 	}
@@ -213,7 +213,7 @@ func file(path, weights string) (*Loaded, error) {
 	return l, l.put(weights, name)
 }
 
-func fromMetadata(path string, meta map[string]string) (*Loaded, string, error) {
+func fromMetadata(path string, meta map[string]string, weights *tensor.Store) (*Loaded, string, error) {
 	name := meta[MetaModel]
 	info, known := model.Lookup(name)
 	if text := meta[MetaInfo]; text != "" {
@@ -235,12 +235,35 @@ func fromMetadata(path string, meta map[string]string) (*Loaded, string, error) 
 	case name != "":
 		err = fmt.Errorf("metadata %s: the zoo has no %q", MetaModel, name)
 	default:
-		err = fmt.Errorf("it names no network: load it as the weights of one (--model NAME --weights %s)", path)
+		if name, g = recognise(weights); g == nil {
+			err = fmt.Errorf("it names no network and fits none of the zoo: load it as the weights of one "+
+				"(--model NAME --weights %s), which says what does not fit", path)
+		}
+		info, _ = model.Lookup(name)
 	}
 	if err != nil {
 		return nil, "", fmt.Errorf("%s: %w", path, err)
 	}
 	return &Loaded{Graph: g, Info: adapt(info, g)}, name, nil
+}
+
+// recognise finds the one zoo network, in its default form, that has weights'
+// names and shapes. The graph is nil if none or several have.
+func recognise(weights *tensor.Store) (name string, g *graph.Graph) {
+	for _, candidate := range model.Names() {
+		built, err := model.Build(candidate, model.Config{})
+		if err != nil {
+			continue // a network without a default form
+		}
+		if _, err := fit(built, weights, optim.IsState); err != nil {
+			continue
+		}
+		if g != nil {
+			return "", nil
+		}
+		name, g = candidate, built
+	}
+	return name, g
 }
 
 // checkGraph demands the convention of package nn of a stored graph.

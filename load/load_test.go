@@ -107,7 +107,9 @@ func TestPyTorchFilesGivePyTorchsLogits(t *testing.T) {
 				break
 			}
 		}
-		wantError(t, f, load.Options{}, f, "names no network", "--weights")
+		if alone := must(t, f, load.Options{}); alone.Info.Name != "load-tiny" || alone.Weights != f {
+			t.Errorf("%s alone: %+v", f, alone)
+		}
 	}
 }
 
@@ -123,6 +125,9 @@ func TestSharedNetworksLoad(t *testing.T) {
 		l := must(t, name, load.Options{Weights: path})
 		if l.Store.Len() != len(l.Graph.Params()) || l.Metadata["license"] == "" {
 			t.Errorf("%s: %d tensors for %d parameters, metadata %v", name, l.Store.Len(), len(l.Graph.Params()), l.Metadata)
+		}
+		if alone := must(t, path, load.Options{}); alone.Info.Name != name {
+			t.Errorf("%s is taken for %q, want %s", path, alone.Info.Name, name)
 		}
 		wantError(t, "resnet110", load.Options{Weights: path}, "missing: ", "layer1.9.conv1.weight", path, "resnet110")
 	}
@@ -167,7 +172,9 @@ func TestFileThatNamesAZooNetworkLoadsAlone(t *testing.T) {
 		t.Errorf("info %+v", good.Info)
 	}
 	wantError(t, write("b.safetensors", map[string]string{load.MetaModel: "nonesuch"}), load.Options{}, "nonesuch")
-	wantError(t, write("c.safetensors", nil), load.Options{}, "names no network")
+	if bare := must(t, write("c.safetensors", nil), load.Options{}); bare.Info.Name != "load-tiny" {
+		t.Errorf("a file that fits load-tiny is taken for %q", bare.Info.Name)
+	}
 	wantError(t, write("d.safetensors", map[string]string{load.MetaGraph: "{}"}), load.Options{}, "no version")
 	wantError(t, write("e.safetensors", map[string]string{load.MetaGraph: `{"version":1,"nodes":[],"outputs":[]}`}), load.Options{}, "logits")
 	wantError(t, write("f.safetensors", map[string]string{load.MetaModel: "load-tiny", load.MetaInfo: "["}), load.Options{}, load.MetaInfo)
@@ -201,6 +208,7 @@ func TestAllDifferencesStandInOneError(t *testing.T) {
 	})
 	wantError(t, "load-tiny", load.Options{Weights: p}, p, "load-tiny",
 		"2 missing: bn1.weight, fc.bias", "1 unexpected: head.bias", "conv1.weight is [4 1 5 5], want [4 1 3 3]")
+	wantError(t, p, load.Options{}, p, "fits none of the zoo", "--weights")
 	_, err := load.Model("load-tiny", load.Options{Weights: p})
 	if !errors.Is(err, tensor.ErrShape) {
 		t.Errorf("%v does not wrap ErrShape", err)
