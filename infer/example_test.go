@@ -9,6 +9,7 @@ import (
 	"log"
 	"os"
 	"path/filepath"
+	"sync"
 
 	"lowbit/graph"
 	"lowbit/infer"
@@ -150,4 +151,28 @@ func ExampleModel_Explain() {
 	// reduce_mean [float] to [float] false
 	// quantize [float] to [s8] false
 	// matmul [s8] to [float] true
+}
+
+func ExampleModel_NewPool() {
+	g, store := colours()
+	m, err := infer.Lower(g, store)
+	if err != nil {
+		log.Fatal(err)
+	}
+	pool := m.NewPool(infer.PoolOptions{Sessions: 2, Queue: 100})
+	var all sync.WaitGroup
+	for range 8 { // more callers than sessions: the others wait their turn
+		all.Go(func() {
+			out := make([]float32, 3)
+			if err := pool.Run(context.Background(), make([]float32, 3*8*8), out); err != nil {
+				log.Print(err)
+			}
+		})
+	}
+	all.Wait()
+	fmt.Println(pool.Stats().Done, "done")
+	if err := pool.Close(context.Background()); err != nil {
+		log.Fatal(err)
+	}
+	// Output: 8 done
 }

@@ -219,14 +219,6 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
-func product(shape []int) int {
-	n := 1
-	for _, d := range shape {
-		n *= d
-	}
-	return n
-}
-
 func BenchmarkLoad(b *testing.B) {
 	for _, name := range []string{"resnet18"} {
 		g, store, _ := benchModel(b, name, 8, true)

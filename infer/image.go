@@ -143,21 +143,27 @@ type Prediction struct {
 // Classify preprocesses a picture, runs it and returns the k most probable
 // classes, best first; ties in the order of classes.
 func (s *Session) Classify(ctx context.Context, img image.Image, k int) ([]Prediction, error) {
-	p := s.model.info.Preprocess
-	if p == nil {
-		return nil, errors.New("infer: classify: the model does not say how a picture becomes its input")
-	}
-	if len(s.model.plan.outputShape) != 1 {
-		return nil, fmt.Errorf("infer: classify: the result is %v, want [classes]", s.model.plan.outputShape)
-	}
-	in, out := make([]float32, p.Channels*p.Height*p.Width), make([]float32, s.model.plan.outputShape[0])
-	if err := p.Input(in, img); err != nil {
+	in, out, err := s.model.imageInput(img)
+	if err != nil {
 		return nil, err
 	}
 	if err := s.RunContext(ctx, in, out); err != nil {
 		return nil, err
 	}
 	return s.model.Top(out, k), nil
+}
+
+// imageInput makes a picture the input of a run, and room for its result.
+func (m *Model) imageInput(img image.Image) (in, out []float32, err error) {
+	p := m.info.Preprocess
+	if p == nil {
+		return nil, nil, errors.New("infer: classify: the model does not say how a picture becomes its input")
+	}
+	if len(m.plan.outputShape) != 1 {
+		return nil, nil, fmt.Errorf("infer: classify: the result is %v, want [classes]", m.plan.outputShape)
+	}
+	in, out = make([]float32, p.Channels*p.Height*p.Width), make([]float32, m.plan.outputShape[0])
+	return in, out, p.Input(in, img)
 }
 
 // Top returns the k most probable classes of one result of logits.

@@ -1,7 +1,8 @@
-package embedded
+package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"flag"
 	"fmt"
@@ -14,6 +15,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"lowbit/graph"
 	"lowbit/infer"
@@ -37,11 +39,11 @@ func picture(c color.Color) []byte {
 }
 
 func Example() {
-	h, err := Handler(2)
+	m, err := infer.Decode(packed)
 	if err != nil {
 		log.Fatal(err)
 	}
-	server := httptest.NewServer(h)
+	server := httptest.NewServer(handler(m.NewPool(infer.PoolOptions{Sessions: 2})))
 	defer server.Close()
 	r, err := http.Post(server.URL, "image/png", bytes.NewReader(picture(color.RGBA{G: 200, A: 255})))
 	if err != nil {
@@ -57,10 +59,11 @@ func Example() {
 }
 
 func TestHandlerRefusesWhatIsNoPicture(t *testing.T) {
-	h, err := Handler(1)
+	m, err := infer.Decode(packed)
 	if err != nil {
 		t.Fatal(err)
 	}
+	h := handler(m.NewPool(infer.PoolOptions{Sessions: 1}))
 	for body, want := range map[string]int{
 		"no picture":                    http.StatusUnsupportedMediaType,
 		"":                              http.StatusUnsupportedMediaType,
@@ -77,6 +80,21 @@ func TestHandlerRefusesWhatIsNoPicture(t *testing.T) {
 	h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/", nil))
 	if w.Code != http.StatusMethodNotAllowed {
 		t.Errorf("GET: status %d", w.Code)
+	}
+}
+
+func TestServeStopsInOrder(t *testing.T) {
+	m, err := infer.Decode(packed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
+	defer cancel()
+	if err := serve(ctx, "127.0.0.1:0", m.NewPool(infer.PoolOptions{Sessions: 1})); err != nil {
+		t.Error(err)
+	}
+	if err := serve(context.Background(), "256.0.0.1:0", m.NewPool(infer.PoolOptions{Sessions: 1})); err == nil {
+		t.Error("an address that does not exist was listened to")
 	}
 }
 
