@@ -3,7 +3,7 @@
 GO      ?= go
 PYTHON  ?= python3
 FUZZTIME ?= 20s
-ROWS    := generic avx2 avx512
+ROWS    := generic avx2 avx512 amx
 export CGO_ENABLED = 0
 
 .PHONY: help build check fmt vet test noasm rows cross arch gen gen-check golden fuzz bench size docs-check clean

@@ -125,7 +125,7 @@ func (m *Model) Explain() []OpInfo {
 func (m *Model) WeightBytes() (n int) {
 	for _, i := range m.plan.instructions {
 		if o, ok := i.op.(*sumOp); ok {
-			n += len(o.packed)
+			n += len(o.layer.Packed)
 		}
 	}
 	return n

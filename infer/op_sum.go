@@ -15,8 +15,8 @@ type sumOp struct {
 	in          *value
 	sinks       []*sink
 	instruction *instruction
-	shape       kernel.ConvShape
-	packed      []int8
+	layer       kernel.IntLayer
+	panels      bool // its rows are panels of output channels
 }
 
 // sink is one form in which a result is kept.
@@ -44,10 +44,13 @@ func (o *sumOp) sameSums(form []quant.Requant) bool {
 // pack brings the weights into the kernel's form, those of constant channels
 // as zeros.
 func (o *sumOp) pack(k *kernel.Table) {
-	o.shape = o.root.shape
+	o.layer = kernel.IntLayer{ConvShape: o.root.shape, Bits: o.root.bits, Zero: uint8(o.in.to.zero())}
+	if o.root.bits == 0 { // a mean's weights are 1
+		o.layer.Bits = 2
+	}
 	w := o.root.weights()
-	size := len(w) / o.shape.O
-	bias := make([]int32, o.shape.O)
+	size := len(w) / o.layer.O
+	bias := make([]int32, o.layer.O)
 	copied := false
 	for c, f := range o.form {
 		bias[c] = f.Bias
@@ -58,8 +61,8 @@ func (o *sumOp) pack(k *kernel.Table) {
 			clear(w[c*size:][:size])
 		}
 	}
-	o.packed = make([]int8, k.IntPackSize(&o.shape))
-	k.IntPack(&o.shape, o.packed, w, bias, uint8(o.in.to.zero()))
+	o.layer.Packed = make([]int8, k.IntPackSize(&o.layer))
+	k.IntPack(&o.layer, w, bias)
 }
 
 // finish makes what the sinks need besides, and lets go of the weights' codes.
@@ -74,39 +77,57 @@ func (o *sumOp) finish(p *plan) {
 		}
 	}
 	o.root, o.form = nil, nil
+	// Where there is more of weights than of the image, each thread reads its
+	// part of the weights and all of the image.
+	if n := o.in.sizeBytes(); o.direct() && o.layer.Groups == 1 && o.layer.O > kernel.IntPanel && len(o.layer.Packed) > n {
+		o.panels = true
+		o.instruction.rows = (o.layer.O + kernel.IntPanel - 1) / kernel.IntPanel
+	}
 }
 
 // sumRows is how many rows of sums are kept at once: up to 64 KiB.
 func (o *sumOp) sumRows(rows int) int {
-	return max(1, min(rows, 16<<10/(o.shape.OW()*o.shape.O)))
+	return max(1, min(rows, 16<<10/(o.layer.OW()*o.layer.O)))
 }
 
 func (o *sumOp) direct() bool { return len(o.sinks) == 1 && o.sinks[0].out.to.codes }
 
 func (o *sumOp) scratch(p *plan, rows int) int {
-	n := p.k.IntScratch(&o.shape, o.in.pitch(), rows)
+	if o.panels {
+		rows = o.layer.OH()
+	}
+	n := p.k.IntScratch(&o.layer, o.in.pitch(), rows)
 	if !o.direct() {
-		n += 4 * o.sumRows(rows) * o.shape.OW() * o.shape.O
+		n += o.sumBytes(rows)
 	}
 	return n
 }
 
+// sumBytes is the room for a band of sums.
+func (o *sumOp) sumBytes(rows int) int {
+	return (4*o.sumRows(rows)*o.layer.OW()*o.layer.O + 63) &^ 63
+}
+
 func (o *sumOp) run(f *frame, scratch []byte, r0, r1 int) {
-	k, s, in := f.plan.k, &o.shape, o.in
-	pitch, zero := in.pitch(), uint8(in.to.zero())
-	x := f.codes(in)[in.origin()-s.PT*pitch-s.PL*in.c:]
+	k, l, in := f.plan.k, &o.layer, o.in
+	pitch := in.pitch()
+	x := f.codes(in)[in.origin()-l.PT*pitch-l.PL*in.c:]
 	if o.direct() {
+		part := kernel.IntPart{R0: r0, R1: r1, O1: l.O}
+		if o.panels {
+			part = kernel.IntPart{R1: l.OH(), O0: r0 * kernel.IntPanel, O1: min(l.O, r1*kernel.IntPanel)}
+		}
 		to := o.sinks[0]
 		dst := f.codes(to.out)[to.out.origin():]
-		k.IntConvU8(s, dst, to.out.pitch(), x, pitch, zero, o.packed, to.m, &to.clamp, r0, r1, scratch)
+		k.IntConvU8(l, dst, to.out.pitch(), x, pitch, to.m, &to.clamp, part, scratch)
 		return
 	}
-	row, band := s.OW()*s.O, o.sumRows(r1-r0)
+	row, band := l.OW()*l.O, o.sumRows(r1-r0)
 	acc := int32sOf(scratch[:4*band*row])
-	scratch = scratch[4*band*row:]
+	scratch = scratch[o.sumBytes(r1-r0):]
 	for r := r0; r < r1; r += band {
 		end := min(r1, r+band)
-		k.IntConv(s, acc, x, pitch, zero, o.packed, r, end, scratch)
+		k.IntConv(l, acc, x, pitch, kernel.IntPart{R0: r, R1: end, O1: l.O}, scratch)
 		for y := r; y < end; y++ {
 			for _, to := range o.sinks {
 				to.sums(f, acc[(y-r)*row:][:row], y)

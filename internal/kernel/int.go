@@ -1,6 +1,7 @@
 package kernel
 
 //go:generate go -C _gen run . -set int -out ../int_amd64.s -stubs ../int_stubs_amd64.go -pkg kernel
+//go:generate go -C _gen run . -set amx -out ../amx_amd64.s -stubs ../amx_stubs_amd64.go -pkg kernel
 
 // Clamp ends the deploy form of a layer: code = rne(clip(x, Lo, Hi)) + Zero,
 // with Lo and Hi whole numbers and the result in 0..255.
@@ -9,29 +10,46 @@ type Clamp struct {
 	Zero   int32
 }
 
+// IntLayer is a convolution of codes: its shape, what its operands are, and its
+// weights in the form of a row of kernels.
+type IntLayer struct {
+	ConvShape
+	Bits   int   // of the weights, 2 to 8
+	Zero   uint8 // the activations' zero point
+	Packed []int8
+}
+
+// IntPart is a part of a layer's result: output rows R0 to R1 and output
+// channels O0 to O1. Channels may be divided between multiples of IntPanel, and
+// only where the layer has one group.
+type IntPart struct{ R0, R1, O0, O1 int }
+
+// IntPanel is the number of output channels that kernels take together.
+const IntPanel = 32
+
 // IntOps are what a network of integer codes runs on. All give the same bits
 // on every row: sums in 32 bits wrap, products and roundings of floats are
-// single ones. A caller may split the output rows of a convolution in any way.
+// single ones. A caller may divide the result of a convolution in any way.
 //
 // An activation image x is u8 [rows, pixels, C] whose rows lie pitch bytes
-// apart; x[0] is the first value of the window of output pixel (0, 0), so that
-// padding is part of the image and the pads of the shape count for the output
-// size alone. IntOverread bytes behind the last row must be readable.
+// apart, a multiple of C; x[0] is the first value of the window of output pixel
+// (0, 0), so that padding is part of the image and the pads of the shape count
+// for the output size alone. IntOverread bytes behind the last row must be
+// readable.
 type IntOps struct {
-	// IntPack packs weights w, codes in the order [O, KH, KW, C/Groups], for
-	// activations with a zero point: a sum is bias[o] + (x-zero)*w. dst is
-	// zeroed by the caller.
-	IntPackSize func(s *ConvShape) int
-	IntPack     func(s *ConvShape, dst []int8, w []int8, bias []int32, zero uint8)
-	// IntScratch is the bytes of scratch, aligned to 4, for a call with that
+	// IntPack packs weights w, codes in the order [O, KH, KW, C/Groups], into
+	// l.Packed, IntPackSize zeros: a sum is bias[o] + (x-zero)*w. Where that
+	// pays, weights of 4, 3 and 2 bits stay packed in as many.
+	IntPackSize func(l *IntLayer) int
+	IntPack     func(l *IntLayer, w []int8, bias []int32)
+	// IntScratch is the bytes of scratch, aligned to 64, for a call with that
 	// many rows.
-	IntScratch func(s *ConvShape, pitch, rows int) int
-	// IntConv sets acc [r1-r0, OW, O] to the sums of output rows r0..r1.
-	IntConv func(s *ConvShape, acc []int32, x []uint8, pitch int, zero uint8, packed []int8, r0, r1 int, scratch []uint8)
+	IntScratch func(l *IntLayer, pitch, rows int) int
+	// IntConv sets the part of acc [R1-R0, OW, O] to its sums.
+	IntConv func(l *IntLayer, acc []int32, x []uint8, pitch int, part IntPart, scratch []uint8)
 	// IntConvU8 makes codes of the sums, rows dstPitch apart: what IntConv and
-	// then RequantU8 with m [O] give. Rows r0..r1 of dst are written; dst[0] is
-	// the first value of row 0.
-	IntConvU8 func(s *ConvShape, dst []uint8, dstPitch int, x []uint8, pitch int, zero uint8, packed []int8, m []float32, q *Clamp, r0, r1 int, scratch []uint8)
+	// then RequantU8 with m [O] give. dst[0] is the first value of row 0.
+	IntConvU8 func(l *IntLayer, dst []uint8, dstPitch int, x []uint8, pitch int, m []float32, q *Clamp, part IntPart, scratch []uint8)
 	// RequantU8: dst[i] = rne(clip(float32(acc[i])*m[i%len(m)], Lo, Hi)) + Zero;
 	// len(dst) is a multiple of len(m).
 	RequantU8 func(dst []uint8, acc []int32, m []float32, q *Clamp)

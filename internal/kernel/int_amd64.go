@@ -7,27 +7,30 @@ import "unsafe"
 // The integer network's convolutions use the tiles of conv_int_amd64.go on
 // images that lie padded in memory. AVX-512 reads the bytes where they are and
 // ends a tile with the multiplication, rounding and packing to codes in
-// registers; AVX2 widens the rows it needs to 16 bits first.
+// registers; AVX2 widens the rows it needs to 16 bits first. AMX takes the same
+// words in registers of 16 pixels times 64 values.
 //
-// Packed weights: [group][panel][run][word][lane][4 bytes], then for each
-// packed channel the int32 that its sum starts from.
+// Packed weights: [group][panel][run][word][lane][4 bytes], or the panels of
+// int_bits_amd64.go, then for each packed channel the int32 that its sum starts
+// from.
+
+// intISA is an instruction set of integer kernels: one of vectors, and whether
+// AMX takes what fits its tiles.
+type intISA struct {
+	isa
+	tiles bool
+}
 
 func avx2Int(base IntOps) IntOps {
-	t := intRow(avx2, base)
-	t.IntConvU8 = avx2.intConvU8Rows
+	is := intISA{isa: avx2}
+	t := is.ops(base)
+	t.IntConvU8 = is.intConvU8Rows
 	return t
 }
 
 func avx512Int(base IntOps) IntOps {
-	t := intRow(avx512, base)
-	t.IntConvU8 = intConvU8AVX512
-	t.RequantU8 = func(dst []uint8, acc []int32, m []float32, q *Clamp) {
-		if len(dst) == 0 {
-			return
-		}
-		acc, n := acc[:len(dst)], len(m)
-		requantU8AVX512(&dst[0], &acc[0], &m[0], &q.Lo, n, len(dst)/n)
-	}
+	t := intISA{isa: avx512}.ops(base)
+	t.RequantU8 = requantRowsAVX512
 	t.AddU8 = func(dst, a, b []uint8, p *Addition) {
 		a, b = a[:len(dst)], b[:len(dst)]
 		n := len(dst) &^ 15
@@ -47,12 +50,23 @@ func avx512Int(base IntOps) IntOps {
 	return t
 }
 
-func intRow(is isa, base IntOps) IntOps {
+func amxInt(base IntOps) IntOps { return intISA{avx512, true}.ops(base) }
+
+func requantRowsAVX512(dst []uint8, acc []int32, m []float32, q *Clamp) {
+	if len(dst) == 0 {
+		return
+	}
+	acc, n := acc[:len(dst)], len(m)
+	requantU8AVX512(&dst[0], &acc[0], &m[0], &q.Lo, n, len(dst)/n)
+}
+
+func (is intISA) ops(base IntOps) IntOps {
 	t := base
 	t.IntPackSize = is.intPackSize
 	t.IntPack = is.intPack
 	t.IntScratch = is.intScratch
 	t.IntConv = is.intConv
+	t.IntConvU8 = is.intConvU8
 	t.MaxU8 = func(dst, a, b []uint8) {
 		a, b = a[:len(dst)], b[:len(dst)]
 		n := len(dst) &^ 31
@@ -64,30 +78,33 @@ func intRow(is isa, base IntOps) IntOps {
 	return t
 }
 
-// intConvU8Rows is IntConvU8 by rows of sums in scratch.
-func (is isa) intConvU8Rows(s *ConvShape, dst []uint8, dstPitch int, x []uint8, pitch int, zero uint8, packed []int8, m []float32, q *Clamp, r0, r1 int, scratch []uint8) {
-	n := s.OW() * s.O
-	acc := sumsIn(scratch, n)
-	for r := r0; r < r1; r++ {
-		is.intConv(s, acc, x, pitch, zero, packed, r, r+1, scratch[4*n:])
-		requantU8Generic(dst[r*dstPitch:][:n], acc, m, q)
-	}
-}
-
 // intShape is a convolution of the integer network on one instruction set.
 type intShape struct {
-	isa
-	*ConvShape
+	intISA
+	*IntLayer
 	cg, og          int
 	run, runs, outs int // values in a run, runs in an outer step, outer steps
+	runWords        int // words of a packed run
 	dense           bool
+	tiled           bool // AMX takes it
+	bits            int  // in which the weights lie in memory
 }
 
-func (is isa) intShape(s *ConvShape) intShape {
-	d := intShape{isa: is, ConvShape: s, cg: s.C / s.Groups, og: s.O / s.Groups}
-	d.run, d.runs, d.outs = d.cg, s.KW, s.KH
-	if d.dense = s.KW == 1 || s.DW == 1 && s.Groups == 1; d.dense {
-		d.run, d.runs, d.outs = s.KW*d.cg, s.KH, 1
+// tileChannels and tilePixels are the least that AMX is worth setting up for.
+const tileChannels, tilePixels = 8, 8
+
+func (is intISA) intShape(l *IntLayer) intShape {
+	d := intShape{intISA: is, IntLayer: l, cg: l.C / l.Groups, og: l.O / l.Groups, bits: 8}
+	d.run, d.runs, d.outs = d.cg, l.KW, l.KH
+	if d.dense = l.KW == 1 || l.DW == 1 && l.Groups == 1; d.dense {
+		d.run, d.runs, d.outs = l.KW*d.cg, l.KH, 1
+	}
+	d.runWords = is.words(d.run)
+	if d.tiled = is.tiles && d.og >= tileChannels && l.OH()*l.OW() >= tilePixels; d.tiled {
+		d.runWords = (d.runWords + 15) &^ 15
+	}
+	if l.Bits < 5 && is.isa == avx512 && l.Groups == 1 && d.groupSize() >= bitsLeast {
+		d.bits = l.Bits
 	}
 	return d
 }
@@ -96,39 +113,76 @@ func (is isa) intShape(s *ConvShape) intShape {
 func (d *intShape) lanesOf() int { return d.padCols(d.og) }
 
 // runBytes is the bytes of one run of one lane.
-func (d *intShape) runBytes() int { return 4 * d.words(d.run) }
+func (d *intShape) runBytes() int { return 4 * d.runWords }
 
-// groupSize is the bytes of a group's packed weights.
-func (d *intShape) groupSize() int { return d.outs * d.runs * d.runBytes() * d.lanesOf() }
+// laneBytes is the bytes of one lane.
+func (d *intShape) laneBytes() int { return d.outs * d.runs * d.runBytes() }
 
-func (is isa) intPackSize(s *ConvShape) int {
-	if s.depthwise() {
-		return (s.KH*s.KW + 4) * is.padCols(s.C)
+// groupSize is the bytes of a group's weights at 8 bits.
+func (d *intShape) groupSize() int { return d.laneBytes() * d.lanesOf() }
+
+// panelAt is where the packed weights of output channels j and up of a group
+// begin, j a multiple of a panel's channels.
+func (d *intShape) panelAt(g, j int) int {
+	if d.bits < 8 {
+		return j / (2 * d.lanes()) * d.bitsSize(2*d.lanes())
 	}
-	d := is.intShape(s)
-	return s.Groups * (d.groupSize() + 4*d.lanesOf())
+	return g*d.groupSize() + d.laneBytes()*j
 }
 
-func (is isa) intPack(s *ConvShape, dst, w []int8, bias []int32, zero uint8) {
-	dst = dst[:is.intPackSize(s)]
-	if s.depthwise() {
-		is.intPackDepth(s, dst, w, bias, zero)
+// weightsSize is the bytes of all weights, before the starts.
+func (d *intShape) weightsSize() int {
+	if d.bits < 8 {
+		whole := d.lanesOf() / (2 * d.lanes())
+		size := whole * d.bitsSize(2*d.lanes())
+		if rest := d.lanesOf() % (2 * d.lanes()); rest > 0 {
+			size += d.bitsSize(rest)
+		}
+		return size
+	}
+	return d.Groups * d.groupSize()
+}
+
+func (is intISA) intPackSize(l *IntLayer) int {
+	if l.depthwise() {
+		return (l.KH*l.KW + 4) * is.padCols(l.C)
+	}
+	d := is.intShape(l)
+	return d.weightsSize() + 4*l.Groups*d.lanesOf()
+}
+
+func (is intISA) intPack(l *IntLayer, w []int8, bias []int32) {
+	l.Packed = l.Packed[:is.intPackSize(l)]
+	if l.depthwise() {
+		is.intPackDepth(l, w, bias)
 		return
 	}
-	d := is.intShape(s)
-	starts := dst[s.Groups*d.groupSize():]
-	row := d.outs * d.runs * d.run
-	for o := 0; o < s.O; o++ {
-		g, ch := o/d.og, o%d.og
-		j := ch / (2 * d.lanes()) * 2 * d.lanes()
-		nv, _ := d.panel(d.og - j)
-		panel := dst[g*d.groupSize()+d.outs*d.runs*d.runBytes()*j:]
-		d.packRow(panel, w[o*row:][:row], nv*d.lanes(), ch-j)
-		start := bias[o]
-		if is == avx512 {
-			start -= int32(zero) * sumS8(w[o*row:][:row])
+	d := is.intShape(l)
+	starts, row := l.Packed[d.weightsSize():], d.laneBytes()/d.runBytes()*d.run
+	for o, start := range bias[:l.O] {
+		if is.isa == avx512 {
+			start -= int32(l.Zero) * sumS8(w[o*row:][:row])
 		}
-		putSum(starts, g*d.lanesOf()+ch, start)
+		putSum(starts, o/d.og*d.lanesOf()+o%d.og, start)
+	}
+	if d.bits < 8 {
+		d.packBits(w)
+		return
+	}
+	for g := range l.Groups {
+		for j := 0; j < d.og; j += 2 * d.lanes() {
+			d.packPanel(l.Packed[d.panelAt(g, j):], w[(g*d.og+j)*row:], j)
+		}
+	}
+}
+
+// packPanel packs output channels j and up of a group, as many as fit a panel;
+// w begins with the first one's weights.
+func (d *intShape) packPanel(panel, w []int8, j int) {
+	nv, _ := d.panel(d.og - j)
+	width, row := nv*d.lanes(), d.outs*d.runs*d.run
+	for lane := range min(width, d.og-j) {
+		d.packRow(panel, w[lane*row:][:row], width, lane)
 	}
 }
 
@@ -173,29 +227,34 @@ func sumS8(w []int8) int32 {
 
 // intPackDepth packs [tap][channels, padded], then the starts. Both instruction
 // sets keep the activations in bytes around the zero point.
-func (is isa) intPackDepth(s *ConvShape, dst, w []int8, bias []int32, zero uint8) {
-	width, kk := is.padCols(s.C), s.KH*s.KW
-	for c := 0; c < s.C; c++ {
+func (is intISA) intPackDepth(l *IntLayer, w []int8, bias []int32) {
+	width, kk := is.padCols(l.C), l.KH*l.KW
+	for c := 0; c < l.C; c++ {
 		start := bias[c]
 		for tap, v := range w[c*kk:][:kk] {
-			dst[tap*width+c] = v
-			start -= int32(zero) * int32(v)
+			l.Packed[tap*width+c] = v
+			start -= int32(l.Zero) * int32(v)
 		}
-		putSum(dst[kk*width:], c, start)
+		putSum(l.Packed[kk*width:], c, start)
 	}
 }
 
-func (is isa) intScratch(s *ConvShape, pitch, rows int) int {
-	sums := 4 * s.OW() * s.O
-	if is == avx512 || s.depthwise() {
-		return sums
+func (is intISA) intScratch(l *IntLayer, pitch, rows int) int {
+	if is.isa == avx2 || l.depthwise() {
+		n := (4*l.OW()*l.O + 63) &^ 63
+		if !l.depthwise() {
+			n += 2 * (((rows-1)*l.SH+(l.KH-1)*l.DH+1)*pitch + IntOverread)
+		}
+		return n
 	}
-	return sums + 2*(((rows-1)*s.SH+(s.KH-1)*s.DH+1)*pitch+IntOverread)
-}
-
-// starts returns what the sums begin with, behind n bytes of packed weights.
-func starts(packed []int8, n int) *int32 {
-	return (*int32)(unsafe.Pointer(&packed[n]))
+	d, n := is.intShape(l), 0
+	if d.bits < 8 {
+		n += d.panelBytes()
+	}
+	if d.tiled {
+		n += tileSums + d.tableBytes(rows, pitch)
+	}
+	return n
 }
 
 // rowSpan is the bytes from the first to behind the last value that output
@@ -203,150 +262,4 @@ func starts(packed []int8, n int) *int32 {
 func rowSpan(s *ConvShape, pitch, r0, r1 int) (from, to int) {
 	last := (r1-1)*s.SH + (s.KH-1)*s.DH
 	return r0 * s.SH * pitch, last*pitch + ((s.OW()-1)*s.SW+(s.KW-1)*s.DW+1)*s.C
-}
-
-func (is isa) intConv(s *ConvShape, acc []int32, x []uint8, pitch int, zero uint8, packed []int8, r0, r1 int, scratch []uint8) {
-	if r0 >= r1 {
-		return
-	}
-	packed, acc = packed[:is.intPackSize(s)], acc[:(r1-r0)*s.OW()*s.O]
-	from, to := rowSpan(s, pitch, r0, r1)
-	x = x[from : to+IntOverread]
-	if s.depthwise() {
-		is.intDepth(s, acc, x, pitch, packed, r1-r0)
-		return
-	}
-	c := intCall{intShape: is.intShape(s), x: x, pitch: pitch, packed: packed, acc: acc}
-	if is == avx2 {
-		c.x, c.pitch = scratch[:2*len(x)], 2*pitch
-		is.load(c.x, x, zero)
-	}
-	c.run(r1 - r0)
-}
-
-// panelAt is where the weights of output channels j and up of a group begin.
-func (d *intShape) panelAt(g, j int) int {
-	return g*d.groupSize() + d.outs*d.runs*d.runBytes()*j
-}
-
-// intCall is one call of a convolution: to sums in acc, or, where acc is nil, to
-// codes in dst.
-type intCall struct {
-	intShape
-	x        []uint8
-	pitch    int
-	packed   []int8
-	acc      []int32
-	dst      []uint8
-	dstPitch int
-	m        []float32
-	q        *Clamp
-}
-
-// run goes over panels of output channels: for bands of rows, so that the band
-// stays in the first-level cache while the panels pass, or for all rows where
-// the weights are what should be read once.
-func (d *intCall) run(rows int) {
-	size := d.actBytes()
-	step := rows
-	if len(d.packed) <= 4*weightBand {
-		step = max(1, 4*sourceBand/d.pitch/d.SH)
-	}
-	t := tile{
-		k: d.words(d.intShape.run), runs: d.runs, outs: d.outs, runStep: d.DW * d.C * size, outStep: d.DH * d.pitch,
-		rowStep: d.SW * d.C * size,
-	}
-	if d.dense {
-		t.runStep = t.outStep
-	}
-	n := intPanel{ow: d.OW()}
-	// The pixels of a 1 x 1 convolution without gaps are one long row.
-	joined := d.KH*d.KW*d.SH*d.SW == 1 && d.pitch == n.ow*d.C*size && (d.acc != nil || d.dstPitch == n.ow*d.O)
-	for r0 := 0; r0 < rows; r0 += step {
-		for g := 0; g < d.Groups; g++ {
-			for j := 0; j < d.og; j += 2 * d.lanes() {
-				n.nv, t.cols = d.panel(d.og - j)
-				n.tiles, n.size, n.extra = split(n.ow, d.intMost(n.nv))
-				n.o = g*d.og + j
-				n.b, n.start = &d.packed[d.panelAt(g, j)], starts(d.packed, d.Groups*d.groupSize()+4*(g*d.lanesOf()+j))
-				end := min(rows, r0+step)
-				if joined {
-					n.tiles, n.size, n.extra = split((end-r0)*n.ow, d.intMost(n.nv))
-					end = r0 + 1
-				}
-				for r := r0; r < end; r++ {
-					d.row(r, r*d.SH*d.pitch+g*d.cg*size, &n, &t)
-				}
-			}
-		}
-	}
-}
-
-// intPanel is what the rows of a panel share: its weights, what its sums start
-// from, its first output channel o, and the tiles of a row.
-type intPanel struct {
-	b                      *int8
-	start                  *int32
-	nv, o                  int
-	ow, tiles, size, extra int
-}
-
-// row computes the output channels of a panel in row r, read from byte a on.
-func (d *intCall) row(r, a int, p *intPanel, t *tile) {
-	c := r*p.ow*d.O + p.o
-	t.cStep = 4 * d.O
-	if d.acc == nil {
-		c, t.cStep = r*d.dstPitch+p.o, d.O
-	}
-	for i := 0; i < p.tiles; i++ {
-		n := p.size + b2i(i < p.extra)
-		if d.acc != nil {
-			d.rowsInt(n, p.nv, &d.x[a], p.b, &d.acc[c], p.start, t)
-		} else {
-			rowsU8(n, p.nv, &d.x[a], p.b, &d.dst[c], p.start, &d.m[p.o], d.q, t)
-		}
-		a, c = a+n*t.rowStep, c+n*d.O
-	}
-}
-
-// intDepth is intConv for one channel a group: rows output rows from x on.
-func (is isa) intDepth(s *ConvShape, acc []int32, x []uint8, pitch int, packed []int8, rows int) {
-	width := is.padCols(s.C)
-	t := tile{
-		k: s.KW, kStep: s.DW * s.C, outs: s.KH, outStep: s.DH * pitch, bStep: width,
-		rowStep: s.SW * s.C, cStep: 4 * s.C,
-	}
-	t.runs, t.cols = is.blocks(s.C)
-	start := starts(packed, s.KH*s.KW*width)
-	ow := s.OW()
-	tiles, size, extra := split(ow, is.depthMost())
-	for r := 0; r < rows; r++ {
-		a, c := r*s.SH*pitch, r*ow*s.C
-		for i := 0; i < tiles; i++ {
-			m := size + b2i(i < extra)
-			depthwiseU8S8(is, m, &x[a], &packed[0], &acc[c], start, &t)
-			a, c = a+m*t.rowStep, c+m*s.C
-		}
-	}
-}
-
-func intConvU8AVX512(s *ConvShape, dst []uint8, dstPitch int, x []uint8, pitch int, zero uint8, packed []int8, m []float32, q *Clamp, r0, r1 int, scratch []uint8) {
-	if r0 >= r1 {
-		return
-	}
-	if s.depthwise() {
-		n := s.OW() * s.O
-		acc := sumsIn(scratch, n)
-		for r := r0; r < r1; r++ {
-			avx512.intConv(s, acc, x, pitch, zero, packed, r, r+1, nil)
-			row := dst[r*dstPitch:][:n]
-			requantU8AVX512(&row[0], &acc[0], &m[0], &q.Lo, s.C, s.OW())
-		}
-		return
-	}
-	packed, m = packed[:avx512.intPackSize(s)], m[:s.O]
-	from, to := rowSpan(s, pitch, r0, r1)
-	x, dst = x[from:to+IntOverread], dst[r0*dstPitch:(r1-1)*dstPitch+s.OW()*s.O]
-	c := intCall{intShape: avx512.intShape(s), x: x, pitch: pitch, packed: packed, dst: dst, dstPitch: dstPitch, m: m, q: q}
-	c.run(r1 - r0)
 }

@@ -7205,3 +7205,112 @@ loop:
 	JG      loop
 	VZEROUPPER
 	RET
+
+// func unpackS4AVX512(dst *uint8, src *int8, chunks int)
+// Requires: AVX, AVX512BW, AVX512F
+TEXT ·unpackS4AVX512(SB), NOSPLIT, $0-24
+	MOVQ         dst+0(FP), AX
+	MOVQ         src+8(FP), CX
+	MOVQ         chunks+16(FP), DX
+	MOVQ         $0x0f0f0f0f0f0f0f0f, BX
+	VPBROADCASTQ BX, Z0
+	MOVQ         $0x0808080808080808, BX
+	VPBROADCASTQ BX, Z1
+
+chunk:
+	VMOVDQU64 (CX), Z2
+	VPANDQ    Z2, Z0, Z3
+	VPSUBB    Z1, Z3, Z3
+	VMOVDQU64 Z3, (AX)
+	VPSRLW    $0x04, Z2, Z2
+	VPANDQ    Z2, Z0, Z2
+	VPSUBB    Z1, Z2, Z2
+	VMOVDQU64 Z2, 64(AX)
+	VMOVDQU64 64(CX), Z2
+	VPANDQ    Z2, Z0, Z3
+	VPSUBB    Z1, Z3, Z3
+	VMOVDQU64 Z3, 128(AX)
+	VPSRLW    $0x04, Z2, Z2
+	VPANDQ    Z2, Z0, Z2
+	VPSUBB    Z1, Z2, Z2
+	VMOVDQU64 Z2, 192(AX)
+	ADDQ      $+128, CX
+	ADDQ      $+256, AX
+	DECQ      DX
+	JNZ       chunk
+	VZEROUPPER
+	RET
+
+// func unpackS3AVX512(dst *uint8, src *int8, chunks int)
+// Requires: AVX, AVX512BW, AVX512F
+TEXT ·unpackS3AVX512(SB), NOSPLIT, $0-24
+	MOVQ         dst+0(FP), AX
+	MOVQ         src+8(FP), CX
+	MOVQ         chunks+16(FP), DX
+	MOVQ         $0x0303030303030303, BX
+	VPBROADCASTQ BX, Z0
+	MOVQ         $0x0404040404040404, BX
+	VPBROADCASTQ BX, Z1
+
+chunk:
+	VMOVDQU64 (CX), Z2
+	VPANDQ    Z2, Z0, Z3
+	KMOVQ     64(CX), K1
+	VPSUBB    Z1, Z3, K1, Z3
+	VMOVDQU64 Z3, (AX)
+	VPSRLW    $0x02, Z2, Z3
+	VPANDQ    Z3, Z0, Z3
+	KMOVQ     72(CX), K1
+	VPSUBB    Z1, Z3, K1, Z3
+	VMOVDQU64 Z3, 64(AX)
+	VPSRLW    $0x04, Z2, Z3
+	VPANDQ    Z3, Z0, Z3
+	KMOVQ     80(CX), K1
+	VPSUBB    Z1, Z3, K1, Z3
+	VMOVDQU64 Z3, 128(AX)
+	VPSRLW    $0x06, Z2, Z2
+	VPANDQ    Z2, Z0, Z2
+	KMOVQ     88(CX), K1
+	VPSUBB    Z1, Z2, K1, Z2
+	VMOVDQU64 Z2, 192(AX)
+	ADDQ      $+96, CX
+	ADDQ      $+256, AX
+	DECQ      DX
+	JNZ       chunk
+	VZEROUPPER
+	RET
+
+// func unpackS2AVX512(dst *uint8, src *int8, chunks int)
+// Requires: AVX, AVX512BW, AVX512F
+TEXT ·unpackS2AVX512(SB), NOSPLIT, $0-24
+	MOVQ         dst+0(FP), AX
+	MOVQ         src+8(FP), CX
+	MOVQ         chunks+16(FP), DX
+	MOVQ         $0x0303030303030303, BX
+	VPBROADCASTQ BX, Z0
+	MOVQ         $0x0202020202020202, BX
+	VPBROADCASTQ BX, Z1
+
+chunk:
+	VMOVDQU64 (CX), Z2
+	VPANDQ    Z2, Z0, Z3
+	VPSUBB    Z1, Z3, Z3
+	VMOVDQU64 Z3, (AX)
+	VPSRLW    $0x02, Z2, Z3
+	VPANDQ    Z3, Z0, Z3
+	VPSUBB    Z1, Z3, Z3
+	VMOVDQU64 Z3, 64(AX)
+	VPSRLW    $0x04, Z2, Z3
+	VPANDQ    Z3, Z0, Z3
+	VPSUBB    Z1, Z3, Z3
+	VMOVDQU64 Z3, 128(AX)
+	VPSRLW    $0x06, Z2, Z2
+	VPANDQ    Z2, Z0, Z2
+	VPSUBB    Z1, Z2, Z2
+	VMOVDQU64 Z2, 192(AX)
+	ADDQ      $+64, CX
+	ADDQ      $+256, AX
+	DECQ      DX
+	JNZ       chunk
+	VZEROUPPER
+	RET

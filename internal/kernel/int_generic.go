@@ -7,9 +7,9 @@ import "unsafe"
 
 func genericInt() IntOps {
 	return IntOps{
-		IntPackSize: func(s *ConvShape) int { return convWeights(s) + 4*s.O },
+		IntPackSize: func(l *IntLayer) int { return convWeights(&l.ConvShape) + 4*l.O },
 		IntPack:     intPackGeneric,
-		IntScratch:  func(s *ConvShape, _, _ int) int { return 4 * s.OW() * s.O },
+		IntScratch:  func(l *IntLayer, _, _ int) int { return 4 * l.OW() * l.O },
 		IntConv:     intConvGeneric,
 		IntConvU8:   intConvU8Generic,
 		RequantU8:   requantU8Generic,
@@ -19,11 +19,11 @@ func genericInt() IntOps {
 	}
 }
 
-func intPackGeneric(s *ConvShape, dst []int8, w []int8, bias []int32, _ uint8) {
-	n := convWeights(s)
-	copy(dst[:n], w[:n])
-	for o, b := range bias[:s.O] {
-		putSum(dst[n:], o, b)
+func intPackGeneric(l *IntLayer, w []int8, bias []int32) {
+	n := convWeights(&l.ConvShape)
+	copy(l.Packed[:n], w[:n])
+	for o, b := range bias[:l.O] {
+		putSum(l.Packed[n:], o, b)
 	}
 }
 
@@ -41,28 +41,33 @@ func sumAt(src []int8, i int) (v int32) {
 	return v
 }
 
-func intConvGeneric(s *ConvShape, acc []int32, x []uint8, pitch int, zero uint8, packed []int8, r0, r1 int, _ []uint8) {
-	ow, cg, og := s.OW(), s.C/s.Groups, s.O/s.Groups
-	size := s.KH * s.KW * cg
-	sums := packed[s.O*size:]
-	z := int32(zero)
-	for r := r0; r < r1; r++ {
-		for c := 0; c < ow; c++ {
-			dst := acc[((r-r0)*ow+c)*s.O:][:s.O]
-			for o := range dst {
-				w, sum := packed[o*size:][:size], sumAt(sums, o)
-				for kh := 0; kh < s.KH; kh++ {
-					for kw := 0; kw < s.KW; kw++ {
-						src := x[(r*s.SH+kh*s.DH)*pitch+(c*s.SW+kw*s.DW)*s.C+o/og*cg:][:cg]
-						tap := w[(kh*s.KW+kw)*cg:][:cg]
-						for i, v := range src {
-							sum += (int32(v) - z) * int32(tap[i])
-						}
-					}
+func intConvGeneric(l *IntLayer, acc []int32, x []uint8, pitch int, part IntPart, _ []uint8) {
+	ow := l.OW()
+	for r := part.R0; r < part.R1; r++ {
+		for c := range ow {
+			at := r*l.SH*pitch + c*l.SW*l.C
+			l.pixelGeneric(acc[((r-part.R0)*ow+c)*l.O:][:l.O], x[at:], pitch, part)
+		}
+	}
+}
+
+// pixelGeneric sums the part's channels of one pixel, whose window begins x.
+func (l *IntLayer) pixelGeneric(dst []int32, x []uint8, pitch int, part IntPart) {
+	cg, og, z := l.C/l.Groups, l.O/l.Groups, int32(l.Zero)
+	size := l.KH * l.KW * cg
+	starts := l.Packed[l.O*size:]
+	for o := part.O0; o < part.O1; o++ {
+		w, sum := l.Packed[o*size:][:size], sumAt(starts, o)
+		for kh := 0; kh < l.KH; kh++ {
+			for kw := 0; kw < l.KW; kw++ {
+				src := x[kh*l.DH*pitch+kw*l.DW*l.C+o/og*cg:][:cg]
+				tap := w[(kh*l.KW+kw)*cg:][:cg]
+				for i, v := range src {
+					sum += (int32(v) - z) * int32(tap[i])
 				}
-				dst[o] = sum
 			}
 		}
+		dst[o] = sum
 	}
 }
 
@@ -72,12 +77,23 @@ func sumsIn(scratch []uint8, n int) []int32 {
 	return unsafe.Slice((*int32)(unsafe.Pointer(unsafe.SliceData(scratch))), n)
 }
 
-func intConvU8Generic(s *ConvShape, dst []uint8, dstPitch int, x []uint8, pitch int, zero uint8, packed []int8, m []float32, q *Clamp, r0, r1 int, scratch []uint8) {
-	n := s.OW() * s.O
-	acc := sumsIn(scratch, n)
-	for r := r0; r < r1; r++ {
-		intConvGeneric(s, acc, x, pitch, zero, packed, r, r+1, nil)
-		requantU8Generic(dst[r*dstPitch:][:n], acc, m, q)
+func intConvU8Generic(l *IntLayer, dst []uint8, dstPitch int, x []uint8, pitch int, m []float32, q *Clamp, part IntPart, scratch []uint8) {
+	acc := sumsIn(scratch, l.OW()*l.O)
+	for r := part.R0; r < part.R1; r++ {
+		intConvGeneric(l, acc, x, pitch, IntPart{r, r + 1, part.O0, part.O1}, nil)
+		l.requantRow(dst[r*dstPitch:], acc, m, q, part, requantU8Generic)
+	}
+}
+
+// requantRow makes codes of the part's channels of a row of sums.
+func (l *IntLayer) requantRow(dst []uint8, acc []int32, m []float32, q *Clamp, part IntPart, requant func(dst []uint8, acc []int32, m []float32, q *Clamp)) {
+	n := l.OW() * l.O
+	if part.O0 == 0 && part.O1 == l.O {
+		requant(dst[:n], acc, m, q)
+		return
+	}
+	for at := 0; at < n; at += l.O {
+		requant(dst[at+part.O0:at+part.O1], acc[at+part.O0:at+part.O1], m[part.O0:part.O1], q)
 	}
 }
 

@@ -99,3 +99,12 @@ func addF32AVX512(dst *uint8, y *float32, a *float32, b *float32, p *float32, n 
 
 //go:noescape
 func maxU8AVX2(dst *uint8, a *uint8, b *uint8, n int)
+
+//go:noescape
+func unpackS4AVX512(dst *uint8, src *int8, chunks int)
+
+//go:noescape
+func unpackS3AVX512(dst *uint8, src *int8, chunks int)
+
+//go:noescape
+func unpackS2AVX512(dst *uint8, src *int8, chunks int)

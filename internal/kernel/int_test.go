@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -17,7 +18,7 @@ type intCase struct {
 	bias  []int32
 }
 
-func newIntCase(r *rand.Rand, s ConvShape, zero uint8) *intCase {
+func newIntCase(r *rand.Rand, s ConvShape, zero uint8, bits int) *intCase {
 	c := &intCase{s: s, zero: zero, pitch: (s.W + s.PL + s.PR) * s.C}
 	c.x = make([]uint8, (s.H+s.PT+s.PB)*c.pitch+IntOverread)
 	for i := range c.x {
@@ -25,7 +26,7 @@ func newIntCase(r *rand.Rand, s ConvShape, zero uint8) *intCase {
 	}
 	c.w = make([]int8, convWeights(&s))
 	for i := range c.w {
-		c.w[i] = int8(r.IntN(256) - 128)
+		c.w[i] = int8(r.IntN(1<<bits) - 1<<(bits-1))
 	}
 	c.bias = make([]int32, s.O)
 	for i := range c.bias {
@@ -43,33 +44,57 @@ var intShapes = []ConvShape{
 	{H: 1, W: 1, C: 70, O: 10, KH: 1, KW: 1, SH: 1, SW: 1, DH: 1, DW: 1, Groups: 1},
 	{H: 4, W: 4, C: 2, O: 1, KH: 3, KW: 3, SH: 1, SW: 1, DH: 2, DW: 2, PT: 1, PL: 1, PB: 1, PR: 1, Groups: 1},
 	{H: 4, W: 4, C: 48, O: 48, KH: 4, KW: 4, SH: 1, SW: 1, DH: 1, DW: 1, Groups: 48},
+	{H: 5, W: 6, C: 64, O: 96, KH: 3, KW: 3, SH: 1, SW: 1, DH: 1, DW: 1, PT: 1, PL: 1, PB: 1, PR: 1, Groups: 1},
+	{H: 9, W: 9, C: 128, O: 72, KH: 3, KW: 3, SH: 2, SW: 2, DH: 1, DW: 1, PT: 1, PL: 1, PB: 1, PR: 1, Groups: 1},
+	{H: 3, W: 40, C: 200, O: 41, KH: 1, KW: 1, SH: 1, SW: 1, DH: 1, DW: 1, Groups: 1},
+	{H: 7, W: 7, C: 32, O: 48, KH: 3, KW: 3, SH: 1, SW: 1, DH: 1, DW: 1, PT: 1, PL: 1, PB: 1, PR: 1, Groups: 2},
+	{H: 1, W: 1, C: 600, O: 100, KH: 1, KW: 1, SH: 1, SW: 1, DH: 1, DW: 1, Groups: 1},
+}
+
+// layer packs the case for a row.
+func (c *intCase) layer(row *IntOps, bits int) *IntLayer {
+	l := &IntLayer{ConvShape: c.s, Bits: bits, Zero: c.zero}
+	l.Packed = make([]int8, row.IntPackSize(l))
+	row.IntPack(l, c.w, c.bias)
+	return l
+}
+
+func (c *intCase) scratch(row *IntOps, l *IntLayer) []uint8 {
+	return make([]uint8, row.IntScratch(l, c.pitch, c.s.OH()))
+}
+
+// parts divide a result by rows and, where the layer allows it, by channels.
+func (c *intCase) parts() []IntPart {
+	rows, o, mid := c.s.OH(), c.s.O, c.s.OH()/2
+	list := []IntPart{{mid, rows, 0, o}, {0, mid, 0, o}}
+	if c.s.Groups == 1 && o > IntPanel {
+		list = []IntPart{{0, rows, IntPanel, o}, {0, mid, 0, IntPanel}, {mid, rows, 0, IntPanel}}
+	}
+	return list
 }
 
 func TestIntConvolutionsEqualGeneric(t *testing.T) {
 	g := genericInt()
 	eachRow(t, func(t *testing.T, row Table) {
 		r := rand.New(rand.NewPCG(71, 1))
-		for _, s := range intShapes {
-			for _, zero := range []uint8{0, 128, 7} {
-				c := newIntCase(r, s, zero)
+		for i, s := range intShapes {
+			for k, zero := range []uint8{0, 128, 7} {
+				bits := []int{8, 4, 3, 2, 5}[(i+k)%5]
+				c := newIntCase(r, s, zero, bits)
 				n := s.OW() * s.O
 				want := make([]int32, s.OH()*n)
-				pack := make([]int8, g.IntPackSize(&s))
-				g.IntPack(&s, pack, c.w, c.bias, zero)
-				g.IntConv(&s, want, c.x, c.pitch, zero, pack, 0, s.OH(), nil)
+				g.IntConv(c.layer(&g, bits), want, c.x, c.pitch, IntPart{0, s.OH(), 0, s.O}, nil)
 
-				pack = make([]int8, row.IntPackSize(&s))
-				row.IntPack(&s, pack, c.w, c.bias, zero)
-				scratch := make([]uint8, row.IntScratch(&s, c.pitch, s.OH()))
+				l := c.layer(&row.IntOps, bits)
 				got := make([]int32, len(want))
-				mid := s.OH() / 2
-				row.IntConv(&s, got, c.x, c.pitch, zero, pack, 0, mid, scratch)
-				row.IntConv(&s, got[mid*n:], c.x, c.pitch, zero, pack, mid, s.OH(), scratch)
-				if !slices.Equal(got, want) {
-					t.Fatalf("%+v zero %d: sums differ", s, zero)
+				for _, p := range c.parts() {
+					row.IntConv(l, got[p.R0*n:p.R1*n], c.x, c.pitch, p, c.scratch(&row.IntOps, l))
 				}
-				for _, gap := range []int{0, 5} {
-					testIntCodes(t, r, &row, c, want, pack, scratch, gap)
+				if !slices.Equal(got, want) {
+					t.Fatalf("%+v zero %d, %d bits: sums differ", s, zero, bits)
+				}
+				for _, gap := range []int{0, 5, 2 * s.O} {
+					testIntCodes(t, r, &row.IntOps, c, l, want, gap)
 				}
 			}
 		}
@@ -78,7 +103,7 @@ func TestIntConvolutionsEqualGeneric(t *testing.T) {
 
 // testIntCodes compares IntConvU8 with the generic codes of sums, with guard
 // bytes between the rows of the result.
-func testIntCodes(t *testing.T, r *rand.Rand, row *Table, c *intCase, sums []int32, pack []int8, scratch []uint8, gap int) {
+func testIntCodes(t *testing.T, r *rand.Rand, row *IntOps, c *intCase, l *IntLayer, sums []int32, gap int) {
 	s := &c.s
 	n := s.OW() * s.O
 	m := make([]float32, s.O)
@@ -86,15 +111,18 @@ func testIntCodes(t *testing.T, r *rand.Rand, row *Table, c *intCase, sums []int
 		m[i] = float32(r.NormFloat64() * 1e-7)
 	}
 	q := Clamp{Lo: -120, Hi: 100, Zero: 128}
+	if gap == 0 {
+		q = Clamp{Hi: 255}
+	}
 	want := make([]uint8, len(sums))
 	requantU8Generic(want, sums, m, &q)
 	got := make([]uint8, s.OH()*(n+gap))
 	for i := range got {
 		got[i] = 0xa5
 	}
-	mid := (s.OH() + 1) / 2
-	row.IntConvU8(s, got, n+gap, c.x, c.pitch, c.zero, pack, m, &q, mid, s.OH(), scratch)
-	row.IntConvU8(s, got, n+gap, c.x, c.pitch, c.zero, pack, m, &q, 0, mid, scratch)
+	for _, p := range c.parts() {
+		row.IntConvU8(l, got, n+gap, c.x, c.pitch, m, &q, p, c.scratch(row, l))
+	}
 	for i := range s.OH() {
 		line := got[i*(n+gap):][:n+gap]
 		if !slices.Equal(line[:n], want[i*n:][:n]) {
@@ -167,15 +195,22 @@ func TestAdditionsEqualGeneric(t *testing.T) {
 }
 
 func BenchmarkIntConv(b *testing.B) {
-	s := ConvShape{H: 56, W: 56, C: 64, O: 64, KH: 3, KW: 3, SH: 1, SW: 1, DH: 1, DW: 1, PT: 1, PL: 1, PB: 1, PR: 1, Groups: 1}
-	c := newIntCase(rand.New(rand.NewPCG(73, 1)), s, 0)
-	row := Active()
-	pack := make([]int8, row.IntPackSize(&s))
-	row.IntPack(&s, pack, c.w, c.bias, 0)
-	dst, m := make([]uint8, s.H*s.W*s.O), make([]float32, s.O)
-	scratch := make([]uint8, row.IntScratch(&s, c.pitch, s.OH()))
-	for b.Loop() {
-		row.IntConvU8(&s, dst, s.W*s.O, c.x, c.pitch, 0, pack, m, &Clamp{Hi: 255}, 0, s.H, scratch)
+	for _, v := range []struct{ hw, c, o, k, bits int }{
+		{56, 64, 64, 3, 8}, {14, 256, 256, 3, 8}, {7, 512, 512, 3, 8}, {7, 512, 512, 3, 4}, {7, 512, 512, 3, 3}, {7, 512, 512, 3, 2},
+		{56, 64, 256, 1, 8}, {56, 256, 64, 1, 8}, {14, 1024, 256, 1, 8},
+	} {
+		p := v.k / 2
+		s := ConvShape{H: v.hw, W: v.hw, C: v.c, O: v.o, KH: v.k, KW: v.k, SH: 1, SW: 1, DH: 1, DW: 1, PT: p, PL: p, PB: p, PR: p, Groups: 1}
+		b.Run(fmt.Sprintf("hw=%d/c=%d/o=%d/k=%d/bits=%d", v.hw, v.c, v.o, v.k, v.bits), func(b *testing.B) {
+			row := Active()
+			c := newIntCase(rand.New(rand.NewPCG(73, 1)), s, 0, v.bits)
+			l := c.layer(&row.IntOps, v.bits)
+			dst, m := make([]uint8, s.H*s.W*s.O), make([]float32, s.O)
+			scratch := c.scratch(&row.IntOps, l)
+			for b.Loop() {
+				row.IntConvU8(l, dst, s.W*s.O, c.x, c.pitch, m, &Clamp{Hi: 255}, IntPart{0, s.H, 0, s.O}, scratch)
+			}
+			b.ReportMetric(2*float64(convWeights(&s)*s.H*s.W)/1e9/(b.Elapsed().Seconds()/float64(b.N)), "GOP/s")
+		})
 	}
-	b.ReportMetric(2*float64(convWeights(&s)*s.H*s.W)/1e9/(b.Elapsed().Seconds()/float64(b.N)), "GOP/s")
 }

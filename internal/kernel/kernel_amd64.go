@@ -22,6 +22,11 @@ func rows() []Table {
 			t.MatOps = avx512Mat(t.MatOps)
 			t.IntOps = avx512Int(t.IntOps)
 			all = append(all, t)
+			if hasTiles() {
+				t.Name = "amx"
+				t.IntOps = amxInt(t.IntOps)
+				all = append(all, t)
+			}
 		}
 	}
 	return all

@@ -23,6 +23,9 @@ func genInt() {
 	addU8()
 	addF32()
 	maxU8()
+	for _, bits := range []int{4, 3, 2} {
+		unpack(bits)
+	}
 }
 
 // clamp holds the fields of the Go type Clamp in vectors.
@@ -261,6 +264,51 @@ func maxU8() {
 	ADDQ(I32(32), dst)
 	SUBQ(I32(32), n)
 	JG(LabelRef("loop"))
+	VZEROUPPER()
+	RET()
+}
+
+// unpack: the bytes of chunks times 256 weights of 4, 3 or 2 bits, packed as the
+// Go file int_bits_amd64.go says.
+func unpack(bits int) {
+	begin(fmt.Sprintf("unpackS%dAVX512", bits), "func(dst *uint8, src *int8, chunks int)")
+	dst, src, n := param("dst"), param("src"), param("chunks")
+	constant := func(v uint64) reg.VecVirtual {
+		r, z := GP64(), ZMM()
+		MOVQ(U64(v*0x0101010101010101), r)
+		VPBROADCASTQ(r, z)
+		return z
+	}
+	per := min(bits, 4) &^ 1 // bits of a vector's byte that belong to a quarter
+	mask, offset := constant(1<<per-1), constant(1<<(bits-1))
+	Label("chunk")
+	var v reg.VecVirtual
+	for q := 0; q < 4; q++ {
+		shift := per * q % 8
+		if shift == 0 {
+			v = ZMM()
+			VMOVDQU64(Mem{Base: src, Disp: 64 * (per * q / 8)}, v)
+		}
+		w := ZMM()
+		if shift == 0 {
+			VPANDQ(v, mask, w)
+		} else {
+			VPSRLW(U8(shift), v, w)
+			VPANDQ(w, mask, w)
+		}
+		if bits == 3 {
+			k := K()
+			KMOVQ(Mem{Base: src, Disp: 64 + 8*q}, k)
+			VPSUBB(offset, w, k, w)
+		} else {
+			VPSUBB(offset, w, w)
+		}
+		VMOVDQU64(w, Mem{Base: dst, Disp: 64 * q})
+	}
+	ADDQ(I32(int32(32*bits)), src)
+	ADDQ(I32(256), dst)
+	DECQ(n)
+	JNZ(LabelRef("chunk"))
 	VZEROUPPER()
 	RET()
 }

@@ -1,0 +1,257 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/mmcloughlin/avo/attr"
+	. "github.com/mmcloughlin/avo/build"
+	"github.com/mmcloughlin/avo/ir"
+	. "github.com/mmcloughlin/avo/operand"
+	"github.com/mmcloughlin/avo/reg"
+)
+
+func init() { sets["amx"] = genAMX }
+
+// genAMX emits integer convolutions on tiles of AMX, registers of 16 rows of 64
+// bytes. Neither avo nor Go's assembler knows its instructions: they are bytes.
+func genAMX() {
+	for nt := 1; nt <= 2; nt++ {
+		tiles("U8", nt)
+		tiles("I32", nt)
+	}
+}
+
+// Registers that the bytes of AMX instructions name.
+var (
+	amxTable   = reg.RAX // the next pair's entry
+	amxLeft    = reg.RBX // tiles left
+	amxB       = reg.RCX
+	amxBStep   = reg.RDX // from a row of b, or of the sums, to the next
+	amxA       = [2]reg.GPPhysical{reg.RSI, reg.RDI}
+	amxPixel   = reg.R8 // from a row of a to the next
+	amxK       = reg.R9
+	amxRuns    = reg.R10
+	amxOuts    = reg.R11
+	amxScratch = reg.R12
+	amxT       = reg.R13
+	amxStart   = reg.R15
+)
+
+// Fields of the Go type tilesCall.
+const (
+	tilesK = iota // steps of 64 values in a run
+	tilesRuns
+	tilesRunSkip // from the end of a run to the next
+	tilesOuts
+	tilesOutSkip
+	tilesPixel // from a pixel of a to the next
+	tilesOut   // from a pixel of c to the next
+	tilesWidth // pixels of a row of c
+	tilesGap   // less the pixels between two rows, which are not stored
+	tilesRow   // from behind the gap to the next row of c
+	tilesCols  // columns of the last vector
+	tilesRows  // pixels of a tile
+	tilesCount // tiles
+	tilesFields
+)
+
+// raw emits the bytes of an instruction that reads the given registers.
+func raw(bytes []byte, in ...reg.GPPhysical) {
+	for i, b := range bytes {
+		n := &ir.Instruction{Opcode: "BYTE", Operands: []Op{U8(b)}}
+		if i == 0 {
+			n.ISA = []string{"AMX_INT8", "AMX_TILE"}
+			for _, r := range in {
+				n.Inputs = append(n.Inputs, r)
+			}
+		}
+		Instruction(n)
+	}
+}
+
+// number is the register's number in an instruction's encoding.
+func number(r reg.GPPhysical) byte { return byte(r.PhysicalIndex()) }
+
+// sib is a tile instruction (opcode 4B of map 0F38) with a memory operand
+// base + disp, rows index bytes apart; prefix is 2 (F3) or 3 (F2).
+func sib(prefix, tile byte, base, index reg.GPPhysical, disp int8) {
+	b, x := number(base), number(index)
+	raw([]byte{0xc4, 0x82 | (^x>>3&1)<<6 | (^b>>3&1)<<5, 0x78 | prefix, 0x4b, 0x44 | tile<<3, x&7<<3 | b&7, byte(disp)}, base, index)
+}
+
+func tileLoad(tile byte, base, index reg.GPPhysical, disp int8)  { sib(3, tile, base, index, disp) }
+func tileStore(tile byte, base, index reg.GPPhysical, disp int8) { sib(2, tile, base, index, disp) }
+
+// tileDot: acc += a * b, TDPBUSD.
+func tileDot(acc, a, b byte) {
+	raw([]byte{0xc4, 0xe2, 0x01 | (^b&15)<<3, 0x5e, 0xc0 | acc<<3 | a})
+}
+
+// tileConfig loads the configuration at RAX; tileRelease ends it.
+func tileConfig()  { raw([]byte{0xc4, 0xe2, 0x78, 0x49, 0x00}, reg.RAX) }
+func tileRelease() { raw([]byte{0xc4, 0xe2, 0x78, 0x49, 0xc0}) }
+
+// tiles: for each entry of a table {offset in a, offset in c, pixels left in
+// the row of c}, the sums of t.Rows pixels times nt vectors of output channels,
+// two entries at a time. Pixels lie t.Pixel bytes apart in a; runs of k times 64
+// values, and groups of runs, as in rows. b is nt vectors for each word, and
+// each sum begins with its start. As codes (U8) or sums (I32) the pixels go to
+// c; those that a row of c has no room for are dropped.
+func tiles(kind string, nt int) {
+	sig := "func(a *uint8, b *int8, c *int32, start *int32"
+	if kind == "U8" {
+		sig = "func(a *uint8, b *int8, c *uint8, start *int32, m, q *float32"
+	}
+	TEXT(fmt.Sprintf("tiles%sAMXx%d", kind, nt), attr.NOSPLIT, sig+fmt.Sprintf(", t *[%d]int, table *[3]int, config *[64]uint8, scratch *uint8)", tilesFields))
+	Pragma("noescape")
+	Load(Param("t"), amxT)
+	e := tilesEnd{kind: kind, nt: nt}
+	e.begin()
+	Load(Param("config"), reg.RAX)
+	tileConfig()
+	Load(Param("table"), amxTable)
+	Load(Param("scratch"), amxScratch)
+	MOVQ(field(amxT, tilesCount), amxLeft)
+	MOVQ(field(amxT, tilesPixel), amxPixel)
+	MOVQ(I32(int32(64*nt)), amxBStep)
+	Label("pairs")
+	CMPQ(amxLeft, I32(2))
+	JLT(LabelRef("single"))
+	tilesSum(2, nt)
+	e.store(0, "first")
+	e.store(1, "second")
+	ADDQ(I32(48), amxTable)
+	SUBQ(I32(2), amxLeft)
+	JMP(LabelRef("pairs"))
+	Label("single")
+	TESTQ(amxLeft, amxLeft)
+	JZ(LabelRef("end"))
+	tilesSum(1, nt)
+	e.store(0, "last")
+	Label("end")
+	tileRelease()
+	VZEROUPPER()
+	RET()
+}
+
+// tilesSum sums mt tiles of pixels into the scratch, [pixel][nt vectors].
+// Tiles 0 to 3 are the sums, 4 and 5 pixels, 6 and 7 weights.
+func tilesSum(mt, nt int) {
+	for i := 0; i < mt; i++ {
+		Load(Param("a"), amxA[i])
+		ADDQ(Mem{Base: amxTable, Disp: 24 * i}, amxA[i])
+	}
+	Load(Param("b"), amxB)
+	Load(Param("start"), amxStart)
+	XORQ(amxK, amxK)
+	for i := 0; i < mt; i++ {
+		for j := 0; j < nt; j++ {
+			tileLoad(byte(2*i+j), amxStart, amxK, int8(64*j)) // the same row 16 times
+		}
+	}
+	tag := fmt.Sprint(mt)
+	MOVQ(field(amxT, tilesOuts), amxOuts)
+	Label("out" + tag)
+	MOVQ(field(amxT, tilesRuns), amxRuns)
+	Label("run" + tag)
+	MOVQ(field(amxT, tilesK), amxK)
+	Label("k" + tag)
+	for i := 0; i < mt; i++ {
+		tileLoad(byte(4+i), amxA[i], amxPixel, 0)
+		for j := 0; j < nt; j++ {
+			if i == 0 {
+				tileLoad(byte(6+j), amxB, amxBStep, int8(64*j))
+			}
+			tileDot(byte(2*i+j), byte(4+i), byte(6+j))
+		}
+	}
+	for i := 0; i < mt; i++ {
+		ADDQ(I32(64), amxA[i])
+	}
+	ADDQ(I32(int32(1024*nt)), amxB)
+	DECQ(amxK)
+	JNZ(LabelRef("k" + tag))
+	for i := 0; i < mt; i++ {
+		ADDQ(field(amxT, tilesRunSkip), amxA[i])
+	}
+	DECQ(amxRuns)
+	JNZ(LabelRef("run" + tag))
+	for i := 0; i < mt; i++ {
+		ADDQ(field(amxT, tilesOutSkip), amxA[i])
+	}
+	DECQ(amxOuts)
+	JNZ(LabelRef("out" + tag))
+	for i := 0; i < mt; i++ {
+		MOVQ(amxScratch, amxB)
+		ADDQ(I32(int32(1024*nt*i)), amxB)
+		for j := 0; j < nt; j++ {
+			tileStore(byte(2*i+j), amxB, amxBStep, int8(64*j))
+		}
+	}
+}
+
+// tilesEnd brings sums to c.
+type tilesEnd struct {
+	kind string
+	nt   int
+	mask reg.Register
+	muls []reg.VecVirtual
+	clamp
+}
+
+// begin loads what all pixels share. It uses RCX.
+func (e *tilesEnd) begin() {
+	m := &matISA{lanes: 16}
+	e.mask = m.mask(field(amxT, tilesCols))
+	if e.kind == "I32" {
+		return
+	}
+	Load(Param("m"), reg.RBX)
+	e.muls = m.vecs(e.nt)
+	for j, v := range e.muls {
+		m.load(m.at(reg.RBX, j), lastMask(e.mask, j, e.nt), v)
+	}
+	Load(Param("q"), reg.RBX)
+	e.clamp = newClamp(reg.RBX)
+}
+
+// store brings the pixels of tile i of a pair to c.
+func (e *tilesEnd) store(i int, tag string) {
+	sums, c, left, rows := reg.RSI, reg.RDI, reg.R10, reg.R9
+	Load(Param("c"), c)
+	ADDQ(Mem{Base: amxTable, Disp: 24*i + 8}, c)
+	MOVQ(Mem{Base: amxTable, Disp: 24*i + 16}, left)
+	MOVQ(amxScratch, sums)
+	ADDQ(I32(int32(1024*e.nt*i)), sums)
+	MOVQ(field(amxT, tilesRows), rows)
+	Label("pixel" + tag)
+	TESTQ(left, left)
+	JLE(LabelRef("gap" + tag))
+	for j := 0; j < e.nt; j++ {
+		v, k := ZMM(), lastMask(e.mask, j, e.nt)
+		VMOVDQU32(Mem{Base: sums, Disp: 64 * j}, v)
+		switch {
+		case e.kind == "I32" && k != nil:
+			VMOVDQU32(v, k, Mem{Base: c, Disp: 64 * j})
+		case e.kind == "I32":
+			VMOVDQU32(v, Mem{Base: c, Disp: 64 * j})
+		case k != nil:
+			e.codes(v, e.muls[j])
+			VPMOVDB(v, k, Mem{Base: c, Disp: 16 * j})
+		default:
+			e.codes(v, e.muls[j])
+			VPMOVDB(v, Mem{Base: c, Disp: 16 * j})
+		}
+	}
+	Label("gap" + tag)
+	ADDQ(I32(int32(64*e.nt)), sums)
+	ADDQ(field(amxT, tilesOut), c)
+	DECQ(left)
+	CMPQ(left, field(amxT, tilesGap))
+	JNE(LabelRef("next" + tag))
+	MOVQ(field(amxT, tilesWidth), left)
+	ADDQ(field(amxT, tilesRow), c)
+	Label("next" + tag)
+	DECQ(rows)
+	JNZ(LabelRef("pixel" + tag))
+}

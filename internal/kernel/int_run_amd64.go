@@ -1,0 +1,202 @@
+//go:build !noasm && gc
+
+package kernel
+
+import "unsafe"
+
+// intCall is one call of a convolution: to sums in acc, or, where acc is nil, to
+// codes in dst.
+type intCall struct {
+	intShape
+	part     IntPart
+	rows     int
+	x        []uint8
+	pitch    int // of x, in bytes
+	acc      []int32
+	dst      []uint8
+	dstPitch int
+	m        []float32
+	q        *Clamp
+	panels   []uint8 // of the current panel's weights, where they lie in fewer bits
+	scratch  []uint8
+}
+
+// newIntCall cuts x to what the part reads.
+func (is intISA) newIntCall(l *IntLayer, x []uint8, pitch int, part IntPart, scratch []uint8) intCall {
+	from, to := rowSpan(&l.ConvShape, pitch, part.R0, part.R1)
+	c := intCall{intShape: is.intShape(l), part: part, rows: part.R1 - part.R0, x: x[from : to+IntOverread], pitch: pitch, scratch: scratch}
+	l.Packed = l.Packed[:is.intPackSize(l)]
+	if c.bits < 8 {
+		c.panels, c.scratch = scratch[:c.panelBytes()], scratch[c.panelBytes():]
+	}
+	return c
+}
+
+func (is intISA) intConv(l *IntLayer, acc []int32, x []uint8, pitch int, part IntPart, scratch []uint8) {
+	if part.R0 >= part.R1 {
+		return
+	}
+	acc = acc[:(part.R1-part.R0)*l.OW()*l.O]
+	if l.depthwise() {
+		from, to := rowSpan(&l.ConvShape, pitch, part.R0, part.R1)
+		is.intDepth(l, acc, x[from:to+IntOverread], pitch, part.R1-part.R0)
+		return
+	}
+	c := is.newIntCall(l, x, pitch, part, scratch)
+	c.acc = acc
+	if is.isa == avx2 {
+		wide := scratch[:2*len(c.x)]
+		is.load(wide, c.x, l.Zero)
+		c.x, c.pitch = wide, 2*pitch
+	}
+	c.run()
+}
+
+func (is intISA) intConvU8(l *IntLayer, dst []uint8, dstPitch int, x []uint8, pitch int, m []float32, q *Clamp, part IntPart, scratch []uint8) {
+	if part.R0 >= part.R1 {
+		return
+	}
+	if l.depthwise() {
+		is.intConvU8Rows(l, dst, dstPitch, x, pitch, m, q, part, scratch)
+		return
+	}
+	c := is.newIntCall(l, x, pitch, part, scratch)
+	c.dst, c.dstPitch = dst[part.R0*dstPitch:(part.R1-1)*dstPitch+l.OW()*l.O], dstPitch
+	c.m, c.q = m[:l.O], q
+	c.run()
+}
+
+// intConvU8Rows is IntConvU8 by rows of sums in scratch.
+func (is intISA) intConvU8Rows(l *IntLayer, dst []uint8, dstPitch int, x []uint8, pitch int, m []float32, q *Clamp, part IntPart, scratch []uint8) {
+	n := l.OW() * l.O
+	acc, scratch := sumsIn(scratch, n), scratch[(4*n+63)&^63:]
+	requant := requantU8Generic
+	if is.isa == avx512 {
+		requant = requantRowsAVX512
+	}
+	for r := part.R0; r < part.R1; r++ {
+		is.intConv(l, acc, x, pitch, IntPart{r, r + 1, part.O0, part.O1}, scratch)
+		l.requantRow(dst[r*dstPitch:], acc, m, q, part, requant)
+	}
+}
+
+// starts returns what the sums of group g begin with from channel j on.
+func (d *intCall) starts(g, j int) *int32 {
+	return (*int32)(unsafe.Pointer(&d.Packed[d.weightsSize()+4*(g*d.lanesOf()+j)]))
+}
+
+// weights returns the panel of output channels j and up of a group.
+func (d *intCall) weights(g, j, nv int) *int8 {
+	at := d.panelAt(g, j)
+	if d.bits == 8 {
+		return &d.Packed[at]
+	}
+	d.unpack(d.panels, d.Packed[at:], nv*d.lanes())
+	return (*int8)(unsafe.Pointer(&d.panels[0]))
+}
+
+// channels is the output channels of each group that the call computes.
+func (d *intCall) channels() (from, to int) {
+	if d.Groups > 1 {
+		return 0, d.og
+	}
+	return d.part.O0, d.part.O1
+}
+
+// run goes over panels of output channels: for bands of rows, so that the band
+// stays in the first-level cache while the panels pass, or for all rows where
+// the weights are what should be read once.
+func (d *intCall) run() {
+	if d.tiled {
+		d.runTiles()
+		return
+	}
+	size := d.actBytes()
+	step := d.rows
+	if len(d.Packed) <= 4*weightBand && d.bits == 8 {
+		step = max(1, 4*sourceBand/d.pitch/d.SH)
+	}
+	t := tile{
+		k: d.runWords, runs: d.runs, outs: d.outs, runStep: d.DW * d.C * size, outStep: d.DH * d.pitch,
+		rowStep: d.SW * d.C * size,
+	}
+	if d.dense {
+		t.runStep = t.outStep
+	}
+	for r0 := 0; r0 < d.rows; r0 += step {
+		for g := 0; g < d.Groups; g++ {
+			d.band(r0, min(d.rows, r0+step), g, &t)
+		}
+	}
+}
+
+// band computes rows r0 to r1 of group g.
+func (d *intCall) band(r0, r1, g int, t *tile) {
+	size := d.actBytes()
+	n := intPanel{ow: d.OW()}
+	// The pixels of a 1 x 1 convolution without gaps are one long row.
+	joined := d.KH*d.KW*d.SH*d.SW == 1 && d.pitch == n.ow*d.C*size && (d.acc != nil || d.dstPitch == n.ow*d.O)
+	from, to := d.channels()
+	for j := from; j < to; j += 2 * d.lanes() {
+		n.nv, t.cols = d.panel(d.og - j)
+		n.tiles, n.size, n.extra = split(n.ow, d.intMost(n.nv))
+		n.o = g*d.og + j
+		n.b, n.start = d.weights(g, j, n.nv), d.starts(g, j)
+		end := r1
+		if joined {
+			n.tiles, n.size, n.extra = split((end-r0)*n.ow, d.intMost(n.nv))
+			end = r0 + 1
+		}
+		for r := r0; r < end; r++ {
+			d.row(r, r*d.SH*d.pitch+g*d.cg*size, &n, t)
+		}
+	}
+}
+
+// intPanel is what the rows of a panel share: its weights, what its sums start
+// from, its first output channel o, and the tiles of a row.
+type intPanel struct {
+	b                      *int8
+	start                  *int32
+	nv, o                  int
+	ow, tiles, size, extra int
+}
+
+// row computes the output channels of a panel in row r, read from byte a on.
+func (d *intCall) row(r, a int, p *intPanel, t *tile) {
+	c := r*p.ow*d.O + p.o
+	t.cStep = 4 * d.O
+	if d.acc == nil {
+		c, t.cStep = r*d.dstPitch+p.o, d.O
+	}
+	for i := 0; i < p.tiles; i++ {
+		n := p.size + b2i(i < p.extra)
+		if d.acc != nil {
+			d.rowsInt(n, p.nv, &d.x[a], p.b, &d.acc[c], p.start, t)
+		} else {
+			rowsU8(n, p.nv, &d.x[a], p.b, &d.dst[c], p.start, &d.m[p.o], d.q, t)
+		}
+		a, c = a+n*t.rowStep, c+n*d.O
+	}
+}
+
+// intDepth is intConv for one channel a group: rows output rows from x on.
+func (is intISA) intDepth(l *IntLayer, acc []int32, x []uint8, pitch, rows int) {
+	width := is.padCols(l.C)
+	t := tile{
+		k: l.KW, kStep: l.DW * l.C, outs: l.KH, outStep: l.DH * pitch, bStep: width,
+		rowStep: l.SW * l.C, cStep: 4 * l.C,
+	}
+	t.runs, t.cols = is.blocks(l.C)
+	start := (*int32)(unsafe.Pointer(&l.Packed[l.KH*l.KW*width]))
+	ow := l.OW()
+	tiles, size, extra := split(ow, is.depthMost())
+	for r := 0; r < rows; r++ {
+		a, c := r*l.SH*pitch, r*ow*l.C
+		for i := 0; i < tiles; i++ {
+			m := size + b2i(i < extra)
+			depthwiseU8S8(is.isa, m, &x[a], &l.Packed[0], &acc[c], start, &t)
+			a, c = a+m*t.rowStep, c+m*l.C
+		}
+	}
+}
