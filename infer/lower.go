@@ -44,7 +44,7 @@ func lower(g *graph.Graph, params source) (*plan, error) {
 		return nil, err
 	}
 	for _, o := range l.floatOps {
-		o.finish()
+		o.finish(l.plan.k)
 	}
 	l.pack()
 	p.place()

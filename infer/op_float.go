@@ -34,6 +34,7 @@ type floatOp struct {
 	instruction *instruction
 	sum         *kernel.Addition // of a sum in one pass, else nil
 	sumCodes    *sink
+	table       *[256]uint8 // of codes for codes, else nil
 }
 
 // floatSource is an operand; step is a block of the step of its codes.
@@ -53,10 +54,13 @@ func (o *floatOp) setAffine(fs []affine32) {
 
 func (o *floatOp) scratch(*plan, int) int { return 2 * 4 * blockFloats }
 
-// finish finds the sum in one pass that o amounts to, if it is one: of codes to
-// one form of codes, or of floats that are kept, or cut at 0, and to one form of
-// codes.
-func (o *floatOp) finish() {
+// finish finds what o amounts to in one pass, if it does: a table from codes to
+// one form of codes; a sum of codes to one form of codes, or of floats that are
+// kept, or cut at 0, and to one form of codes.
+func (o *floatOp) finish(k *kernel.Table) {
+	if o.kind == copyFloats && o.src[0].to.codes && len(o.sinks) == 1 && o.sinks[0].out.to.codes {
+		o.table = codeTable(k, o.src[0].to, &o.sinks[0].clamp, o.sinks[0].out.to.step)
+	}
 	if o.kind != addFloats {
 		return
 	}
@@ -83,8 +87,26 @@ func (o *floatOp) finish() {
 	o.sum, o.sumCodes = &p, codes
 }
 
+// codeTable is the code that each code of a form becomes in another grid.
+func codeTable(k *kernel.Table, from target, to *kernel.Clamp, step float32) *[256]uint8 {
+	var codes, table [256]uint8
+	var real, steps [256]float32
+	for i := range codes {
+		codes[i], steps[i] = uint8(i), from.step
+	}
+	k.DequantU8(real[:], codes[:], steps[:], float32(from.zero()))
+	k.QuantStepU8(table[:], real[:], step, to)
+	return &table
+}
+
 func (o *floatOp) run(f *frame, scratch []byte, r0, r1 int) {
 	k := f.plan.k
+	if o.table != nil {
+		for y := r0; y < r1; y++ {
+			k.MapU8(f.codeRow(o.sinks[0].out, y), f.codeRow(o.src[0], y), o.table)
+		}
+		return
+	}
 	if o.sum != nil {
 		a, b, s := o.in[0].v, o.in[1].v, o.sumCodes
 		for y := r0; y < r1; y++ {
@@ -180,26 +202,21 @@ func (o *inputOp) run(f *frame, scratch []byte, r0, r1 int) {
 
 // codes quantizes row y channel by channel and interleaves the codes.
 func (o *inputOp) codes(f *frame, s *sink, lines []byte, y int) {
-	dst := f.codeRow(s.out, y)
+	k, dst := f.plan.k, f.codeRow(s.out, y)
+	if o.c == 1 {
+		lines = dst
+	}
 	for c := range o.c {
 		line := lines[c*o.w:][:o.w]
-		src := f.input[(c*o.h+y)*o.w:][:o.w]
-		for at := 0; at < len(src); at += blockFloats {
-			n := min(blockFloats, len(src)-at)
-			f.plan.k.QuantU8(line[at:at+n], src[at:at+n], s.step, s.clamp.Lo, s.clamp.Hi, float32(s.clamp.Zero))
-		}
-		if o.c != 3 {
+		k.QuantStepU8(line, f.input[(c*o.h+y)*o.w:][:o.w], s.out.to.step, &s.clamp)
+		if o.c != 3 && o.c > 1 {
 			for x, v := range line {
 				dst[x*o.c+c] = v
 			}
 		}
 	}
 	if o.c == 3 {
-		r, g, b := lines[:o.w], lines[o.w:][:o.w], lines[2*o.w:][:o.w]
-		for x := range r {
-			to := dst[3*x : 3*x+3 : 3*x+3]
-			to[0], to[1], to[2] = r[x], g[x], b[x]
-		}
+		k.InterleaveU8(dst, lines)
 	}
 }
 

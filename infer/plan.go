@@ -65,7 +65,7 @@ func (v *value) sizeBytes() int {
 	if !v.to.codes {
 		return 4 * v.c * v.h * v.w
 	}
-	return (v.halo[0]+v.h+v.halo[2])*v.pitch() + kernel.IntOverread
+	return (v.halo[0]+v.h+v.halo[2])*v.pitch() + kernel.IntOverread(v.c)
 }
 
 func (v *value) widen(top, left, bottom, right int) {
@@ -135,7 +135,7 @@ func (f *frame) fillHalo(v *value) {
 		fill(b[body:v.origin()+y*pitch], zero)
 		body += pitch
 	}
-	fill(b[body:len(b)-kernel.IntOverread], zero)
+	fill(b[body:len(b)-kernel.IntOverread(v.c)], zero)
 }
 
 func fill(b []byte, v byte) {

@@ -563,7 +563,7 @@ end:
 	RET
 
 // func tilesU8AMXx2(a *uint8, b *int8, c *uint8, start *int32, m *float32, q *float32, t *[13]int, table *[3]int, config *[64]uint8, scratch *uint8)
-// Requires: AMX_INT8, AMX_TILE, AVX, AVX512F
+// Requires: AMX_INT8, AMX_TILE, AVX, AVX512BW, AVX512F, AVX512VBMI, AVX512VL
 TEXT ·tilesU8AMXx2(SB), NOSPLIT, $0-80
 	MOVQ         t+48(FP), R13
 	MOVQ         80(R13), CX
@@ -578,6 +578,15 @@ TEXT ·tilesU8AMXx2(SB), NOSPLIT, $0-80
 	VBROADCASTSS (BX), Z2
 	VBROADCASTSS 4(BX), Z3
 	VPBROADCASTD 8(BX), Z4
+	VPACKSSDW    Z4, Z4, Z5
+	VCVTPS2DQ    Z2, Z2
+	VPADDD       Z4, Z2, Z2
+	VPACKSSDW    Z2, Z2, Z2
+	VMOVDQU8     pixelOrder<>+0(SB), Z4
+	KMOVW        K1, BX
+	SHLL         $0x10, BX
+	ORL          $0x0000ffff, BX
+	KMOVD        BX, K1
 	MOVQ         config+64(FP), AX
 	BYTE         $0xc4
 	BYTE         $0xe2
@@ -740,22 +749,19 @@ k2:
 pixelfirst:
 	TESTQ     R10, R10
 	JLE       gapfirst
-	VMOVDQU32 (SI), Z5
-	VCVTDQ2PS Z5, Z5
-	VMULPS    Z0, Z5, Z5
-	VMAXPS    Z2, Z5, Z5
-	VMINPS    Z3, Z5, Z5
-	VCVTPS2DQ Z5, Z5
-	VPADDD    Z4, Z5, Z5
-	VPMOVDB   Z5, (DI)
-	VMOVDQU32 64(SI), Z5
-	VCVTDQ2PS Z5, Z5
-	VMULPS    Z1, Z5, Z5
-	VMAXPS    Z2, Z5, Z5
-	VMINPS    Z3, Z5, Z5
-	VCVTPS2DQ Z5, Z5
-	VPADDD    Z4, Z5, Z5
-	VPMOVDB   Z5, K1, 16(DI)
+	VCVTDQ2PS (SI), Z6
+	VMULPS    Z0, Z6, Z6
+	VMINPS    Z3, Z6, Z6
+	VCVTPS2DQ Z6, Z6
+	VCVTDQ2PS 64(SI), Z7
+	VMULPS    Z1, Z7, Z7
+	VMINPS    Z3, Z7, Z7
+	VCVTPS2DQ Z7, Z7
+	VPACKSSDW Z7, Z6, Z6
+	VPADDSW   Z5, Z6, Z6
+	VPMAXSW   Z2, Z6, Z6
+	VPERMB    Z6, Z4, Z6
+	VMOVDQU8  Y6, K1, (DI)
 
 gapfirst:
 	ADDQ $+128, SI
@@ -779,22 +785,19 @@ nextfirst:
 pixelsecond:
 	TESTQ     R10, R10
 	JLE       gapsecond
-	VMOVDQU32 (SI), Z5
-	VCVTDQ2PS Z5, Z5
-	VMULPS    Z0, Z5, Z5
-	VMAXPS    Z2, Z5, Z5
-	VMINPS    Z3, Z5, Z5
-	VCVTPS2DQ Z5, Z5
-	VPADDD    Z4, Z5, Z5
-	VPMOVDB   Z5, (DI)
-	VMOVDQU32 64(SI), Z5
-	VCVTDQ2PS Z5, Z5
-	VMULPS    Z1, Z5, Z5
-	VMAXPS    Z2, Z5, Z5
-	VMINPS    Z3, Z5, Z5
-	VCVTPS2DQ Z5, Z5
-	VPADDD    Z4, Z5, Z5
-	VPMOVDB   Z5, K1, 16(DI)
+	VCVTDQ2PS (SI), Z6
+	VMULPS    Z0, Z6, Z6
+	VMINPS    Z3, Z6, Z6
+	VCVTPS2DQ Z6, Z6
+	VCVTDQ2PS 64(SI), Z7
+	VMULPS    Z1, Z7, Z7
+	VMINPS    Z3, Z7, Z7
+	VCVTPS2DQ Z7, Z7
+	VPACKSSDW Z7, Z6, Z6
+	VPADDSW   Z5, Z6, Z6
+	VPMAXSW   Z2, Z6, Z6
+	VPERMB    Z6, Z4, Z6
+	VMOVDQU8  Y6, K1, (DI)
 
 gapsecond:
 	ADDQ $+128, SI
@@ -910,22 +913,19 @@ k1:
 pixellast:
 	TESTQ     R10, R10
 	JLE       gaplast
-	VMOVDQU32 (SI), Z5
-	VCVTDQ2PS Z5, Z5
-	VMULPS    Z0, Z5, Z5
-	VMAXPS    Z2, Z5, Z5
-	VMINPS    Z3, Z5, Z5
-	VCVTPS2DQ Z5, Z5
-	VPADDD    Z4, Z5, Z5
-	VPMOVDB   Z5, (DI)
-	VMOVDQU32 64(SI), Z5
-	VCVTDQ2PS Z5, Z5
-	VMULPS    Z1, Z5, Z5
-	VMAXPS    Z2, Z5, Z5
-	VMINPS    Z3, Z5, Z5
-	VCVTPS2DQ Z5, Z5
-	VPADDD    Z4, Z5, Z5
-	VPMOVDB   Z5, K1, 16(DI)
+	VCVTDQ2PS (SI), Z6
+	VMULPS    Z0, Z6, Z6
+	VMINPS    Z3, Z6, Z6
+	VCVTPS2DQ Z6, Z6
+	VCVTDQ2PS 64(SI), Z7
+	VMULPS    Z1, Z7, Z7
+	VMINPS    Z3, Z7, Z7
+	VCVTPS2DQ Z7, Z7
+	VPACKSSDW Z7, Z6, Z6
+	VPADDSW   Z5, Z6, Z6
+	VPMAXSW   Z2, Z6, Z6
+	VPERMB    Z6, Z4, Z6
+	VMOVDQU8  Y6, K1, (DI)
 
 gaplast:
 	ADDQ $+128, SI
@@ -948,6 +948,72 @@ end:
 	BYTE $0xc0
 	VZEROUPPER
 	RET
+
+DATA pixelOrder<>+0(SB)/1, $0x00
+DATA pixelOrder<>+1(SB)/1, $0x02
+DATA pixelOrder<>+2(SB)/1, $0x04
+DATA pixelOrder<>+3(SB)/1, $0x06
+DATA pixelOrder<>+4(SB)/1, $0x10
+DATA pixelOrder<>+5(SB)/1, $0x12
+DATA pixelOrder<>+6(SB)/1, $0x14
+DATA pixelOrder<>+7(SB)/1, $0x16
+DATA pixelOrder<>+8(SB)/1, $0x20
+DATA pixelOrder<>+9(SB)/1, $0x22
+DATA pixelOrder<>+10(SB)/1, $0x24
+DATA pixelOrder<>+11(SB)/1, $0x26
+DATA pixelOrder<>+12(SB)/1, $0x30
+DATA pixelOrder<>+13(SB)/1, $0x32
+DATA pixelOrder<>+14(SB)/1, $0x34
+DATA pixelOrder<>+15(SB)/1, $0x36
+DATA pixelOrder<>+16(SB)/1, $0x08
+DATA pixelOrder<>+17(SB)/1, $0x0a
+DATA pixelOrder<>+18(SB)/1, $0x0c
+DATA pixelOrder<>+19(SB)/1, $0x0e
+DATA pixelOrder<>+20(SB)/1, $0x18
+DATA pixelOrder<>+21(SB)/1, $0x1a
+DATA pixelOrder<>+22(SB)/1, $0x1c
+DATA pixelOrder<>+23(SB)/1, $0x1e
+DATA pixelOrder<>+24(SB)/1, $0x28
+DATA pixelOrder<>+25(SB)/1, $0x2a
+DATA pixelOrder<>+26(SB)/1, $0x2c
+DATA pixelOrder<>+27(SB)/1, $0x2e
+DATA pixelOrder<>+28(SB)/1, $0x38
+DATA pixelOrder<>+29(SB)/1, $0x3a
+DATA pixelOrder<>+30(SB)/1, $0x3c
+DATA pixelOrder<>+31(SB)/1, $0x3e
+DATA pixelOrder<>+32(SB)/1, $0x00
+DATA pixelOrder<>+33(SB)/1, $0x02
+DATA pixelOrder<>+34(SB)/1, $0x04
+DATA pixelOrder<>+35(SB)/1, $0x06
+DATA pixelOrder<>+36(SB)/1, $0x10
+DATA pixelOrder<>+37(SB)/1, $0x12
+DATA pixelOrder<>+38(SB)/1, $0x14
+DATA pixelOrder<>+39(SB)/1, $0x16
+DATA pixelOrder<>+40(SB)/1, $0x20
+DATA pixelOrder<>+41(SB)/1, $0x22
+DATA pixelOrder<>+42(SB)/1, $0x24
+DATA pixelOrder<>+43(SB)/1, $0x26
+DATA pixelOrder<>+44(SB)/1, $0x30
+DATA pixelOrder<>+45(SB)/1, $0x32
+DATA pixelOrder<>+46(SB)/1, $0x34
+DATA pixelOrder<>+47(SB)/1, $0x36
+DATA pixelOrder<>+48(SB)/1, $0x08
+DATA pixelOrder<>+49(SB)/1, $0x0a
+DATA pixelOrder<>+50(SB)/1, $0x0c
+DATA pixelOrder<>+51(SB)/1, $0x0e
+DATA pixelOrder<>+52(SB)/1, $0x18
+DATA pixelOrder<>+53(SB)/1, $0x1a
+DATA pixelOrder<>+54(SB)/1, $0x1c
+DATA pixelOrder<>+55(SB)/1, $0x1e
+DATA pixelOrder<>+56(SB)/1, $0x28
+DATA pixelOrder<>+57(SB)/1, $0x2a
+DATA pixelOrder<>+58(SB)/1, $0x2c
+DATA pixelOrder<>+59(SB)/1, $0x2e
+DATA pixelOrder<>+60(SB)/1, $0x38
+DATA pixelOrder<>+61(SB)/1, $0x3a
+DATA pixelOrder<>+62(SB)/1, $0x3c
+DATA pixelOrder<>+63(SB)/1, $0x3e
+GLOBL pixelOrder<>(SB), RODATA|NOPTR, $64
 
 // func tilesI32AMXx2(a *uint8, b *int8, c *int32, start *int32, t *[13]int, table *[3]int, config *[64]uint8, scratch *uint8)
 // Requires: AMX_INT8, AMX_TILE, AVX, AVX512F

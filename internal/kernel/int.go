@@ -59,6 +59,12 @@ type IntOps struct {
 	// AddF32: y[i] = max(a[i]+b[i], Floor), and dst[i] the code of a[i]+b[i]. y
 	// may be a or b.
 	AddF32 func(dst []uint8, y, a, b []float32, p *Addition)
+	// MapU8: dst[i] = table[src[i]].
+	MapU8 func(dst, src []uint8, table *[256]uint8)
+	// QuantStepU8: dst[i] = rne(clip(v[i]/step, Lo, Hi)) + Zero.
+	QuantStepU8 func(dst []uint8, v []float32, step float32, q *Clamp)
+	// InterleaveU8 sets dst [n, 3] to src [3, n].
+	InterleaveU8 func(dst, src []uint8)
 	// MaxU8: dst[i] = max(a[i], b[i]).
 	MaxU8 func(dst, a, b []uint8)
 }
@@ -72,5 +78,6 @@ type Addition struct {
 	Floor                      float32
 }
 
-// IntOverread is how far kernels read beyond an activation image.
-const IntOverread = 64
+// IntOverread is how far kernels read beyond an activation image of so many
+// channels.
+func IntOverread(channels int) int { return 64 + 8*channels }

@@ -2,7 +2,11 @@
 
 package kernel
 
-import "unsafe"
+import (
+	"unsafe"
+
+	"golang.org/x/sys/cpu"
+)
 
 // The integer network's convolutions use the tiles of conv_int_amd64.go on
 // images that lie padded in memory. AVX-512 reads the bytes where they are and
@@ -31,14 +35,7 @@ func avx2Int(base IntOps) IntOps {
 func avx512Int(base IntOps) IntOps {
 	t := intISA{isa: avx512}.ops(base)
 	t.RequantU8 = requantRowsAVX512
-	t.AddU8 = func(dst, a, b []uint8, p *Addition) {
-		a, b = a[:len(dst)], b[:len(dst)]
-		n := len(dst) &^ 15
-		if n > 0 {
-			addU8AVX512(&dst[0], &a[0], &b[0], &p.StepA, n)
-		}
-		addU8Generic(dst[n:], a[n:], b[n:], p)
-	}
+	t.AddU8 = addU8Blocks
 	t.AddF32 = func(dst []uint8, y, a, b []float32, p *Addition) {
 		y, a, b = y[:len(dst)], a[:len(dst)], b[:len(dst)]
 		n := len(dst) &^ 15
@@ -47,8 +44,16 @@ func avx512Int(base IntOps) IntOps {
 		}
 		addF32Generic(dst[n:], y[n:], a[n:], b[n:], p)
 	}
+	t.QuantStepU8 = quantStepBlocks
+	if hasByteShuffles {
+		t.MapU8 = mapU8Blocks
+		t.InterleaveU8 = interleaveU8Blocks
+	}
 	return t
 }
+
+// hasByteShuffles: VPERMB and its like, which the first CPUs with VNNI lack.
+var hasByteShuffles = cpu.X86.HasAVX512VBMI
 
 func amxInt(base IntOps) IntOps { return intISA{avx512, true}.ops(base) }
 
@@ -145,7 +150,7 @@ func (d *intShape) weightsSize() int {
 
 func (is intISA) intPackSize(l *IntLayer) int {
 	if l.depthwise() {
-		return (l.KH*l.KW + 4) * is.padCols(l.C)
+		return is.depthTaps(l)*is.padCols(l.C) + 4*is.padCols(l.C)
 	}
 	d := is.intShape(l)
 	return d.weightsSize() + 4*l.Groups*d.lanesOf()
@@ -225,25 +230,11 @@ func sumS8(w []int8) int32 {
 	return int32(sum)
 }
 
-// intPackDepth packs [tap][channels, padded], then the starts. Both instruction
-// sets keep the activations in bytes around the zero point.
-func (is intISA) intPackDepth(l *IntLayer, w []int8, bias []int32) {
-	width, kk := is.padCols(l.C), l.KH*l.KW
-	for c := 0; c < l.C; c++ {
-		start := bias[c]
-		for tap, v := range w[c*kk:][:kk] {
-			l.Packed[tap*width+c] = v
-			start -= int32(l.Zero) * int32(v)
-		}
-		putSum(l.Packed[kk*width:], c, start)
-	}
-}
-
 func (is intISA) intScratch(l *IntLayer, pitch, rows int) int {
 	if is.isa == avx2 || l.depthwise() {
 		n := (4*l.OW()*l.O + 63) &^ 63
 		if !l.depthwise() {
-			n += 2 * (((rows-1)*l.SH+(l.KH-1)*l.DH+1)*pitch + IntOverread)
+			n += 2 * (((rows-1)*l.SH+(l.KH-1)*l.DH+1)*pitch + IntOverread(l.C))
 		}
 		return n
 	}

@@ -7109,7 +7109,7 @@ tail:
 	RET
 
 // func addU8AVX512(dst *uint8, a *uint8, b *uint8, p *float32, n int)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512BW, AVX512F
 TEXT ·addU8AVX512(SB), NOSPLIT, $0-40
 	MOVQ         dst+0(FP), AX
 	MOVQ         a+8(FP), CX
@@ -7120,35 +7120,123 @@ TEXT ·addU8AVX512(SB), NOSPLIT, $0-40
 	VBROADCASTSS (BX), Z1
 	VBROADCASTSS 24(BX), Z2
 	VBROADCASTSS 4(BX), Z3
-	VBROADCASTSS 8(BX), Z4
+	VBROADCASTSS 16(BX), Z4
 	VBROADCASTSS 12(BX), Z5
-	VBROADCASTSS 16(BX), Z6
-	VBROADCASTSS 28(BX), Z7
+	VCVTPS2DQ    Z5, Z5
+	VBROADCASTSS 28(BX), Z6
+	VCVTPS2DQ    Z6, Z6
+	VPADDD       Z6, Z5, Z5
+	VPACKSSDW    Z6, Z6, Z6
+	VPACKSSDW    Z5, Z5, Z5
+	VPACKUSWB    Z5, Z5, Z5
+	VMOVDQU32    packOrder<>+0(SB), Z7
+	VBROADCASTSS 8(BX), Z8
+	MOVL         $0x3f800000, BX
+	VPBROADCASTD BX, Z9
+	VDIVPS       Z8, Z9, Z9
 
 loop:
-	VPMOVZXBD   (CX), Z8
-	VCVTDQ2PS   Z8, Z8
-	VSUBPS      Z0, Z8, Z8
-	VMULPS      Z1, Z8, Z8
-	VPMOVZXBD   (DX), Z9
-	VCVTDQ2PS   Z9, Z9
-	VSUBPS      Z2, Z9, Z9
-	VMULPS      Z3, Z9, Z9
-	VADDPS      Z9, Z8, Z8
-	VDIVPS      Z4, Z8, Z8
-	VMAXPS      Z5, Z8, Z8
-	VMINPS      Z6, Z8, Z8
-	VRNDSCALEPS $0x08, Z8, Z8
-	VADDPS      Z7, Z8, Z8
-	VCVTPS2DQ   Z8, Z8
-	VPMOVDB     Z8, (AX)
-	ADDQ        $+16, CX
-	ADDQ        $+16, DX
-	ADDQ        $+16, AX
-	SUBQ        $+16, SI
-	JG          loop
+	VPMOVZXBD    (CX), Z10
+	VCVTDQ2PS    Z10, Z10
+	VSUBPS       Z0, Z10, Z10
+	VMULPS       Z1, Z10, Z10
+	VPMOVZXBD    (DX), Z11
+	VCVTDQ2PS    Z11, Z11
+	VSUBPS       Z2, Z11, Z11
+	VMULPS       Z3, Z11, Z11
+	VADDPS       Z11, Z10, Z10
+	VMULPS       Z9, Z10, Z11
+	VMOVAPS      Z10, Z12
+	VFNMADD231PS Z11, Z8, Z12
+	VFMADD231PS  Z12, Z9, Z11
+	VFNMADD231PS Z11, Z8, Z10
+	VFMADD231PS  Z10, Z9, Z11
+	VPMOVZXBD    16(CX), Z10
+	VCVTDQ2PS    Z10, Z10
+	VSUBPS       Z0, Z10, Z10
+	VMULPS       Z1, Z10, Z10
+	VPMOVZXBD    16(DX), Z12
+	VCVTDQ2PS    Z12, Z12
+	VSUBPS       Z2, Z12, Z12
+	VMULPS       Z3, Z12, Z12
+	VADDPS       Z12, Z10, Z10
+	VMULPS       Z9, Z10, Z12
+	VMOVAPS      Z10, Z13
+	VFNMADD231PS Z12, Z8, Z13
+	VFMADD231PS  Z13, Z9, Z12
+	VFNMADD231PS Z12, Z8, Z10
+	VFMADD231PS  Z10, Z9, Z12
+	VPMOVZXBD    32(CX), Z10
+	VCVTDQ2PS    Z10, Z10
+	VSUBPS       Z0, Z10, Z10
+	VMULPS       Z1, Z10, Z10
+	VPMOVZXBD    32(DX), Z13
+	VCVTDQ2PS    Z13, Z13
+	VSUBPS       Z2, Z13, Z13
+	VMULPS       Z3, Z13, Z13
+	VADDPS       Z13, Z10, Z10
+	VMULPS       Z9, Z10, Z13
+	VMOVAPS      Z10, Z14
+	VFNMADD231PS Z13, Z8, Z14
+	VFMADD231PS  Z14, Z9, Z13
+	VFNMADD231PS Z13, Z8, Z10
+	VFMADD231PS  Z10, Z9, Z13
+	VPMOVZXBD    48(CX), Z10
+	VCVTDQ2PS    Z10, Z10
+	VSUBPS       Z0, Z10, Z10
+	VMULPS       Z1, Z10, Z10
+	VPMOVZXBD    48(DX), Z14
+	VCVTDQ2PS    Z14, Z14
+	VSUBPS       Z2, Z14, Z14
+	VMULPS       Z3, Z14, Z14
+	VADDPS       Z14, Z10, Z10
+	VMULPS       Z9, Z10, Z14
+	VMOVAPS      Z10, Z15
+	VFNMADD231PS Z14, Z8, Z15
+	VFMADD231PS  Z15, Z9, Z14
+	VFNMADD231PS Z14, Z8, Z10
+	VFMADD231PS  Z10, Z9, Z14
+	VMINPS       Z4, Z11, Z11
+	VCVTPS2DQ    Z11, Z11
+	VMINPS       Z4, Z12, Z12
+	VCVTPS2DQ    Z12, Z12
+	VMINPS       Z4, Z13, Z13
+	VCVTPS2DQ    Z13, Z13
+	VMINPS       Z4, Z14, Z14
+	VCVTPS2DQ    Z14, Z14
+	VPACKSSDW    Z12, Z11, Z11
+	VPACKSSDW    Z14, Z13, Z13
+	VPADDSW      Z6, Z11, Z11
+	VPADDSW      Z6, Z13, Z13
+	VPACKUSWB    Z13, Z11, Z11
+	VPMAXUB      Z5, Z11, Z11
+	VPERMD       Z11, Z7, Z11
+	VMOVDQU8     Z11, (AX)
+	ADDQ         $+64, CX
+	ADDQ         $+64, DX
+	ADDQ         $+64, AX
+	SUBQ         $+64, SI
+	JG           loop
 	VZEROUPPER
 	RET
+
+DATA packOrder<>+0(SB)/4, $0x00000000
+DATA packOrder<>+4(SB)/4, $0x00000004
+DATA packOrder<>+8(SB)/4, $0x00000008
+DATA packOrder<>+12(SB)/4, $0x0000000c
+DATA packOrder<>+16(SB)/4, $0x00000001
+DATA packOrder<>+20(SB)/4, $0x00000005
+DATA packOrder<>+24(SB)/4, $0x00000009
+DATA packOrder<>+28(SB)/4, $0x0000000d
+DATA packOrder<>+32(SB)/4, $0x00000002
+DATA packOrder<>+36(SB)/4, $0x00000006
+DATA packOrder<>+40(SB)/4, $0x0000000a
+DATA packOrder<>+44(SB)/4, $0x0000000e
+DATA packOrder<>+48(SB)/4, $0x00000003
+DATA packOrder<>+52(SB)/4, $0x00000007
+DATA packOrder<>+56(SB)/4, $0x0000000b
+DATA packOrder<>+60(SB)/4, $0x0000000f
+GLOBL packOrder<>(SB), RODATA|NOPTR, $64
 
 // func addF32AVX512(dst *uint8, y *float32, a *float32, b *float32, p *float32, n int)
 // Requires: AVX, AVX512F
@@ -7186,6 +7274,163 @@ loop:
 	VZEROUPPER
 	RET
 
+// func mapU8AVX512(dst *uint8, src *uint8, table *uint8, n int)
+// Requires: AVX, AVX512BW, AVX512F, AVX512VBMI
+TEXT ·mapU8AVX512(SB), NOSPLIT, $0-32
+	MOVQ     dst+0(FP), AX
+	MOVQ     src+8(FP), CX
+	MOVQ     table+16(FP), DX
+	MOVQ     n+24(FP), BX
+	VMOVDQU8 (DX), Z0
+	VMOVDQU8 64(DX), Z1
+	VMOVDQU8 128(DX), Z2
+	VMOVDQU8 192(DX), Z3
+
+loop:
+	VMOVDQU8  (CX), Z4
+	VMOVDQA64 Z4, Z5
+	VPMOVB2M  Z4, K1
+	VPERMI2B  Z1, Z0, Z4
+	VPERMI2B  Z3, Z2, Z5
+	VMOVDQU8  Z5, K1, Z4
+	VMOVDQU8  Z4, (AX)
+	ADDQ      $+64, CX
+	ADDQ      $+64, AX
+	SUBQ      $+64, BX
+	JG        loop
+	VZEROUPPER
+	RET
+
+// func quantStepU8AVX512(dst *uint8, v *float32, q *float32, n int)
+// Requires: AVX, AVX512F
+TEXT ·quantStepU8AVX512(SB), NOSPLIT, $0-32
+	MOVQ         dst+0(FP), AX
+	MOVQ         v+8(FP), CX
+	MOVQ         q+16(FP), DX
+	MOVQ         n+24(FP), BX
+	VBROADCASTSS (DX), Z0
+	VBROADCASTSS 4(DX), Z1
+	VBROADCASTSS 8(DX), Z2
+	VBROADCASTSS 12(DX), Z3
+	VBROADCASTSS 16(DX), Z4
+	VBROADCASTSS 20(DX), Z5
+	MOVL         $0x3f800000, DX
+	VPBROADCASTD DX, Z6
+	VDIVPS       Z0, Z6, Z6
+
+loop:
+	VMOVUPS      (CX), Z7
+	VMAXPS       Z7, Z4, Z7
+	VMINPS       Z7, Z5, Z7
+	VMULPS       Z6, Z7, Z8
+	VMOVAPS      Z7, Z9
+	VFNMADD231PS Z8, Z0, Z9
+	VFMADD231PS  Z9, Z6, Z8
+	VFNMADD231PS Z8, Z0, Z7
+	VFMADD231PS  Z7, Z6, Z8
+	VMAXPS       Z8, Z1, Z8
+	VMINPS       Z8, Z2, Z8
+	VRNDSCALEPS  $0x08, Z8, Z8
+	VADDPS       Z3, Z8, Z8
+	VCVTPS2DQ    Z8, Z8
+	VPMOVDB      Z8, (AX)
+	ADDQ         $+64, CX
+	ADDQ         $+16, AX
+	SUBQ         $+16, BX
+	JG           loop
+	VZEROUPPER
+	RET
+
+// func interleaveU8AVX512(dst *uint8, src *uint8, plane int, n int)
+// Requires: AVX, AVX512BW, AVX512F, AVX512VBMI, AVX512VL
+TEXT ·interleaveU8AVX512(SB), NOSPLIT, $0-32
+	MOVQ     dst+0(FP), AX
+	MOVQ     src+8(FP), CX
+	MOVQ     plane+16(FP), DX
+	MOVQ     n+24(FP), BX
+	VMOVDQU8 interleaveOrder<>+0(SB), Z0
+	MOVQ     $0x0000ffffffffffff, SI
+	KMOVQ    SI, K1
+
+loop:
+	VMOVDQU32    (CX), X1
+	VINSERTI32X4 $0x01, (CX)(DX*1), Z1, Z1
+	VINSERTI32X4 $0x02, (CX)(DX*2), Z1, Z1
+	VPERMB       Z1, Z0, Z1
+	VMOVDQU8     Z1, K1, (AX)
+	ADDQ         $+16, CX
+	ADDQ         $+48, AX
+	SUBQ         $+16, BX
+	JG           loop
+	VZEROUPPER
+	RET
+
+DATA interleaveOrder<>+0(SB)/1, $0x00
+DATA interleaveOrder<>+1(SB)/1, $0x10
+DATA interleaveOrder<>+2(SB)/1, $0x20
+DATA interleaveOrder<>+3(SB)/1, $0x01
+DATA interleaveOrder<>+4(SB)/1, $0x11
+DATA interleaveOrder<>+5(SB)/1, $0x21
+DATA interleaveOrder<>+6(SB)/1, $0x02
+DATA interleaveOrder<>+7(SB)/1, $0x12
+DATA interleaveOrder<>+8(SB)/1, $0x22
+DATA interleaveOrder<>+9(SB)/1, $0x03
+DATA interleaveOrder<>+10(SB)/1, $0x13
+DATA interleaveOrder<>+11(SB)/1, $0x23
+DATA interleaveOrder<>+12(SB)/1, $0x04
+DATA interleaveOrder<>+13(SB)/1, $0x14
+DATA interleaveOrder<>+14(SB)/1, $0x24
+DATA interleaveOrder<>+15(SB)/1, $0x05
+DATA interleaveOrder<>+16(SB)/1, $0x15
+DATA interleaveOrder<>+17(SB)/1, $0x25
+DATA interleaveOrder<>+18(SB)/1, $0x06
+DATA interleaveOrder<>+19(SB)/1, $0x16
+DATA interleaveOrder<>+20(SB)/1, $0x26
+DATA interleaveOrder<>+21(SB)/1, $0x07
+DATA interleaveOrder<>+22(SB)/1, $0x17
+DATA interleaveOrder<>+23(SB)/1, $0x27
+DATA interleaveOrder<>+24(SB)/1, $0x08
+DATA interleaveOrder<>+25(SB)/1, $0x18
+DATA interleaveOrder<>+26(SB)/1, $0x28
+DATA interleaveOrder<>+27(SB)/1, $0x09
+DATA interleaveOrder<>+28(SB)/1, $0x19
+DATA interleaveOrder<>+29(SB)/1, $0x29
+DATA interleaveOrder<>+30(SB)/1, $0x0a
+DATA interleaveOrder<>+31(SB)/1, $0x1a
+DATA interleaveOrder<>+32(SB)/1, $0x2a
+DATA interleaveOrder<>+33(SB)/1, $0x0b
+DATA interleaveOrder<>+34(SB)/1, $0x1b
+DATA interleaveOrder<>+35(SB)/1, $0x2b
+DATA interleaveOrder<>+36(SB)/1, $0x0c
+DATA interleaveOrder<>+37(SB)/1, $0x1c
+DATA interleaveOrder<>+38(SB)/1, $0x2c
+DATA interleaveOrder<>+39(SB)/1, $0x0d
+DATA interleaveOrder<>+40(SB)/1, $0x1d
+DATA interleaveOrder<>+41(SB)/1, $0x2d
+DATA interleaveOrder<>+42(SB)/1, $0x0e
+DATA interleaveOrder<>+43(SB)/1, $0x1e
+DATA interleaveOrder<>+44(SB)/1, $0x2e
+DATA interleaveOrder<>+45(SB)/1, $0x0f
+DATA interleaveOrder<>+46(SB)/1, $0x1f
+DATA interleaveOrder<>+47(SB)/1, $0x2f
+DATA interleaveOrder<>+48(SB)/1, $0x10
+DATA interleaveOrder<>+49(SB)/1, $0x20
+DATA interleaveOrder<>+50(SB)/1, $0x30
+DATA interleaveOrder<>+51(SB)/1, $0x11
+DATA interleaveOrder<>+52(SB)/1, $0x21
+DATA interleaveOrder<>+53(SB)/1, $0x31
+DATA interleaveOrder<>+54(SB)/1, $0x12
+DATA interleaveOrder<>+55(SB)/1, $0x22
+DATA interleaveOrder<>+56(SB)/1, $0x32
+DATA interleaveOrder<>+57(SB)/1, $0x13
+DATA interleaveOrder<>+58(SB)/1, $0x23
+DATA interleaveOrder<>+59(SB)/1, $0x33
+DATA interleaveOrder<>+60(SB)/1, $0x14
+DATA interleaveOrder<>+61(SB)/1, $0x24
+DATA interleaveOrder<>+62(SB)/1, $0x34
+DATA interleaveOrder<>+63(SB)/1, $0x15
+GLOBL interleaveOrder<>(SB), RODATA|NOPTR, $64
+
 // func maxU8AVX2(dst *uint8, a *uint8, b *uint8, n int)
 // Requires: AVX, AVX2
 TEXT ·maxU8AVX2(SB), NOSPLIT, $0-32
@@ -7203,6 +7448,1528 @@ loop:
 	ADDQ    $+32, AX
 	SUBQ    $+32, BX
 	JG      loop
+	VZEROUPPER
+	RET
+
+// func depthU8AVX512x3x1(a *uint8, b *int8, c *uint8, start *int32, m *float32, q *float32, pixel int, pitch int, groups int, blocks int, cols int)
+// Requires: AVX, AVX512BW, AVX512F, AVX512VBMI, AVX512VL, AVX512VNNI
+TEXT ·depthU8AVX512x3x1(SB), NOSPLIT, $0-88
+	MOVQ         pixel+48(FP), AX
+	LEAQ         (AX)(AX*2), DX
+	VMOVDQU32    wordOrder<>+0(SB), Z0
+	MOVQ         q+40(FP), CX
+	VBROADCASTSS 4(CX), Z1
+	VBROADCASTSS (CX), Z2
+	VCVTPS2DQ    Z2, Z2
+	VPBROADCASTD 8(CX), Z3
+	VPADDD       Z3, Z2, Z2
+	VPACKSSDW    Z3, Z3, Z3
+	VPACKSSDW    Z2, Z2, Z2
+	VPACKUSWB    Z2, Z2, Z2
+	VMOVDQU32    packOrder<>+0(SB), Z4
+
+block:
+	MOVQ blocks+72(FP), BX
+	MOVQ $+65535, CX
+	CMPQ BX, $+1
+	JNE  whole
+	MOVQ cols+80(FP), CX
+	MOVQ $+1, BX
+	SHLQ CL, BX
+	DECQ BX
+	MOVQ BX, CX
+
+whole:
+	KMOVW        CX, K1
+	MOVQ         pitch+56(FP), CX
+	MOVQ         a+0(FP), BX
+	LEAQ         (BX)(CX*1), SI
+	LEAQ         (SI)(CX*1), CX
+	VMOVDQU32    (BX), X6
+	VINSERTI32X4 $0x01, (BX)(AX*1), Z6, Z6
+	VINSERTI32X4 $0x02, (BX)(AX*2), Z6, Z6
+	VINSERTI32X4 $0x03, (BX)(DX*1), Z6, Z6
+	VPERMB       Z6, Z0, Z6
+	LEAQ         (BX)(AX*4), BX
+	VMOVDQA64    Z6, Z5
+	VMOVDQU32    (SI), X8
+	VINSERTI32X4 $0x01, (SI)(AX*1), Z8, Z8
+	VINSERTI32X4 $0x02, (SI)(AX*2), Z8, Z8
+	VINSERTI32X4 $0x03, (SI)(DX*1), Z8, Z8
+	VPERMB       Z8, Z0, Z8
+	LEAQ         (SI)(AX*4), SI
+	VMOVDQA64    Z8, Z7
+	VMOVDQU32    (CX), X10
+	VINSERTI32X4 $0x01, (CX)(AX*1), Z10, Z10
+	VINSERTI32X4 $0x02, (CX)(AX*2), Z10, Z10
+	VINSERTI32X4 $0x03, (CX)(DX*1), Z10, Z10
+	VPERMB       Z10, Z0, Z10
+	LEAQ         (CX)(AX*4), CX
+	VMOVDQA64    Z10, Z9
+	MOVQ         b+8(FP), DI
+	MOVQ         c+16(FP), R8
+	MOVQ         groups+64(FP), R9
+	MOVQ         start+24(FP), R10
+	VMOVDQU32    (R10), Z11
+	MOVQ         m+32(FP), R10
+	VMOVUPS.Z    (R10), K1, Z12
+
+group:
+	VMOVDQA64     Z11, Z13
+	VMOVDQA64     Z11, Z14
+	VMOVDQA64     Z11, Z15
+	VMOVDQA64     Z11, Z16
+	VMOVDQU32     (BX), X17
+	VINSERTI32X4  $0x01, (BX)(AX*1), Z17, Z17
+	VINSERTI32X4  $0x02, (BX)(AX*2), Z17, Z17
+	VINSERTI32X4  $0x03, (BX)(DX*1), Z17, Z17
+	VPERMB        Z17, Z0, Z17
+	LEAQ          (BX)(AX*4), BX
+	VPDPBUSD      (DI), Z5, Z13
+	VPDPBUSD      64(DI), Z5, Z14
+	VPDPBUSD      128(DI), Z5, Z15
+	VPDPBUSD      192(DI), Z17, Z15
+	VPDPBUSD      256(DI), Z5, Z16
+	VPDPBUSD      320(DI), Z17, Z16
+	VMOVDQA64     Z17, Z5
+	VMOVDQU32     (SI), X18
+	VINSERTI32X4  $0x01, (SI)(AX*1), Z18, Z18
+	VINSERTI32X4  $0x02, (SI)(AX*2), Z18, Z18
+	VINSERTI32X4  $0x03, (SI)(DX*1), Z18, Z18
+	VPERMB        Z18, Z0, Z18
+	LEAQ          (SI)(AX*4), SI
+	VPDPBUSD      384(DI), Z7, Z13
+	VPDPBUSD      448(DI), Z7, Z14
+	VPDPBUSD      512(DI), Z7, Z15
+	VPDPBUSD      576(DI), Z18, Z15
+	VPDPBUSD      640(DI), Z7, Z16
+	VPDPBUSD      704(DI), Z18, Z16
+	VMOVDQA64     Z18, Z7
+	VMOVDQU32     (CX), X19
+	VINSERTI32X4  $0x01, (CX)(AX*1), Z19, Z19
+	VINSERTI32X4  $0x02, (CX)(AX*2), Z19, Z19
+	VINSERTI32X4  $0x03, (CX)(DX*1), Z19, Z19
+	VPERMB        Z19, Z0, Z19
+	LEAQ          (CX)(AX*4), CX
+	VPDPBUSD      768(DI), Z9, Z13
+	VPDPBUSD      832(DI), Z9, Z14
+	VPDPBUSD      896(DI), Z9, Z15
+	VPDPBUSD      960(DI), Z19, Z15
+	VPDPBUSD      1024(DI), Z9, Z16
+	VPDPBUSD      1088(DI), Z19, Z16
+	VMOVDQA64     Z19, Z9
+	VCVTDQ2PS     Z13, Z13
+	VMULPS        Z12, Z13, Z13
+	VCVTDQ2PS     Z14, Z14
+	VMULPS        Z12, Z14, Z14
+	VCVTDQ2PS     Z15, Z15
+	VMULPS        Z12, Z15, Z15
+	VCVTDQ2PS     Z16, Z16
+	VMULPS        Z12, Z16, Z16
+	VMINPS        Z1, Z13, Z13
+	VCVTPS2DQ     Z13, Z13
+	VMINPS        Z1, Z14, Z14
+	VCVTPS2DQ     Z14, Z14
+	VMINPS        Z1, Z15, Z15
+	VCVTPS2DQ     Z15, Z15
+	VMINPS        Z1, Z16, Z16
+	VCVTPS2DQ     Z16, Z16
+	VPACKSSDW     Z14, Z13, Z13
+	VPACKSSDW     Z16, Z15, Z15
+	VPADDSW       Z3, Z13, Z13
+	VPADDSW       Z3, Z15, Z15
+	VPACKUSWB     Z15, Z13, Z13
+	VPMAXUB       Z2, Z13, Z13
+	VPERMD        Z13, Z4, Z13
+	VMOVDQU8      X13, K1, (R8)
+	VEXTRACTI32X4 $0x01, Z13, X6
+	VMOVDQU8      X6, K1, (R8)(AX*1)
+	VEXTRACTI32X4 $0x02, Z13, X6
+	VMOVDQU8      X6, K1, (R8)(AX*2)
+	VEXTRACTI32X4 $0x03, Z13, X6
+	VMOVDQU8      X6, K1, (R8)(DX*1)
+	LEAQ          (R8)(AX*4), R8
+	DECQ          R9
+	JNZ           group
+	MOVQ          a+0(FP), CX
+	ADDQ          $+16, CX
+	MOVQ          CX, a+0(FP)
+	MOVQ          b+8(FP), CX
+	ADDQ          $+1152, CX
+	MOVQ          CX, b+8(FP)
+	MOVQ          start+24(FP), CX
+	ADDQ          $+64, CX
+	MOVQ          CX, start+24(FP)
+	MOVQ          c+16(FP), CX
+	ADDQ          $+16, CX
+	MOVQ          CX, c+16(FP)
+	MOVQ          m+32(FP), CX
+	ADDQ          $+64, CX
+	MOVQ          CX, m+32(FP)
+	MOVQ          blocks+72(FP), CX
+	ADDQ          $-1, CX
+	MOVQ          CX, blocks+72(FP)
+	MOVQ          blocks+72(FP), CX
+	CMPQ          CX, $+0
+	JG            block
+	VZEROUPPER
+	RET
+
+DATA wordOrder<>+0(SB)/1, $0x00
+DATA wordOrder<>+1(SB)/1, $0x10
+DATA wordOrder<>+2(SB)/1, $0x20
+DATA wordOrder<>+3(SB)/1, $0x30
+DATA wordOrder<>+4(SB)/1, $0x01
+DATA wordOrder<>+5(SB)/1, $0x11
+DATA wordOrder<>+6(SB)/1, $0x21
+DATA wordOrder<>+7(SB)/1, $0x31
+DATA wordOrder<>+8(SB)/1, $0x02
+DATA wordOrder<>+9(SB)/1, $0x12
+DATA wordOrder<>+10(SB)/1, $0x22
+DATA wordOrder<>+11(SB)/1, $0x32
+DATA wordOrder<>+12(SB)/1, $0x03
+DATA wordOrder<>+13(SB)/1, $0x13
+DATA wordOrder<>+14(SB)/1, $0x23
+DATA wordOrder<>+15(SB)/1, $0x33
+DATA wordOrder<>+16(SB)/1, $0x04
+DATA wordOrder<>+17(SB)/1, $0x14
+DATA wordOrder<>+18(SB)/1, $0x24
+DATA wordOrder<>+19(SB)/1, $0x34
+DATA wordOrder<>+20(SB)/1, $0x05
+DATA wordOrder<>+21(SB)/1, $0x15
+DATA wordOrder<>+22(SB)/1, $0x25
+DATA wordOrder<>+23(SB)/1, $0x35
+DATA wordOrder<>+24(SB)/1, $0x06
+DATA wordOrder<>+25(SB)/1, $0x16
+DATA wordOrder<>+26(SB)/1, $0x26
+DATA wordOrder<>+27(SB)/1, $0x36
+DATA wordOrder<>+28(SB)/1, $0x07
+DATA wordOrder<>+29(SB)/1, $0x17
+DATA wordOrder<>+30(SB)/1, $0x27
+DATA wordOrder<>+31(SB)/1, $0x37
+DATA wordOrder<>+32(SB)/1, $0x08
+DATA wordOrder<>+33(SB)/1, $0x18
+DATA wordOrder<>+34(SB)/1, $0x28
+DATA wordOrder<>+35(SB)/1, $0x38
+DATA wordOrder<>+36(SB)/1, $0x09
+DATA wordOrder<>+37(SB)/1, $0x19
+DATA wordOrder<>+38(SB)/1, $0x29
+DATA wordOrder<>+39(SB)/1, $0x39
+DATA wordOrder<>+40(SB)/1, $0x0a
+DATA wordOrder<>+41(SB)/1, $0x1a
+DATA wordOrder<>+42(SB)/1, $0x2a
+DATA wordOrder<>+43(SB)/1, $0x3a
+DATA wordOrder<>+44(SB)/1, $0x0b
+DATA wordOrder<>+45(SB)/1, $0x1b
+DATA wordOrder<>+46(SB)/1, $0x2b
+DATA wordOrder<>+47(SB)/1, $0x3b
+DATA wordOrder<>+48(SB)/1, $0x0c
+DATA wordOrder<>+49(SB)/1, $0x1c
+DATA wordOrder<>+50(SB)/1, $0x2c
+DATA wordOrder<>+51(SB)/1, $0x3c
+DATA wordOrder<>+52(SB)/1, $0x0d
+DATA wordOrder<>+53(SB)/1, $0x1d
+DATA wordOrder<>+54(SB)/1, $0x2d
+DATA wordOrder<>+55(SB)/1, $0x3d
+DATA wordOrder<>+56(SB)/1, $0x0e
+DATA wordOrder<>+57(SB)/1, $0x1e
+DATA wordOrder<>+58(SB)/1, $0x2e
+DATA wordOrder<>+59(SB)/1, $0x3e
+DATA wordOrder<>+60(SB)/1, $0x0f
+DATA wordOrder<>+61(SB)/1, $0x1f
+DATA wordOrder<>+62(SB)/1, $0x2f
+DATA wordOrder<>+63(SB)/1, $0x3f
+GLOBL wordOrder<>(SB), RODATA|NOPTR, $64
+
+// func depthU8AVX512x3x2(a *uint8, b *int8, c *uint8, start *int32, m *float32, q *float32, pixel int, pitch int, groups int, blocks int, cols int)
+// Requires: AVX, AVX512BW, AVX512F, AVX512VBMI, AVX512VL, AVX512VNNI
+TEXT ·depthU8AVX512x3x2(SB), NOSPLIT, $0-88
+	MOVQ         pixel+48(FP), AX
+	LEAQ         (AX)(AX*2), DX
+	VMOVDQU32    wordOrder<>+0(SB), Z0
+	MOVQ         q+40(FP), CX
+	VBROADCASTSS 4(CX), Z1
+	VBROADCASTSS (CX), Z2
+	VCVTPS2DQ    Z2, Z2
+	VPBROADCASTD 8(CX), Z3
+	VPADDD       Z3, Z2, Z2
+	VPACKSSDW    Z3, Z3, Z3
+	VPACKSSDW    Z2, Z2, Z2
+	VPACKUSWB    Z2, Z2, Z2
+	VMOVDQU32    packOrder<>+0(SB), Z4
+
+block:
+	MOVQ blocks+72(FP), BX
+	MOVQ $+65535, CX
+	CMPQ BX, $+1
+	JNE  whole
+	MOVQ cols+80(FP), CX
+	MOVQ $+1, BX
+	SHLQ CL, BX
+	DECQ BX
+	MOVQ BX, CX
+
+whole:
+	KMOVW        CX, K1
+	MOVQ         pitch+56(FP), CX
+	MOVQ         a+0(FP), BX
+	LEAQ         (BX)(CX*1), SI
+	LEAQ         (SI)(CX*1), CX
+	VMOVDQU32    (BX), X6
+	VINSERTI32X4 $0x01, (BX)(AX*1), Z6, Z6
+	VINSERTI32X4 $0x02, (BX)(AX*2), Z6, Z6
+	VINSERTI32X4 $0x03, (BX)(DX*1), Z6, Z6
+	VPERMB       Z6, Z0, Z6
+	LEAQ         (BX)(AX*4), BX
+	VMOVDQA64    Z6, Z5
+	VMOVDQU32    (SI), X8
+	VINSERTI32X4 $0x01, (SI)(AX*1), Z8, Z8
+	VINSERTI32X4 $0x02, (SI)(AX*2), Z8, Z8
+	VINSERTI32X4 $0x03, (SI)(DX*1), Z8, Z8
+	VPERMB       Z8, Z0, Z8
+	LEAQ         (SI)(AX*4), SI
+	VMOVDQA64    Z8, Z7
+	VMOVDQU32    (CX), X10
+	VINSERTI32X4 $0x01, (CX)(AX*1), Z10, Z10
+	VINSERTI32X4 $0x02, (CX)(AX*2), Z10, Z10
+	VINSERTI32X4 $0x03, (CX)(DX*1), Z10, Z10
+	VPERMB       Z10, Z0, Z10
+	LEAQ         (CX)(AX*4), CX
+	VMOVDQA64    Z10, Z9
+	MOVQ         b+8(FP), DI
+	MOVQ         c+16(FP), R8
+	MOVQ         groups+64(FP), R9
+	MOVQ         start+24(FP), R10
+	VMOVDQU32    (R10), Z11
+	MOVQ         m+32(FP), R10
+	VMOVUPS.Z    (R10), K1, Z12
+
+group:
+	VMOVDQA64     Z11, Z13
+	VMOVDQA64     Z11, Z14
+	VMOVDQA64     Z11, Z15
+	VMOVDQA64     Z11, Z16
+	VMOVDQU32     (BX), X17
+	VINSERTI32X4  $0x01, (BX)(AX*1), Z17, Z17
+	VINSERTI32X4  $0x02, (BX)(AX*2), Z17, Z17
+	VINSERTI32X4  $0x03, (BX)(DX*1), Z17, Z17
+	VPERMB        Z17, Z0, Z17
+	LEAQ          (BX)(AX*4), BX
+	VMOVDQU32     (BX), X18
+	VINSERTI32X4  $0x01, (BX)(AX*1), Z18, Z18
+	VINSERTI32X4  $0x02, (BX)(AX*2), Z18, Z18
+	VINSERTI32X4  $0x03, (BX)(DX*1), Z18, Z18
+	VPERMB        Z18, Z0, Z18
+	LEAQ          (BX)(AX*4), BX
+	VPDPBUSD      (DI), Z5, Z13
+	VPDPBUSD      64(DI), Z5, Z14
+	VPDPBUSD      128(DI), Z17, Z14
+	VPDPBUSD      (DI), Z17, Z15
+	VPDPBUSD      64(DI), Z17, Z16
+	VPDPBUSD      128(DI), Z18, Z16
+	VMOVDQA64     Z18, Z5
+	VMOVDQU32     (SI), X19
+	VINSERTI32X4  $0x01, (SI)(AX*1), Z19, Z19
+	VINSERTI32X4  $0x02, (SI)(AX*2), Z19, Z19
+	VINSERTI32X4  $0x03, (SI)(DX*1), Z19, Z19
+	VPERMB        Z19, Z0, Z19
+	LEAQ          (SI)(AX*4), SI
+	VMOVDQU32     (SI), X20
+	VINSERTI32X4  $0x01, (SI)(AX*1), Z20, Z20
+	VINSERTI32X4  $0x02, (SI)(AX*2), Z20, Z20
+	VINSERTI32X4  $0x03, (SI)(DX*1), Z20, Z20
+	VPERMB        Z20, Z0, Z20
+	LEAQ          (SI)(AX*4), SI
+	VPDPBUSD      192(DI), Z7, Z13
+	VPDPBUSD      256(DI), Z7, Z14
+	VPDPBUSD      320(DI), Z19, Z14
+	VPDPBUSD      192(DI), Z19, Z15
+	VPDPBUSD      256(DI), Z19, Z16
+	VPDPBUSD      320(DI), Z20, Z16
+	VMOVDQA64     Z20, Z7
+	VMOVDQU32     (CX), X21
+	VINSERTI32X4  $0x01, (CX)(AX*1), Z21, Z21
+	VINSERTI32X4  $0x02, (CX)(AX*2), Z21, Z21
+	VINSERTI32X4  $0x03, (CX)(DX*1), Z21, Z21
+	VPERMB        Z21, Z0, Z21
+	LEAQ          (CX)(AX*4), CX
+	VMOVDQU32     (CX), X22
+	VINSERTI32X4  $0x01, (CX)(AX*1), Z22, Z22
+	VINSERTI32X4  $0x02, (CX)(AX*2), Z22, Z22
+	VINSERTI32X4  $0x03, (CX)(DX*1), Z22, Z22
+	VPERMB        Z22, Z0, Z22
+	LEAQ          (CX)(AX*4), CX
+	VPDPBUSD      384(DI), Z9, Z13
+	VPDPBUSD      448(DI), Z9, Z14
+	VPDPBUSD      512(DI), Z21, Z14
+	VPDPBUSD      384(DI), Z21, Z15
+	VPDPBUSD      448(DI), Z21, Z16
+	VPDPBUSD      512(DI), Z22, Z16
+	VMOVDQA64     Z22, Z9
+	VCVTDQ2PS     Z13, Z13
+	VMULPS        Z12, Z13, Z13
+	VCVTDQ2PS     Z14, Z14
+	VMULPS        Z12, Z14, Z14
+	VCVTDQ2PS     Z15, Z15
+	VMULPS        Z12, Z15, Z15
+	VCVTDQ2PS     Z16, Z16
+	VMULPS        Z12, Z16, Z16
+	VMINPS        Z1, Z13, Z13
+	VCVTPS2DQ     Z13, Z13
+	VMINPS        Z1, Z14, Z14
+	VCVTPS2DQ     Z14, Z14
+	VMINPS        Z1, Z15, Z15
+	VCVTPS2DQ     Z15, Z15
+	VMINPS        Z1, Z16, Z16
+	VCVTPS2DQ     Z16, Z16
+	VPACKSSDW     Z14, Z13, Z13
+	VPACKSSDW     Z16, Z15, Z15
+	VPADDSW       Z3, Z13, Z13
+	VPADDSW       Z3, Z15, Z15
+	VPACKUSWB     Z15, Z13, Z13
+	VPMAXUB       Z2, Z13, Z13
+	VPERMD        Z13, Z4, Z13
+	VMOVDQU8      X13, K1, (R8)
+	VEXTRACTI32X4 $0x01, Z13, X6
+	VMOVDQU8      X6, K1, (R8)(AX*1)
+	VEXTRACTI32X4 $0x02, Z13, X6
+	VMOVDQU8      X6, K1, (R8)(AX*2)
+	VEXTRACTI32X4 $0x03, Z13, X6
+	VMOVDQU8      X6, K1, (R8)(DX*1)
+	LEAQ          (R8)(AX*4), R8
+	DECQ          R9
+	JNZ           group
+	MOVQ          a+0(FP), CX
+	ADDQ          $+16, CX
+	MOVQ          CX, a+0(FP)
+	MOVQ          b+8(FP), CX
+	ADDQ          $+576, CX
+	MOVQ          CX, b+8(FP)
+	MOVQ          start+24(FP), CX
+	ADDQ          $+64, CX
+	MOVQ          CX, start+24(FP)
+	MOVQ          c+16(FP), CX
+	ADDQ          $+16, CX
+	MOVQ          CX, c+16(FP)
+	MOVQ          m+32(FP), CX
+	ADDQ          $+64, CX
+	MOVQ          CX, m+32(FP)
+	MOVQ          blocks+72(FP), CX
+	ADDQ          $-1, CX
+	MOVQ          CX, blocks+72(FP)
+	MOVQ          blocks+72(FP), CX
+	CMPQ          CX, $+0
+	JG            block
+	VZEROUPPER
+	RET
+
+// func depthU8AVX512x5x1(a *uint8, b *int8, c *uint8, start *int32, m *float32, q *float32, pixel int, pitch int, groups int, blocks int, cols int)
+// Requires: AVX, AVX512BW, AVX512F, AVX512VBMI, AVX512VL, AVX512VNNI
+TEXT ·depthU8AVX512x5x1(SB), NOSPLIT, $0-88
+	MOVQ         pixel+48(FP), AX
+	LEAQ         (AX)(AX*2), DX
+	VMOVDQU32    wordOrder<>+0(SB), Z0
+	MOVQ         q+40(FP), CX
+	VBROADCASTSS 4(CX), Z1
+	VBROADCASTSS (CX), Z2
+	VCVTPS2DQ    Z2, Z2
+	VPBROADCASTD 8(CX), Z3
+	VPADDD       Z3, Z2, Z2
+	VPACKSSDW    Z3, Z3, Z3
+	VPACKSSDW    Z2, Z2, Z2
+	VPACKUSWB    Z2, Z2, Z2
+	VMOVDQU32    packOrder<>+0(SB), Z4
+
+block:
+	MOVQ blocks+72(FP), BX
+	MOVQ $+65535, CX
+	CMPQ BX, $+1
+	JNE  whole
+	MOVQ cols+80(FP), CX
+	MOVQ $+1, BX
+	SHLQ CL, BX
+	DECQ BX
+	MOVQ BX, CX
+
+whole:
+	KMOVW        CX, K1
+	MOVQ         pitch+56(FP), CX
+	MOVQ         a+0(FP), BX
+	LEAQ         (BX)(CX*1), SI
+	LEAQ         (SI)(CX*1), DI
+	LEAQ         (DI)(CX*1), R8
+	LEAQ         (R8)(CX*1), CX
+	VMOVDQU32    (BX), X6
+	VINSERTI32X4 $0x01, (BX)(AX*1), Z6, Z6
+	VINSERTI32X4 $0x02, (BX)(AX*2), Z6, Z6
+	VINSERTI32X4 $0x03, (BX)(DX*1), Z6, Z6
+	VPERMB       Z6, Z0, Z6
+	LEAQ         (BX)(AX*4), BX
+	VMOVDQA64    Z6, Z5
+	VMOVDQU32    (SI), X8
+	VINSERTI32X4 $0x01, (SI)(AX*1), Z8, Z8
+	VINSERTI32X4 $0x02, (SI)(AX*2), Z8, Z8
+	VINSERTI32X4 $0x03, (SI)(DX*1), Z8, Z8
+	VPERMB       Z8, Z0, Z8
+	LEAQ         (SI)(AX*4), SI
+	VMOVDQA64    Z8, Z7
+	VMOVDQU32    (DI), X10
+	VINSERTI32X4 $0x01, (DI)(AX*1), Z10, Z10
+	VINSERTI32X4 $0x02, (DI)(AX*2), Z10, Z10
+	VINSERTI32X4 $0x03, (DI)(DX*1), Z10, Z10
+	VPERMB       Z10, Z0, Z10
+	LEAQ         (DI)(AX*4), DI
+	VMOVDQA64    Z10, Z9
+	VMOVDQU32    (R8), X12
+	VINSERTI32X4 $0x01, (R8)(AX*1), Z12, Z12
+	VINSERTI32X4 $0x02, (R8)(AX*2), Z12, Z12
+	VINSERTI32X4 $0x03, (R8)(DX*1), Z12, Z12
+	VPERMB       Z12, Z0, Z12
+	LEAQ         (R8)(AX*4), R8
+	VMOVDQA64    Z12, Z11
+	VMOVDQU32    (CX), X14
+	VINSERTI32X4 $0x01, (CX)(AX*1), Z14, Z14
+	VINSERTI32X4 $0x02, (CX)(AX*2), Z14, Z14
+	VINSERTI32X4 $0x03, (CX)(DX*1), Z14, Z14
+	VPERMB       Z14, Z0, Z14
+	LEAQ         (CX)(AX*4), CX
+	VMOVDQA64    Z14, Z13
+	MOVQ         b+8(FP), R9
+	MOVQ         c+16(FP), R10
+	MOVQ         groups+64(FP), R11
+	MOVQ         start+24(FP), R12
+	VMOVDQU32    (R12), Z15
+	MOVQ         m+32(FP), R12
+	VMOVUPS.Z    (R12), K1, Z16
+
+group:
+	VMOVDQA64     Z15, Z17
+	VMOVDQA64     Z15, Z18
+	VMOVDQA64     Z15, Z19
+	VMOVDQA64     Z15, Z20
+	VMOVDQU32     (BX), X21
+	VINSERTI32X4  $0x01, (BX)(AX*1), Z21, Z21
+	VINSERTI32X4  $0x02, (BX)(AX*2), Z21, Z21
+	VINSERTI32X4  $0x03, (BX)(DX*1), Z21, Z21
+	VPERMB        Z21, Z0, Z21
+	LEAQ          (BX)(AX*4), BX
+	VPDPBUSD      (R9), Z5, Z17
+	VPDPBUSD      64(R9), Z21, Z17
+	VPDPBUSD      128(R9), Z5, Z18
+	VPDPBUSD      192(R9), Z21, Z18
+	VPDPBUSD      256(R9), Z5, Z19
+	VPDPBUSD      320(R9), Z21, Z19
+	VPDPBUSD      384(R9), Z5, Z20
+	VPDPBUSD      448(R9), Z21, Z20
+	VMOVDQA64     Z21, Z5
+	VMOVDQU32     (SI), X22
+	VINSERTI32X4  $0x01, (SI)(AX*1), Z22, Z22
+	VINSERTI32X4  $0x02, (SI)(AX*2), Z22, Z22
+	VINSERTI32X4  $0x03, (SI)(DX*1), Z22, Z22
+	VPERMB        Z22, Z0, Z22
+	LEAQ          (SI)(AX*4), SI
+	VPDPBUSD      512(R9), Z7, Z17
+	VPDPBUSD      576(R9), Z22, Z17
+	VPDPBUSD      640(R9), Z7, Z18
+	VPDPBUSD      704(R9), Z22, Z18
+	VPDPBUSD      768(R9), Z7, Z19
+	VPDPBUSD      832(R9), Z22, Z19
+	VPDPBUSD      896(R9), Z7, Z20
+	VPDPBUSD      960(R9), Z22, Z20
+	VMOVDQA64     Z22, Z7
+	VMOVDQU32     (DI), X23
+	VINSERTI32X4  $0x01, (DI)(AX*1), Z23, Z23
+	VINSERTI32X4  $0x02, (DI)(AX*2), Z23, Z23
+	VINSERTI32X4  $0x03, (DI)(DX*1), Z23, Z23
+	VPERMB        Z23, Z0, Z23
+	LEAQ          (DI)(AX*4), DI
+	VPDPBUSD      1024(R9), Z9, Z17
+	VPDPBUSD      1088(R9), Z23, Z17
+	VPDPBUSD      1152(R9), Z9, Z18
+	VPDPBUSD      1216(R9), Z23, Z18
+	VPDPBUSD      1280(R9), Z9, Z19
+	VPDPBUSD      1344(R9), Z23, Z19
+	VPDPBUSD      1408(R9), Z9, Z20
+	VPDPBUSD      1472(R9), Z23, Z20
+	VMOVDQA64     Z23, Z9
+	VMOVDQU32     (R8), X24
+	VINSERTI32X4  $0x01, (R8)(AX*1), Z24, Z24
+	VINSERTI32X4  $0x02, (R8)(AX*2), Z24, Z24
+	VINSERTI32X4  $0x03, (R8)(DX*1), Z24, Z24
+	VPERMB        Z24, Z0, Z24
+	LEAQ          (R8)(AX*4), R8
+	VPDPBUSD      1536(R9), Z11, Z17
+	VPDPBUSD      1600(R9), Z24, Z17
+	VPDPBUSD      1664(R9), Z11, Z18
+	VPDPBUSD      1728(R9), Z24, Z18
+	VPDPBUSD      1792(R9), Z11, Z19
+	VPDPBUSD      1856(R9), Z24, Z19
+	VPDPBUSD      1920(R9), Z11, Z20
+	VPDPBUSD      1984(R9), Z24, Z20
+	VMOVDQA64     Z24, Z11
+	VMOVDQU32     (CX), X25
+	VINSERTI32X4  $0x01, (CX)(AX*1), Z25, Z25
+	VINSERTI32X4  $0x02, (CX)(AX*2), Z25, Z25
+	VINSERTI32X4  $0x03, (CX)(DX*1), Z25, Z25
+	VPERMB        Z25, Z0, Z25
+	LEAQ          (CX)(AX*4), CX
+	VPDPBUSD      2048(R9), Z13, Z17
+	VPDPBUSD      2112(R9), Z25, Z17
+	VPDPBUSD      2176(R9), Z13, Z18
+	VPDPBUSD      2240(R9), Z25, Z18
+	VPDPBUSD      2304(R9), Z13, Z19
+	VPDPBUSD      2368(R9), Z25, Z19
+	VPDPBUSD      2432(R9), Z13, Z20
+	VPDPBUSD      2496(R9), Z25, Z20
+	VMOVDQA64     Z25, Z13
+	VCVTDQ2PS     Z17, Z17
+	VMULPS        Z16, Z17, Z17
+	VCVTDQ2PS     Z18, Z18
+	VMULPS        Z16, Z18, Z18
+	VCVTDQ2PS     Z19, Z19
+	VMULPS        Z16, Z19, Z19
+	VCVTDQ2PS     Z20, Z20
+	VMULPS        Z16, Z20, Z20
+	VMINPS        Z1, Z17, Z17
+	VCVTPS2DQ     Z17, Z17
+	VMINPS        Z1, Z18, Z18
+	VCVTPS2DQ     Z18, Z18
+	VMINPS        Z1, Z19, Z19
+	VCVTPS2DQ     Z19, Z19
+	VMINPS        Z1, Z20, Z20
+	VCVTPS2DQ     Z20, Z20
+	VPACKSSDW     Z18, Z17, Z17
+	VPACKSSDW     Z20, Z19, Z19
+	VPADDSW       Z3, Z17, Z17
+	VPADDSW       Z3, Z19, Z19
+	VPACKUSWB     Z19, Z17, Z17
+	VPMAXUB       Z2, Z17, Z17
+	VPERMD        Z17, Z4, Z17
+	VMOVDQU8      X17, K1, (R10)
+	VEXTRACTI32X4 $0x01, Z17, X6
+	VMOVDQU8      X6, K1, (R10)(AX*1)
+	VEXTRACTI32X4 $0x02, Z17, X6
+	VMOVDQU8      X6, K1, (R10)(AX*2)
+	VEXTRACTI32X4 $0x03, Z17, X6
+	VMOVDQU8      X6, K1, (R10)(DX*1)
+	LEAQ          (R10)(AX*4), R10
+	DECQ          R11
+	JNZ           group
+	MOVQ          a+0(FP), CX
+	ADDQ          $+16, CX
+	MOVQ          CX, a+0(FP)
+	MOVQ          b+8(FP), CX
+	ADDQ          $+2560, CX
+	MOVQ          CX, b+8(FP)
+	MOVQ          start+24(FP), CX
+	ADDQ          $+64, CX
+	MOVQ          CX, start+24(FP)
+	MOVQ          c+16(FP), CX
+	ADDQ          $+16, CX
+	MOVQ          CX, c+16(FP)
+	MOVQ          m+32(FP), CX
+	ADDQ          $+64, CX
+	MOVQ          CX, m+32(FP)
+	MOVQ          blocks+72(FP), CX
+	ADDQ          $-1, CX
+	MOVQ          CX, blocks+72(FP)
+	MOVQ          blocks+72(FP), CX
+	CMPQ          CX, $+0
+	JG            block
+	VZEROUPPER
+	RET
+
+// func depthU8AVX512x5x2(a *uint8, b *int8, c *uint8, start *int32, m *float32, q *float32, pixel int, pitch int, groups int, blocks int, cols int)
+// Requires: AVX, AVX512BW, AVX512F, AVX512VBMI, AVX512VL, AVX512VNNI
+TEXT ·depthU8AVX512x5x2(SB), NOSPLIT, $0-88
+	MOVQ         pixel+48(FP), AX
+	LEAQ         (AX)(AX*2), DX
+	VMOVDQU32    wordOrder<>+0(SB), Z0
+	MOVQ         q+40(FP), CX
+	VBROADCASTSS 4(CX), Z1
+	VBROADCASTSS (CX), Z2
+	VCVTPS2DQ    Z2, Z2
+	VPBROADCASTD 8(CX), Z3
+	VPADDD       Z3, Z2, Z2
+	VPACKSSDW    Z3, Z3, Z3
+	VPACKSSDW    Z2, Z2, Z2
+	VPACKUSWB    Z2, Z2, Z2
+	VMOVDQU32    packOrder<>+0(SB), Z4
+
+block:
+	MOVQ blocks+72(FP), BX
+	MOVQ $+65535, CX
+	CMPQ BX, $+1
+	JNE  whole
+	MOVQ cols+80(FP), CX
+	MOVQ $+1, BX
+	SHLQ CL, BX
+	DECQ BX
+	MOVQ BX, CX
+
+whole:
+	KMOVW        CX, K1
+	MOVQ         pitch+56(FP), CX
+	MOVQ         a+0(FP), BX
+	LEAQ         (BX)(CX*1), SI
+	LEAQ         (SI)(CX*1), DI
+	LEAQ         (DI)(CX*1), R8
+	LEAQ         (R8)(CX*1), CX
+	VMOVDQU32    (BX), X6
+	VINSERTI32X4 $0x01, (BX)(AX*1), Z6, Z6
+	VINSERTI32X4 $0x02, (BX)(AX*2), Z6, Z6
+	VINSERTI32X4 $0x03, (BX)(DX*1), Z6, Z6
+	VPERMB       Z6, Z0, Z6
+	LEAQ         (BX)(AX*4), BX
+	VMOVDQA64    Z6, Z5
+	VMOVDQU32    (SI), X8
+	VINSERTI32X4 $0x01, (SI)(AX*1), Z8, Z8
+	VINSERTI32X4 $0x02, (SI)(AX*2), Z8, Z8
+	VINSERTI32X4 $0x03, (SI)(DX*1), Z8, Z8
+	VPERMB       Z8, Z0, Z8
+	LEAQ         (SI)(AX*4), SI
+	VMOVDQA64    Z8, Z7
+	VMOVDQU32    (DI), X10
+	VINSERTI32X4 $0x01, (DI)(AX*1), Z10, Z10
+	VINSERTI32X4 $0x02, (DI)(AX*2), Z10, Z10
+	VINSERTI32X4 $0x03, (DI)(DX*1), Z10, Z10
+	VPERMB       Z10, Z0, Z10
+	LEAQ         (DI)(AX*4), DI
+	VMOVDQA64    Z10, Z9
+	VMOVDQU32    (R8), X12
+	VINSERTI32X4 $0x01, (R8)(AX*1), Z12, Z12
+	VINSERTI32X4 $0x02, (R8)(AX*2), Z12, Z12
+	VINSERTI32X4 $0x03, (R8)(DX*1), Z12, Z12
+	VPERMB       Z12, Z0, Z12
+	LEAQ         (R8)(AX*4), R8
+	VMOVDQA64    Z12, Z11
+	VMOVDQU32    (CX), X14
+	VINSERTI32X4 $0x01, (CX)(AX*1), Z14, Z14
+	VINSERTI32X4 $0x02, (CX)(AX*2), Z14, Z14
+	VINSERTI32X4 $0x03, (CX)(DX*1), Z14, Z14
+	VPERMB       Z14, Z0, Z14
+	LEAQ         (CX)(AX*4), CX
+	VMOVDQA64    Z14, Z13
+	MOVQ         b+8(FP), R9
+	MOVQ         c+16(FP), R10
+	MOVQ         groups+64(FP), R11
+	MOVQ         start+24(FP), R12
+	VMOVDQU32    (R12), Z15
+	MOVQ         m+32(FP), R12
+	VMOVUPS.Z    (R12), K1, Z16
+
+group:
+	VMOVDQA64     Z15, Z17
+	VMOVDQA64     Z15, Z18
+	VMOVDQA64     Z15, Z19
+	VMOVDQA64     Z15, Z20
+	VMOVDQU32     (BX), X21
+	VINSERTI32X4  $0x01, (BX)(AX*1), Z21, Z21
+	VINSERTI32X4  $0x02, (BX)(AX*2), Z21, Z21
+	VINSERTI32X4  $0x03, (BX)(DX*1), Z21, Z21
+	VPERMB        Z21, Z0, Z21
+	LEAQ          (BX)(AX*4), BX
+	VMOVDQU32     (BX), X22
+	VINSERTI32X4  $0x01, (BX)(AX*1), Z22, Z22
+	VINSERTI32X4  $0x02, (BX)(AX*2), Z22, Z22
+	VINSERTI32X4  $0x03, (BX)(DX*1), Z22, Z22
+	VPERMB        Z22, Z0, Z22
+	LEAQ          (BX)(AX*4), BX
+	VPDPBUSD      (R9), Z5, Z17
+	VPDPBUSD      64(R9), Z21, Z17
+	VPDPBUSD      128(R9), Z5, Z18
+	VPDPBUSD      192(R9), Z21, Z18
+	VPDPBUSD      (R9), Z21, Z19
+	VPDPBUSD      64(R9), Z22, Z19
+	VPDPBUSD      128(R9), Z21, Z20
+	VPDPBUSD      192(R9), Z22, Z20
+	VMOVDQA64     Z22, Z5
+	VMOVDQU32     (SI), X23
+	VINSERTI32X4  $0x01, (SI)(AX*1), Z23, Z23
+	VINSERTI32X4  $0x02, (SI)(AX*2), Z23, Z23
+	VINSERTI32X4  $0x03, (SI)(DX*1), Z23, Z23
+	VPERMB        Z23, Z0, Z23
+	LEAQ          (SI)(AX*4), SI
+	VMOVDQU32     (SI), X24
+	VINSERTI32X4  $0x01, (SI)(AX*1), Z24, Z24
+	VINSERTI32X4  $0x02, (SI)(AX*2), Z24, Z24
+	VINSERTI32X4  $0x03, (SI)(DX*1), Z24, Z24
+	VPERMB        Z24, Z0, Z24
+	LEAQ          (SI)(AX*4), SI
+	VPDPBUSD      256(R9), Z7, Z17
+	VPDPBUSD      320(R9), Z23, Z17
+	VPDPBUSD      384(R9), Z7, Z18
+	VPDPBUSD      448(R9), Z23, Z18
+	VPDPBUSD      256(R9), Z23, Z19
+	VPDPBUSD      320(R9), Z24, Z19
+	VPDPBUSD      384(R9), Z23, Z20
+	VPDPBUSD      448(R9), Z24, Z20
+	VMOVDQA64     Z24, Z7
+	VMOVDQU32     (DI), X25
+	VINSERTI32X4  $0x01, (DI)(AX*1), Z25, Z25
+	VINSERTI32X4  $0x02, (DI)(AX*2), Z25, Z25
+	VINSERTI32X4  $0x03, (DI)(DX*1), Z25, Z25
+	VPERMB        Z25, Z0, Z25
+	LEAQ          (DI)(AX*4), DI
+	VMOVDQU32     (DI), X26
+	VINSERTI32X4  $0x01, (DI)(AX*1), Z26, Z26
+	VINSERTI32X4  $0x02, (DI)(AX*2), Z26, Z26
+	VINSERTI32X4  $0x03, (DI)(DX*1), Z26, Z26
+	VPERMB        Z26, Z0, Z26
+	LEAQ          (DI)(AX*4), DI
+	VPDPBUSD      512(R9), Z9, Z17
+	VPDPBUSD      576(R9), Z25, Z17
+	VPDPBUSD      640(R9), Z9, Z18
+	VPDPBUSD      704(R9), Z25, Z18
+	VPDPBUSD      512(R9), Z25, Z19
+	VPDPBUSD      576(R9), Z26, Z19
+	VPDPBUSD      640(R9), Z25, Z20
+	VPDPBUSD      704(R9), Z26, Z20
+	VMOVDQA64     Z26, Z9
+	VMOVDQU32     (R8), X27
+	VINSERTI32X4  $0x01, (R8)(AX*1), Z27, Z27
+	VINSERTI32X4  $0x02, (R8)(AX*2), Z27, Z27
+	VINSERTI32X4  $0x03, (R8)(DX*1), Z27, Z27
+	VPERMB        Z27, Z0, Z27
+	LEAQ          (R8)(AX*4), R8
+	VMOVDQU32     (R8), X28
+	VINSERTI32X4  $0x01, (R8)(AX*1), Z28, Z28
+	VINSERTI32X4  $0x02, (R8)(AX*2), Z28, Z28
+	VINSERTI32X4  $0x03, (R8)(DX*1), Z28, Z28
+	VPERMB        Z28, Z0, Z28
+	LEAQ          (R8)(AX*4), R8
+	VPDPBUSD      768(R9), Z11, Z17
+	VPDPBUSD      832(R9), Z27, Z17
+	VPDPBUSD      896(R9), Z11, Z18
+	VPDPBUSD      960(R9), Z27, Z18
+	VPDPBUSD      768(R9), Z27, Z19
+	VPDPBUSD      832(R9), Z28, Z19
+	VPDPBUSD      896(R9), Z27, Z20
+	VPDPBUSD      960(R9), Z28, Z20
+	VMOVDQA64     Z28, Z11
+	VMOVDQU32     (CX), X29
+	VINSERTI32X4  $0x01, (CX)(AX*1), Z29, Z29
+	VINSERTI32X4  $0x02, (CX)(AX*2), Z29, Z29
+	VINSERTI32X4  $0x03, (CX)(DX*1), Z29, Z29
+	VPERMB        Z29, Z0, Z29
+	LEAQ          (CX)(AX*4), CX
+	VMOVDQU32     (CX), X30
+	VINSERTI32X4  $0x01, (CX)(AX*1), Z30, Z30
+	VINSERTI32X4  $0x02, (CX)(AX*2), Z30, Z30
+	VINSERTI32X4  $0x03, (CX)(DX*1), Z30, Z30
+	VPERMB        Z30, Z0, Z30
+	LEAQ          (CX)(AX*4), CX
+	VPDPBUSD      1024(R9), Z13, Z17
+	VPDPBUSD      1088(R9), Z29, Z17
+	VPDPBUSD      1152(R9), Z13, Z18
+	VPDPBUSD      1216(R9), Z29, Z18
+	VPDPBUSD      1024(R9), Z29, Z19
+	VPDPBUSD      1088(R9), Z30, Z19
+	VPDPBUSD      1152(R9), Z29, Z20
+	VPDPBUSD      1216(R9), Z30, Z20
+	VMOVDQA64     Z30, Z13
+	VCVTDQ2PS     Z17, Z17
+	VMULPS        Z16, Z17, Z17
+	VCVTDQ2PS     Z18, Z18
+	VMULPS        Z16, Z18, Z18
+	VCVTDQ2PS     Z19, Z19
+	VMULPS        Z16, Z19, Z19
+	VCVTDQ2PS     Z20, Z20
+	VMULPS        Z16, Z20, Z20
+	VMINPS        Z1, Z17, Z17
+	VCVTPS2DQ     Z17, Z17
+	VMINPS        Z1, Z18, Z18
+	VCVTPS2DQ     Z18, Z18
+	VMINPS        Z1, Z19, Z19
+	VCVTPS2DQ     Z19, Z19
+	VMINPS        Z1, Z20, Z20
+	VCVTPS2DQ     Z20, Z20
+	VPACKSSDW     Z18, Z17, Z17
+	VPACKSSDW     Z20, Z19, Z19
+	VPADDSW       Z3, Z17, Z17
+	VPADDSW       Z3, Z19, Z19
+	VPACKUSWB     Z19, Z17, Z17
+	VPMAXUB       Z2, Z17, Z17
+	VPERMD        Z17, Z4, Z17
+	VMOVDQU8      X17, K1, (R10)
+	VEXTRACTI32X4 $0x01, Z17, X6
+	VMOVDQU8      X6, K1, (R10)(AX*1)
+	VEXTRACTI32X4 $0x02, Z17, X6
+	VMOVDQU8      X6, K1, (R10)(AX*2)
+	VEXTRACTI32X4 $0x03, Z17, X6
+	VMOVDQU8      X6, K1, (R10)(DX*1)
+	LEAQ          (R10)(AX*4), R10
+	DECQ          R11
+	JNZ           group
+	MOVQ          a+0(FP), CX
+	ADDQ          $+16, CX
+	MOVQ          CX, a+0(FP)
+	MOVQ          b+8(FP), CX
+	ADDQ          $+1280, CX
+	MOVQ          CX, b+8(FP)
+	MOVQ          start+24(FP), CX
+	ADDQ          $+64, CX
+	MOVQ          CX, start+24(FP)
+	MOVQ          c+16(FP), CX
+	ADDQ          $+16, CX
+	MOVQ          CX, c+16(FP)
+	MOVQ          m+32(FP), CX
+	ADDQ          $+64, CX
+	MOVQ          CX, m+32(FP)
+	MOVQ          blocks+72(FP), CX
+	ADDQ          $-1, CX
+	MOVQ          CX, blocks+72(FP)
+	MOVQ          blocks+72(FP), CX
+	CMPQ          CX, $+0
+	JG            block
+	VZEROUPPER
+	RET
+
+// func depthI32AVX512x3x1(a *uint8, b *int8, c *int32, start *int32, pixel int, pitch int, groups int, blocks int, cols int)
+// Requires: AVX, AVX512F, AVX512VBMI, AVX512VL, AVX512VNNI
+TEXT ·depthI32AVX512x3x1(SB), NOSPLIT, $0-72
+	MOVQ      pixel+32(FP), AX
+	LEAQ      (AX)(AX*2), DX
+	VMOVDQU32 wordOrder<>+0(SB), Z0
+
+block:
+	MOVQ blocks+56(FP), BX
+	MOVQ $+65535, CX
+	CMPQ BX, $+1
+	JNE  whole
+	MOVQ cols+64(FP), CX
+	MOVQ $+1, BX
+	SHLQ CL, BX
+	DECQ BX
+	MOVQ BX, CX
+
+whole:
+	KMOVW        CX, K1
+	MOVQ         pitch+40(FP), CX
+	MOVQ         a+0(FP), BX
+	LEAQ         (BX)(CX*1), SI
+	LEAQ         (SI)(CX*1), CX
+	VMOVDQU32    (BX), X2
+	VINSERTI32X4 $0x01, (BX)(AX*1), Z2, Z2
+	VINSERTI32X4 $0x02, (BX)(AX*2), Z2, Z2
+	VINSERTI32X4 $0x03, (BX)(DX*1), Z2, Z2
+	VPERMB       Z2, Z0, Z2
+	LEAQ         (BX)(AX*4), BX
+	VMOVDQA64    Z2, Z1
+	VMOVDQU32    (SI), X4
+	VINSERTI32X4 $0x01, (SI)(AX*1), Z4, Z4
+	VINSERTI32X4 $0x02, (SI)(AX*2), Z4, Z4
+	VINSERTI32X4 $0x03, (SI)(DX*1), Z4, Z4
+	VPERMB       Z4, Z0, Z4
+	LEAQ         (SI)(AX*4), SI
+	VMOVDQA64    Z4, Z3
+	VMOVDQU32    (CX), X6
+	VINSERTI32X4 $0x01, (CX)(AX*1), Z6, Z6
+	VINSERTI32X4 $0x02, (CX)(AX*2), Z6, Z6
+	VINSERTI32X4 $0x03, (CX)(DX*1), Z6, Z6
+	VPERMB       Z6, Z0, Z6
+	LEAQ         (CX)(AX*4), CX
+	VMOVDQA64    Z6, Z5
+	MOVQ         b+8(FP), DI
+	MOVQ         c+16(FP), R8
+	MOVQ         groups+48(FP), R9
+	MOVQ         start+24(FP), R10
+	VMOVDQU32    (R10), Z7
+
+group:
+	VMOVDQA64    Z7, Z8
+	VMOVDQA64    Z7, Z9
+	VMOVDQA64    Z7, Z10
+	VMOVDQA64    Z7, Z11
+	VMOVDQU32    (BX), X12
+	VINSERTI32X4 $0x01, (BX)(AX*1), Z12, Z12
+	VINSERTI32X4 $0x02, (BX)(AX*2), Z12, Z12
+	VINSERTI32X4 $0x03, (BX)(DX*1), Z12, Z12
+	VPERMB       Z12, Z0, Z12
+	LEAQ         (BX)(AX*4), BX
+	VPDPBUSD     (DI), Z1, Z8
+	VPDPBUSD     64(DI), Z1, Z9
+	VPDPBUSD     128(DI), Z1, Z10
+	VPDPBUSD     192(DI), Z12, Z10
+	VPDPBUSD     256(DI), Z1, Z11
+	VPDPBUSD     320(DI), Z12, Z11
+	VMOVDQA64    Z12, Z1
+	VMOVDQU32    (SI), X13
+	VINSERTI32X4 $0x01, (SI)(AX*1), Z13, Z13
+	VINSERTI32X4 $0x02, (SI)(AX*2), Z13, Z13
+	VINSERTI32X4 $0x03, (SI)(DX*1), Z13, Z13
+	VPERMB       Z13, Z0, Z13
+	LEAQ         (SI)(AX*4), SI
+	VPDPBUSD     384(DI), Z3, Z8
+	VPDPBUSD     448(DI), Z3, Z9
+	VPDPBUSD     512(DI), Z3, Z10
+	VPDPBUSD     576(DI), Z13, Z10
+	VPDPBUSD     640(DI), Z3, Z11
+	VPDPBUSD     704(DI), Z13, Z11
+	VMOVDQA64    Z13, Z3
+	VMOVDQU32    (CX), X14
+	VINSERTI32X4 $0x01, (CX)(AX*1), Z14, Z14
+	VINSERTI32X4 $0x02, (CX)(AX*2), Z14, Z14
+	VINSERTI32X4 $0x03, (CX)(DX*1), Z14, Z14
+	VPERMB       Z14, Z0, Z14
+	LEAQ         (CX)(AX*4), CX
+	VPDPBUSD     768(DI), Z5, Z8
+	VPDPBUSD     832(DI), Z5, Z9
+	VPDPBUSD     896(DI), Z5, Z10
+	VPDPBUSD     960(DI), Z14, Z10
+	VPDPBUSD     1024(DI), Z5, Z11
+	VPDPBUSD     1088(DI), Z14, Z11
+	VMOVDQA64    Z14, Z5
+	VMOVDQU32    Z8, K1, (R8)
+	VMOVDQU32    Z9, K1, (R8)(AX*4)
+	VMOVDQU32    Z10, K1, (R8)(AX*8)
+	VMOVDQU32    Z11, K1, (R8)(DX*4)
+	LEAQ         (R8)(AX*8), R8
+	LEAQ         (R8)(AX*8), R8
+	DECQ         R9
+	JNZ          group
+	MOVQ         a+0(FP), CX
+	ADDQ         $+16, CX
+	MOVQ         CX, a+0(FP)
+	MOVQ         b+8(FP), CX
+	ADDQ         $+1152, CX
+	MOVQ         CX, b+8(FP)
+	MOVQ         start+24(FP), CX
+	ADDQ         $+64, CX
+	MOVQ         CX, start+24(FP)
+	MOVQ         c+16(FP), CX
+	ADDQ         $+64, CX
+	MOVQ         CX, c+16(FP)
+	MOVQ         blocks+56(FP), CX
+	ADDQ         $-1, CX
+	MOVQ         CX, blocks+56(FP)
+	MOVQ         blocks+56(FP), CX
+	CMPQ         CX, $+0
+	JG           block
+	VZEROUPPER
+	RET
+
+// func depthI32AVX512x3x2(a *uint8, b *int8, c *int32, start *int32, pixel int, pitch int, groups int, blocks int, cols int)
+// Requires: AVX, AVX512F, AVX512VBMI, AVX512VL, AVX512VNNI
+TEXT ·depthI32AVX512x3x2(SB), NOSPLIT, $0-72
+	MOVQ      pixel+32(FP), AX
+	LEAQ      (AX)(AX*2), DX
+	VMOVDQU32 wordOrder<>+0(SB), Z0
+
+block:
+	MOVQ blocks+56(FP), BX
+	MOVQ $+65535, CX
+	CMPQ BX, $+1
+	JNE  whole
+	MOVQ cols+64(FP), CX
+	MOVQ $+1, BX
+	SHLQ CL, BX
+	DECQ BX
+	MOVQ BX, CX
+
+whole:
+	KMOVW        CX, K1
+	MOVQ         pitch+40(FP), CX
+	MOVQ         a+0(FP), BX
+	LEAQ         (BX)(CX*1), SI
+	LEAQ         (SI)(CX*1), CX
+	VMOVDQU32    (BX), X2
+	VINSERTI32X4 $0x01, (BX)(AX*1), Z2, Z2
+	VINSERTI32X4 $0x02, (BX)(AX*2), Z2, Z2
+	VINSERTI32X4 $0x03, (BX)(DX*1), Z2, Z2
+	VPERMB       Z2, Z0, Z2
+	LEAQ         (BX)(AX*4), BX
+	VMOVDQA64    Z2, Z1
+	VMOVDQU32    (SI), X4
+	VINSERTI32X4 $0x01, (SI)(AX*1), Z4, Z4
+	VINSERTI32X4 $0x02, (SI)(AX*2), Z4, Z4
+	VINSERTI32X4 $0x03, (SI)(DX*1), Z4, Z4
+	VPERMB       Z4, Z0, Z4
+	LEAQ         (SI)(AX*4), SI
+	VMOVDQA64    Z4, Z3
+	VMOVDQU32    (CX), X6
+	VINSERTI32X4 $0x01, (CX)(AX*1), Z6, Z6
+	VINSERTI32X4 $0x02, (CX)(AX*2), Z6, Z6
+	VINSERTI32X4 $0x03, (CX)(DX*1), Z6, Z6
+	VPERMB       Z6, Z0, Z6
+	LEAQ         (CX)(AX*4), CX
+	VMOVDQA64    Z6, Z5
+	MOVQ         b+8(FP), DI
+	MOVQ         c+16(FP), R8
+	MOVQ         groups+48(FP), R9
+	MOVQ         start+24(FP), R10
+	VMOVDQU32    (R10), Z7
+
+group:
+	VMOVDQA64    Z7, Z8
+	VMOVDQA64    Z7, Z9
+	VMOVDQA64    Z7, Z10
+	VMOVDQA64    Z7, Z11
+	VMOVDQU32    (BX), X12
+	VINSERTI32X4 $0x01, (BX)(AX*1), Z12, Z12
+	VINSERTI32X4 $0x02, (BX)(AX*2), Z12, Z12
+	VINSERTI32X4 $0x03, (BX)(DX*1), Z12, Z12
+	VPERMB       Z12, Z0, Z12
+	LEAQ         (BX)(AX*4), BX
+	VMOVDQU32    (BX), X13
+	VINSERTI32X4 $0x01, (BX)(AX*1), Z13, Z13
+	VINSERTI32X4 $0x02, (BX)(AX*2), Z13, Z13
+	VINSERTI32X4 $0x03, (BX)(DX*1), Z13, Z13
+	VPERMB       Z13, Z0, Z13
+	LEAQ         (BX)(AX*4), BX
+	VPDPBUSD     (DI), Z1, Z8
+	VPDPBUSD     64(DI), Z1, Z9
+	VPDPBUSD     128(DI), Z12, Z9
+	VPDPBUSD     (DI), Z12, Z10
+	VPDPBUSD     64(DI), Z12, Z11
+	VPDPBUSD     128(DI), Z13, Z11
+	VMOVDQA64    Z13, Z1
+	VMOVDQU32    (SI), X14
+	VINSERTI32X4 $0x01, (SI)(AX*1), Z14, Z14
+	VINSERTI32X4 $0x02, (SI)(AX*2), Z14, Z14
+	VINSERTI32X4 $0x03, (SI)(DX*1), Z14, Z14
+	VPERMB       Z14, Z0, Z14
+	LEAQ         (SI)(AX*4), SI
+	VMOVDQU32    (SI), X15
+	VINSERTI32X4 $0x01, (SI)(AX*1), Z15, Z15
+	VINSERTI32X4 $0x02, (SI)(AX*2), Z15, Z15
+	VINSERTI32X4 $0x03, (SI)(DX*1), Z15, Z15
+	VPERMB       Z15, Z0, Z15
+	LEAQ         (SI)(AX*4), SI
+	VPDPBUSD     192(DI), Z3, Z8
+	VPDPBUSD     256(DI), Z3, Z9
+	VPDPBUSD     320(DI), Z14, Z9
+	VPDPBUSD     192(DI), Z14, Z10
+	VPDPBUSD     256(DI), Z14, Z11
+	VPDPBUSD     320(DI), Z15, Z11
+	VMOVDQA64    Z15, Z3
+	VMOVDQU32    (CX), X16
+	VINSERTI32X4 $0x01, (CX)(AX*1), Z16, Z16
+	VINSERTI32X4 $0x02, (CX)(AX*2), Z16, Z16
+	VINSERTI32X4 $0x03, (CX)(DX*1), Z16, Z16
+	VPERMB       Z16, Z0, Z16
+	LEAQ         (CX)(AX*4), CX
+	VMOVDQU32    (CX), X17
+	VINSERTI32X4 $0x01, (CX)(AX*1), Z17, Z17
+	VINSERTI32X4 $0x02, (CX)(AX*2), Z17, Z17
+	VINSERTI32X4 $0x03, (CX)(DX*1), Z17, Z17
+	VPERMB       Z17, Z0, Z17
+	LEAQ         (CX)(AX*4), CX
+	VPDPBUSD     384(DI), Z5, Z8
+	VPDPBUSD     448(DI), Z5, Z9
+	VPDPBUSD     512(DI), Z16, Z9
+	VPDPBUSD     384(DI), Z16, Z10
+	VPDPBUSD     448(DI), Z16, Z11
+	VPDPBUSD     512(DI), Z17, Z11
+	VMOVDQA64    Z17, Z5
+	VMOVDQU32    Z8, K1, (R8)
+	VMOVDQU32    Z9, K1, (R8)(AX*4)
+	VMOVDQU32    Z10, K1, (R8)(AX*8)
+	VMOVDQU32    Z11, K1, (R8)(DX*4)
+	LEAQ         (R8)(AX*8), R8
+	LEAQ         (R8)(AX*8), R8
+	DECQ         R9
+	JNZ          group
+	MOVQ         a+0(FP), CX
+	ADDQ         $+16, CX
+	MOVQ         CX, a+0(FP)
+	MOVQ         b+8(FP), CX
+	ADDQ         $+576, CX
+	MOVQ         CX, b+8(FP)
+	MOVQ         start+24(FP), CX
+	ADDQ         $+64, CX
+	MOVQ         CX, start+24(FP)
+	MOVQ         c+16(FP), CX
+	ADDQ         $+64, CX
+	MOVQ         CX, c+16(FP)
+	MOVQ         blocks+56(FP), CX
+	ADDQ         $-1, CX
+	MOVQ         CX, blocks+56(FP)
+	MOVQ         blocks+56(FP), CX
+	CMPQ         CX, $+0
+	JG           block
+	VZEROUPPER
+	RET
+
+// func depthI32AVX512x5x1(a *uint8, b *int8, c *int32, start *int32, pixel int, pitch int, groups int, blocks int, cols int)
+// Requires: AVX, AVX512F, AVX512VBMI, AVX512VL, AVX512VNNI
+TEXT ·depthI32AVX512x5x1(SB), NOSPLIT, $0-72
+	MOVQ      pixel+32(FP), AX
+	LEAQ      (AX)(AX*2), DX
+	VMOVDQU32 wordOrder<>+0(SB), Z0
+
+block:
+	MOVQ blocks+56(FP), BX
+	MOVQ $+65535, CX
+	CMPQ BX, $+1
+	JNE  whole
+	MOVQ cols+64(FP), CX
+	MOVQ $+1, BX
+	SHLQ CL, BX
+	DECQ BX
+	MOVQ BX, CX
+
+whole:
+	KMOVW        CX, K1
+	MOVQ         pitch+40(FP), CX
+	MOVQ         a+0(FP), BX
+	LEAQ         (BX)(CX*1), SI
+	LEAQ         (SI)(CX*1), DI
+	LEAQ         (DI)(CX*1), R8
+	LEAQ         (R8)(CX*1), CX
+	VMOVDQU32    (BX), X2
+	VINSERTI32X4 $0x01, (BX)(AX*1), Z2, Z2
+	VINSERTI32X4 $0x02, (BX)(AX*2), Z2, Z2
+	VINSERTI32X4 $0x03, (BX)(DX*1), Z2, Z2
+	VPERMB       Z2, Z0, Z2
+	LEAQ         (BX)(AX*4), BX
+	VMOVDQA64    Z2, Z1
+	VMOVDQU32    (SI), X4
+	VINSERTI32X4 $0x01, (SI)(AX*1), Z4, Z4
+	VINSERTI32X4 $0x02, (SI)(AX*2), Z4, Z4
+	VINSERTI32X4 $0x03, (SI)(DX*1), Z4, Z4
+	VPERMB       Z4, Z0, Z4
+	LEAQ         (SI)(AX*4), SI
+	VMOVDQA64    Z4, Z3
+	VMOVDQU32    (DI), X6
+	VINSERTI32X4 $0x01, (DI)(AX*1), Z6, Z6
+	VINSERTI32X4 $0x02, (DI)(AX*2), Z6, Z6
+	VINSERTI32X4 $0x03, (DI)(DX*1), Z6, Z6
+	VPERMB       Z6, Z0, Z6
+	LEAQ         (DI)(AX*4), DI
+	VMOVDQA64    Z6, Z5
+	VMOVDQU32    (R8), X8
+	VINSERTI32X4 $0x01, (R8)(AX*1), Z8, Z8
+	VINSERTI32X4 $0x02, (R8)(AX*2), Z8, Z8
+	VINSERTI32X4 $0x03, (R8)(DX*1), Z8, Z8
+	VPERMB       Z8, Z0, Z8
+	LEAQ         (R8)(AX*4), R8
+	VMOVDQA64    Z8, Z7
+	VMOVDQU32    (CX), X10
+	VINSERTI32X4 $0x01, (CX)(AX*1), Z10, Z10
+	VINSERTI32X4 $0x02, (CX)(AX*2), Z10, Z10
+	VINSERTI32X4 $0x03, (CX)(DX*1), Z10, Z10
+	VPERMB       Z10, Z0, Z10
+	LEAQ         (CX)(AX*4), CX
+	VMOVDQA64    Z10, Z9
+	MOVQ         b+8(FP), R9
+	MOVQ         c+16(FP), R10
+	MOVQ         groups+48(FP), R11
+	MOVQ         start+24(FP), R12
+	VMOVDQU32    (R12), Z11
+
+group:
+	VMOVDQA64    Z11, Z12
+	VMOVDQA64    Z11, Z13
+	VMOVDQA64    Z11, Z14
+	VMOVDQA64    Z11, Z15
+	VMOVDQU32    (BX), X16
+	VINSERTI32X4 $0x01, (BX)(AX*1), Z16, Z16
+	VINSERTI32X4 $0x02, (BX)(AX*2), Z16, Z16
+	VINSERTI32X4 $0x03, (BX)(DX*1), Z16, Z16
+	VPERMB       Z16, Z0, Z16
+	LEAQ         (BX)(AX*4), BX
+	VPDPBUSD     (R9), Z1, Z12
+	VPDPBUSD     64(R9), Z16, Z12
+	VPDPBUSD     128(R9), Z1, Z13
+	VPDPBUSD     192(R9), Z16, Z13
+	VPDPBUSD     256(R9), Z1, Z14
+	VPDPBUSD     320(R9), Z16, Z14
+	VPDPBUSD     384(R9), Z1, Z15
+	VPDPBUSD     448(R9), Z16, Z15
+	VMOVDQA64    Z16, Z1
+	VMOVDQU32    (SI), X17
+	VINSERTI32X4 $0x01, (SI)(AX*1), Z17, Z17
+	VINSERTI32X4 $0x02, (SI)(AX*2), Z17, Z17
+	VINSERTI32X4 $0x03, (SI)(DX*1), Z17, Z17
+	VPERMB       Z17, Z0, Z17
+	LEAQ         (SI)(AX*4), SI
+	VPDPBUSD     512(R9), Z3, Z12
+	VPDPBUSD     576(R9), Z17, Z12
+	VPDPBUSD     640(R9), Z3, Z13
+	VPDPBUSD     704(R9), Z17, Z13
+	VPDPBUSD     768(R9), Z3, Z14
+	VPDPBUSD     832(R9), Z17, Z14
+	VPDPBUSD     896(R9), Z3, Z15
+	VPDPBUSD     960(R9), Z17, Z15
+	VMOVDQA64    Z17, Z3
+	VMOVDQU32    (DI), X18
+	VINSERTI32X4 $0x01, (DI)(AX*1), Z18, Z18
+	VINSERTI32X4 $0x02, (DI)(AX*2), Z18, Z18
+	VINSERTI32X4 $0x03, (DI)(DX*1), Z18, Z18
+	VPERMB       Z18, Z0, Z18
+	LEAQ         (DI)(AX*4), DI
+	VPDPBUSD     1024(R9), Z5, Z12
+	VPDPBUSD     1088(R9), Z18, Z12
+	VPDPBUSD     1152(R9), Z5, Z13
+	VPDPBUSD     1216(R9), Z18, Z13
+	VPDPBUSD     1280(R9), Z5, Z14
+	VPDPBUSD     1344(R9), Z18, Z14
+	VPDPBUSD     1408(R9), Z5, Z15
+	VPDPBUSD     1472(R9), Z18, Z15
+	VMOVDQA64    Z18, Z5
+	VMOVDQU32    (R8), X19
+	VINSERTI32X4 $0x01, (R8)(AX*1), Z19, Z19
+	VINSERTI32X4 $0x02, (R8)(AX*2), Z19, Z19
+	VINSERTI32X4 $0x03, (R8)(DX*1), Z19, Z19
+	VPERMB       Z19, Z0, Z19
+	LEAQ         (R8)(AX*4), R8
+	VPDPBUSD     1536(R9), Z7, Z12
+	VPDPBUSD     1600(R9), Z19, Z12
+	VPDPBUSD     1664(R9), Z7, Z13
+	VPDPBUSD     1728(R9), Z19, Z13
+	VPDPBUSD     1792(R9), Z7, Z14
+	VPDPBUSD     1856(R9), Z19, Z14
+	VPDPBUSD     1920(R9), Z7, Z15
+	VPDPBUSD     1984(R9), Z19, Z15
+	VMOVDQA64    Z19, Z7
+	VMOVDQU32    (CX), X20
+	VINSERTI32X4 $0x01, (CX)(AX*1), Z20, Z20
+	VINSERTI32X4 $0x02, (CX)(AX*2), Z20, Z20
+	VINSERTI32X4 $0x03, (CX)(DX*1), Z20, Z20
+	VPERMB       Z20, Z0, Z20
+	LEAQ         (CX)(AX*4), CX
+	VPDPBUSD     2048(R9), Z9, Z12
+	VPDPBUSD     2112(R9), Z20, Z12
+	VPDPBUSD     2176(R9), Z9, Z13
+	VPDPBUSD     2240(R9), Z20, Z13
+	VPDPBUSD     2304(R9), Z9, Z14
+	VPDPBUSD     2368(R9), Z20, Z14
+	VPDPBUSD     2432(R9), Z9, Z15
+	VPDPBUSD     2496(R9), Z20, Z15
+	VMOVDQA64    Z20, Z9
+	VMOVDQU32    Z12, K1, (R10)
+	VMOVDQU32    Z13, K1, (R10)(AX*4)
+	VMOVDQU32    Z14, K1, (R10)(AX*8)
+	VMOVDQU32    Z15, K1, (R10)(DX*4)
+	LEAQ         (R10)(AX*8), R10
+	LEAQ         (R10)(AX*8), R10
+	DECQ         R11
+	JNZ          group
+	MOVQ         a+0(FP), CX
+	ADDQ         $+16, CX
+	MOVQ         CX, a+0(FP)
+	MOVQ         b+8(FP), CX
+	ADDQ         $+2560, CX
+	MOVQ         CX, b+8(FP)
+	MOVQ         start+24(FP), CX
+	ADDQ         $+64, CX
+	MOVQ         CX, start+24(FP)
+	MOVQ         c+16(FP), CX
+	ADDQ         $+64, CX
+	MOVQ         CX, c+16(FP)
+	MOVQ         blocks+56(FP), CX
+	ADDQ         $-1, CX
+	MOVQ         CX, blocks+56(FP)
+	MOVQ         blocks+56(FP), CX
+	CMPQ         CX, $+0
+	JG           block
+	VZEROUPPER
+	RET
+
+// func depthI32AVX512x5x2(a *uint8, b *int8, c *int32, start *int32, pixel int, pitch int, groups int, blocks int, cols int)
+// Requires: AVX, AVX512F, AVX512VBMI, AVX512VL, AVX512VNNI
+TEXT ·depthI32AVX512x5x2(SB), NOSPLIT, $0-72
+	MOVQ      pixel+32(FP), AX
+	LEAQ      (AX)(AX*2), DX
+	VMOVDQU32 wordOrder<>+0(SB), Z0
+
+block:
+	MOVQ blocks+56(FP), BX
+	MOVQ $+65535, CX
+	CMPQ BX, $+1
+	JNE  whole
+	MOVQ cols+64(FP), CX
+	MOVQ $+1, BX
+	SHLQ CL, BX
+	DECQ BX
+	MOVQ BX, CX
+
+whole:
+	KMOVW        CX, K1
+	MOVQ         pitch+40(FP), CX
+	MOVQ         a+0(FP), BX
+	LEAQ         (BX)(CX*1), SI
+	LEAQ         (SI)(CX*1), DI
+	LEAQ         (DI)(CX*1), R8
+	LEAQ         (R8)(CX*1), CX
+	VMOVDQU32    (BX), X2
+	VINSERTI32X4 $0x01, (BX)(AX*1), Z2, Z2
+	VINSERTI32X4 $0x02, (BX)(AX*2), Z2, Z2
+	VINSERTI32X4 $0x03, (BX)(DX*1), Z2, Z2
+	VPERMB       Z2, Z0, Z2
+	LEAQ         (BX)(AX*4), BX
+	VMOVDQA64    Z2, Z1
+	VMOVDQU32    (SI), X4
+	VINSERTI32X4 $0x01, (SI)(AX*1), Z4, Z4
+	VINSERTI32X4 $0x02, (SI)(AX*2), Z4, Z4
+	VINSERTI32X4 $0x03, (SI)(DX*1), Z4, Z4
+	VPERMB       Z4, Z0, Z4
+	LEAQ         (SI)(AX*4), SI
+	VMOVDQA64    Z4, Z3
+	VMOVDQU32    (DI), X6
+	VINSERTI32X4 $0x01, (DI)(AX*1), Z6, Z6
+	VINSERTI32X4 $0x02, (DI)(AX*2), Z6, Z6
+	VINSERTI32X4 $0x03, (DI)(DX*1), Z6, Z6
+	VPERMB       Z6, Z0, Z6
+	LEAQ         (DI)(AX*4), DI
+	VMOVDQA64    Z6, Z5
+	VMOVDQU32    (R8), X8
+	VINSERTI32X4 $0x01, (R8)(AX*1), Z8, Z8
+	VINSERTI32X4 $0x02, (R8)(AX*2), Z8, Z8
+	VINSERTI32X4 $0x03, (R8)(DX*1), Z8, Z8
+	VPERMB       Z8, Z0, Z8
+	LEAQ         (R8)(AX*4), R8
+	VMOVDQA64    Z8, Z7
+	VMOVDQU32    (CX), X10
+	VINSERTI32X4 $0x01, (CX)(AX*1), Z10, Z10
+	VINSERTI32X4 $0x02, (CX)(AX*2), Z10, Z10
+	VINSERTI32X4 $0x03, (CX)(DX*1), Z10, Z10
+	VPERMB       Z10, Z0, Z10
+	LEAQ         (CX)(AX*4), CX
+	VMOVDQA64    Z10, Z9
+	MOVQ         b+8(FP), R9
+	MOVQ         c+16(FP), R10
+	MOVQ         groups+48(FP), R11
+	MOVQ         start+24(FP), R12
+	VMOVDQU32    (R12), Z11
+
+group:
+	VMOVDQA64    Z11, Z12
+	VMOVDQA64    Z11, Z13
+	VMOVDQA64    Z11, Z14
+	VMOVDQA64    Z11, Z15
+	VMOVDQU32    (BX), X16
+	VINSERTI32X4 $0x01, (BX)(AX*1), Z16, Z16
+	VINSERTI32X4 $0x02, (BX)(AX*2), Z16, Z16
+	VINSERTI32X4 $0x03, (BX)(DX*1), Z16, Z16
+	VPERMB       Z16, Z0, Z16
+	LEAQ         (BX)(AX*4), BX
+	VMOVDQU32    (BX), X17
+	VINSERTI32X4 $0x01, (BX)(AX*1), Z17, Z17
+	VINSERTI32X4 $0x02, (BX)(AX*2), Z17, Z17
+	VINSERTI32X4 $0x03, (BX)(DX*1), Z17, Z17
+	VPERMB       Z17, Z0, Z17
+	LEAQ         (BX)(AX*4), BX
+	VPDPBUSD     (R9), Z1, Z12
+	VPDPBUSD     64(R9), Z16, Z12
+	VPDPBUSD     128(R9), Z1, Z13
+	VPDPBUSD     192(R9), Z16, Z13
+	VPDPBUSD     (R9), Z16, Z14
+	VPDPBUSD     64(R9), Z17, Z14
+	VPDPBUSD     128(R9), Z16, Z15
+	VPDPBUSD     192(R9), Z17, Z15
+	VMOVDQA64    Z17, Z1
+	VMOVDQU32    (SI), X18
+	VINSERTI32X4 $0x01, (SI)(AX*1), Z18, Z18
+	VINSERTI32X4 $0x02, (SI)(AX*2), Z18, Z18
+	VINSERTI32X4 $0x03, (SI)(DX*1), Z18, Z18
+	VPERMB       Z18, Z0, Z18
+	LEAQ         (SI)(AX*4), SI
+	VMOVDQU32    (SI), X19
+	VINSERTI32X4 $0x01, (SI)(AX*1), Z19, Z19
+	VINSERTI32X4 $0x02, (SI)(AX*2), Z19, Z19
+	VINSERTI32X4 $0x03, (SI)(DX*1), Z19, Z19
+	VPERMB       Z19, Z0, Z19
+	LEAQ         (SI)(AX*4), SI
+	VPDPBUSD     256(R9), Z3, Z12
+	VPDPBUSD     320(R9), Z18, Z12
+	VPDPBUSD     384(R9), Z3, Z13
+	VPDPBUSD     448(R9), Z18, Z13
+	VPDPBUSD     256(R9), Z18, Z14
+	VPDPBUSD     320(R9), Z19, Z14
+	VPDPBUSD     384(R9), Z18, Z15
+	VPDPBUSD     448(R9), Z19, Z15
+	VMOVDQA64    Z19, Z3
+	VMOVDQU32    (DI), X20
+	VINSERTI32X4 $0x01, (DI)(AX*1), Z20, Z20
+	VINSERTI32X4 $0x02, (DI)(AX*2), Z20, Z20
+	VINSERTI32X4 $0x03, (DI)(DX*1), Z20, Z20
+	VPERMB       Z20, Z0, Z20
+	LEAQ         (DI)(AX*4), DI
+	VMOVDQU32    (DI), X21
+	VINSERTI32X4 $0x01, (DI)(AX*1), Z21, Z21
+	VINSERTI32X4 $0x02, (DI)(AX*2), Z21, Z21
+	VINSERTI32X4 $0x03, (DI)(DX*1), Z21, Z21
+	VPERMB       Z21, Z0, Z21
+	LEAQ         (DI)(AX*4), DI
+	VPDPBUSD     512(R9), Z5, Z12
+	VPDPBUSD     576(R9), Z20, Z12
+	VPDPBUSD     640(R9), Z5, Z13
+	VPDPBUSD     704(R9), Z20, Z13
+	VPDPBUSD     512(R9), Z20, Z14
+	VPDPBUSD     576(R9), Z21, Z14
+	VPDPBUSD     640(R9), Z20, Z15
+	VPDPBUSD     704(R9), Z21, Z15
+	VMOVDQA64    Z21, Z5
+	VMOVDQU32    (R8), X22
+	VINSERTI32X4 $0x01, (R8)(AX*1), Z22, Z22
+	VINSERTI32X4 $0x02, (R8)(AX*2), Z22, Z22
+	VINSERTI32X4 $0x03, (R8)(DX*1), Z22, Z22
+	VPERMB       Z22, Z0, Z22
+	LEAQ         (R8)(AX*4), R8
+	VMOVDQU32    (R8), X23
+	VINSERTI32X4 $0x01, (R8)(AX*1), Z23, Z23
+	VINSERTI32X4 $0x02, (R8)(AX*2), Z23, Z23
+	VINSERTI32X4 $0x03, (R8)(DX*1), Z23, Z23
+	VPERMB       Z23, Z0, Z23
+	LEAQ         (R8)(AX*4), R8
+	VPDPBUSD     768(R9), Z7, Z12
+	VPDPBUSD     832(R9), Z22, Z12
+	VPDPBUSD     896(R9), Z7, Z13
+	VPDPBUSD     960(R9), Z22, Z13
+	VPDPBUSD     768(R9), Z22, Z14
+	VPDPBUSD     832(R9), Z23, Z14
+	VPDPBUSD     896(R9), Z22, Z15
+	VPDPBUSD     960(R9), Z23, Z15
+	VMOVDQA64    Z23, Z7
+	VMOVDQU32    (CX), X24
+	VINSERTI32X4 $0x01, (CX)(AX*1), Z24, Z24
+	VINSERTI32X4 $0x02, (CX)(AX*2), Z24, Z24
+	VINSERTI32X4 $0x03, (CX)(DX*1), Z24, Z24
+	VPERMB       Z24, Z0, Z24
+	LEAQ         (CX)(AX*4), CX
+	VMOVDQU32    (CX), X25
+	VINSERTI32X4 $0x01, (CX)(AX*1), Z25, Z25
+	VINSERTI32X4 $0x02, (CX)(AX*2), Z25, Z25
+	VINSERTI32X4 $0x03, (CX)(DX*1), Z25, Z25
+	VPERMB       Z25, Z0, Z25
+	LEAQ         (CX)(AX*4), CX
+	VPDPBUSD     1024(R9), Z9, Z12
+	VPDPBUSD     1088(R9), Z24, Z12
+	VPDPBUSD     1152(R9), Z9, Z13
+	VPDPBUSD     1216(R9), Z24, Z13
+	VPDPBUSD     1024(R9), Z24, Z14
+	VPDPBUSD     1088(R9), Z25, Z14
+	VPDPBUSD     1152(R9), Z24, Z15
+	VPDPBUSD     1216(R9), Z25, Z15
+	VMOVDQA64    Z25, Z9
+	VMOVDQU32    Z12, K1, (R10)
+	VMOVDQU32    Z13, K1, (R10)(AX*4)
+	VMOVDQU32    Z14, K1, (R10)(AX*8)
+	VMOVDQU32    Z15, K1, (R10)(DX*4)
+	LEAQ         (R10)(AX*8), R10
+	LEAQ         (R10)(AX*8), R10
+	DECQ         R11
+	JNZ          group
+	MOVQ         a+0(FP), CX
+	ADDQ         $+16, CX
+	MOVQ         CX, a+0(FP)
+	MOVQ         b+8(FP), CX
+	ADDQ         $+1280, CX
+	MOVQ         CX, b+8(FP)
+	MOVQ         start+24(FP), CX
+	ADDQ         $+64, CX
+	MOVQ         CX, start+24(FP)
+	MOVQ         c+16(FP), CX
+	ADDQ         $+64, CX
+	MOVQ         CX, c+16(FP)
+	MOVQ         blocks+56(FP), CX
+	ADDQ         $-1, CX
+	MOVQ         CX, blocks+56(FP)
+	MOVQ         blocks+56(FP), CX
+	CMPQ         CX, $+0
+	JG           block
 	VZEROUPPER
 	RET
 

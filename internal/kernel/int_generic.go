@@ -15,7 +15,8 @@ func genericInt() IntOps {
 		RequantU8:   requantU8Generic,
 		AddU8:       addU8Generic,
 		AddF32:      addF32Generic,
-		MaxU8:       maxU8Generic,
+		MapU8:       mapU8Generic, QuantStepU8: quantStepU8Generic, InterleaveU8: interleaveU8Generic,
+		MaxU8: maxU8Generic,
 	}
 }
 
@@ -138,5 +139,29 @@ func maxU8Generic(dst, a, b []uint8) {
 	a, b = a[:len(dst)], b[:len(dst)]
 	for i := range dst {
 		dst[i] = max(a[i], b[i])
+	}
+}
+
+func mapU8Generic(dst, src []uint8, table *[256]uint8) {
+	src = src[:len(dst)]
+	for i, v := range src {
+		dst[i] = table[v]
+	}
+}
+
+func quantStepU8Generic(dst []uint8, v []float32, step float32, q *Clamp) {
+	v = v[:len(dst)]
+	zero := float32(q.Zero)
+	for i, x := range v {
+		dst[i] = uint8(int32(rne(clip(x/step, q.Lo, q.Hi)) + zero))
+	}
+}
+
+func interleaveU8Generic(dst, src []uint8) {
+	n := len(dst) / 3
+	r, g, b := src[:n], src[n:][:n], src[2*n:][:n]
+	for i := range r {
+		to := dst[3*i : 3*i+3 : 3*i+3]
+		to[0], to[1], to[2] = r[i], g[i], b[i]
 	}
 }

@@ -24,7 +24,7 @@ type intCall struct {
 // newIntCall cuts x to what the part reads.
 func (is intISA) newIntCall(l *IntLayer, x []uint8, pitch int, part IntPart, scratch []uint8) intCall {
 	from, to := rowSpan(&l.ConvShape, pitch, part.R0, part.R1)
-	c := intCall{intShape: is.intShape(l), part: part, rows: part.R1 - part.R0, x: x[from : to+IntOverread], pitch: pitch, scratch: scratch}
+	c := intCall{intShape: is.intShape(l), part: part, rows: part.R1 - part.R0, x: x[from : to+IntOverread(l.C)], pitch: pitch, scratch: scratch}
 	l.Packed = l.Packed[:is.intPackSize(l)]
 	if c.bits < 8 {
 		c.panels, c.scratch = scratch[:c.panelBytes()], scratch[c.panelBytes():]
@@ -39,7 +39,7 @@ func (is intISA) intConv(l *IntLayer, acc []int32, x []uint8, pitch int, part In
 	acc = acc[:(part.R1-part.R0)*l.OW()*l.O]
 	if l.depthwise() {
 		from, to := rowSpan(&l.ConvShape, pitch, part.R0, part.R1)
-		is.intDepth(l, acc, x[from:to+IntOverread], pitch, part.R1-part.R0)
+		is.intDepth(l, acc, x[from:to+IntOverread(l.C)], pitch, part.R1-part.R0)
 		return
 	}
 	c := is.newIntCall(l, x, pitch, part, scratch)
@@ -57,6 +57,11 @@ func (is intISA) intConvU8(l *IntLayer, dst []uint8, dstPitch int, x []uint8, pi
 		return
 	}
 	if l.depthwise() {
+		if is.depthWords(l) {
+			from, to := rowSpan(&l.ConvShape, pitch, part.R0, part.R1)
+			is.depthCodes(l, dst[part.R0*dstPitch:], dstPitch, x[from:to+IntOverread(l.C)], pitch, m, q, part.R1-part.R0)
+			return
+		}
 		is.intConvU8Rows(l, dst, dstPitch, x, pitch, m, q, part, scratch)
 		return
 	}
@@ -177,26 +182,5 @@ func (d *intCall) row(r, a int, p *intPanel, t *tile) {
 			rowsU8(n, p.nv, &d.x[a], p.b, &d.dst[c], p.start, &d.m[p.o], d.q, t)
 		}
 		a, c = a+n*t.rowStep, c+n*d.O
-	}
-}
-
-// intDepth is intConv for one channel a group: rows output rows from x on.
-func (is intISA) intDepth(l *IntLayer, acc []int32, x []uint8, pitch, rows int) {
-	width := is.padCols(l.C)
-	t := tile{
-		k: l.KW, kStep: l.DW * l.C, outs: l.KH, outStep: l.DH * pitch, bStep: width,
-		rowStep: l.SW * l.C, cStep: 4 * l.C,
-	}
-	t.runs, t.cols = is.blocks(l.C)
-	start := (*int32)(unsafe.Pointer(&l.Packed[l.KH*l.KW*width]))
-	ow := l.OW()
-	tiles, size, extra := split(ow, is.depthMost())
-	for r := 0; r < rows; r++ {
-		a, c := r*l.SH*pitch, r*ow*l.C
-		for i := 0; i < tiles; i++ {
-			m := size + b2i(i < extra)
-			depthwiseU8S8(is.isa, m, &x[a], &l.Packed[0], &acc[c], start, &t)
-			a, c = a+m*t.rowStep, c+m*l.C
-		}
 	}
 }

@@ -98,7 +98,40 @@ func addU8AVX512(dst *uint8, a *uint8, b *uint8, p *float32, n int)
 func addF32AVX512(dst *uint8, y *float32, a *float32, b *float32, p *float32, n int)
 
 //go:noescape
+func mapU8AVX512(dst *uint8, src *uint8, table *uint8, n int)
+
+//go:noescape
+func quantStepU8AVX512(dst *uint8, v *float32, q *float32, n int)
+
+//go:noescape
+func interleaveU8AVX512(dst *uint8, src *uint8, plane int, n int)
+
+//go:noescape
 func maxU8AVX2(dst *uint8, a *uint8, b *uint8, n int)
+
+//go:noescape
+func depthU8AVX512x3x1(a *uint8, b *int8, c *uint8, start *int32, m *float32, q *float32, pixel int, pitch int, groups int, blocks int, cols int)
+
+//go:noescape
+func depthU8AVX512x3x2(a *uint8, b *int8, c *uint8, start *int32, m *float32, q *float32, pixel int, pitch int, groups int, blocks int, cols int)
+
+//go:noescape
+func depthU8AVX512x5x1(a *uint8, b *int8, c *uint8, start *int32, m *float32, q *float32, pixel int, pitch int, groups int, blocks int, cols int)
+
+//go:noescape
+func depthU8AVX512x5x2(a *uint8, b *int8, c *uint8, start *int32, m *float32, q *float32, pixel int, pitch int, groups int, blocks int, cols int)
+
+//go:noescape
+func depthI32AVX512x3x1(a *uint8, b *int8, c *int32, start *int32, pixel int, pitch int, groups int, blocks int, cols int)
+
+//go:noescape
+func depthI32AVX512x3x2(a *uint8, b *int8, c *int32, start *int32, pixel int, pitch int, groups int, blocks int, cols int)
+
+//go:noescape
+func depthI32AVX512x5x1(a *uint8, b *int8, c *int32, start *int32, pixel int, pitch int, groups int, blocks int, cols int)
+
+//go:noescape
+func depthI32AVX512x5x2(a *uint8, b *int8, c *int32, start *int32, pixel int, pitch int, groups int, blocks int, cols int)
 
 //go:noescape
 func unpackS4AVX512(dst *uint8, src *int8, chunks int)

@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -20,7 +21,7 @@ type intCase struct {
 
 func newIntCase(r *rand.Rand, s ConvShape, zero uint8, bits int) *intCase {
 	c := &intCase{s: s, zero: zero, pitch: (s.W + s.PL + s.PR) * s.C}
-	c.x = make([]uint8, (s.H+s.PT+s.PB)*c.pitch+IntOverread)
+	c.x = make([]uint8, (s.H+s.PT+s.PB)*c.pitch+IntOverread(s.C))
 	for i := range c.x {
 		c.x[i] = uint8(r.UintN(256))
 	}
@@ -44,6 +45,10 @@ var intShapes = []ConvShape{
 	{H: 1, W: 1, C: 70, O: 10, KH: 1, KW: 1, SH: 1, SW: 1, DH: 1, DW: 1, Groups: 1},
 	{H: 4, W: 4, C: 2, O: 1, KH: 3, KW: 3, SH: 1, SW: 1, DH: 2, DW: 2, PT: 1, PL: 1, PB: 1, PR: 1, Groups: 1},
 	{H: 4, W: 4, C: 48, O: 48, KH: 4, KW: 4, SH: 1, SW: 1, DH: 1, DW: 1, Groups: 48},
+	{H: 9, W: 12, C: 40, O: 40, KH: 3, KW: 3, SH: 1, SW: 1, DH: 1, DW: 1, PT: 1, PL: 1, PB: 1, PR: 1, Groups: 40},
+	{H: 10, W: 23, C: 24, O: 24, KH: 3, KW: 3, SH: 2, SW: 2, DH: 1, DW: 1, PT: 1, PL: 1, PB: 1, PR: 1, Groups: 24},
+	{H: 7, W: 7, C: 33, O: 33, KH: 5, KW: 5, SH: 1, SW: 1, DH: 1, DW: 1, PT: 2, PL: 2, PB: 2, PR: 2, Groups: 33},
+	{H: 11, W: 14, C: 16, O: 16, KH: 5, KW: 5, SH: 2, SW: 2, DH: 1, DW: 1, PT: 2, PL: 2, PB: 2, PR: 2, Groups: 16},
 	{H: 5, W: 6, C: 64, O: 96, KH: 3, KW: 3, SH: 1, SW: 1, DH: 1, DW: 1, PT: 1, PL: 1, PB: 1, PR: 1, Groups: 1},
 	{H: 9, W: 9, C: 128, O: 72, KH: 3, KW: 3, SH: 2, SW: 2, DH: 1, DW: 1, PT: 1, PL: 1, PB: 1, PR: 1, Groups: 1},
 	{H: 3, W: 40, C: 200, O: 41, KH: 1, KW: 1, SH: 1, SW: 1, DH: 1, DW: 1, Groups: 1},
@@ -158,6 +163,15 @@ func TestRequantAndMaxEqualGeneric(t *testing.T) {
 			for i := range a {
 				a[i], b[i] = uint8(r.UintN(256)), uint8(r.UintN(256))
 			}
+			var table [256]uint8
+			for i := range table {
+				table[i] = uint8(r.UintN(256))
+			}
+			mapU8Generic(want[:n], a, &table)
+			row.MapU8(got[:n], a, &table)
+			if !slices.Equal(got[:n], want[:n]) {
+				t.Fatalf("table of %d", n)
+			}
 			maxU8Generic(want[:n], a, b)
 			row.MaxU8(got[:n], a, b)
 			if !slices.Equal(got[:n], want[:n]) {
@@ -167,10 +181,69 @@ func TestRequantAndMaxEqualGeneric(t *testing.T) {
 	})
 }
 
+// Every sum of two codes on random grids, and steps at which quotients are ties.
+func TestSumsOfAllCodesEqualGeneric(t *testing.T) {
+	a, b := make([]uint8, 1<<16), make([]uint8, 1<<16)
+	for i := range a {
+		a[i], b[i] = uint8(i), uint8(i>>8)
+	}
+	want, got := make([]uint8, len(a)), make([]uint8, len(a))
+	eachRow(t, func(t *testing.T, row Table) {
+		r := rand.New(rand.NewPCG(75, 1))
+		for i := range 24 {
+			step := func() float32 { return float32(math.Exp(4 * r.NormFloat64())) }
+			p := Addition{StepA: step(), StepB: step(), Step: step(), Lo: -128, Hi: 127, ZeroA: 128, Zero: 128}
+			switch i % 4 {
+			case 1:
+				p = Addition{StepA: 1.5, StepB: 0.75, Step: 3, Hi: 255}
+			case 2:
+				p.Step, p.StepB = p.StepA, p.StepA
+			case 3:
+				p.Lo, p.Hi, p.Zero, p.Step = -3, 7, 5, 1e-30*p.Step
+			}
+			addU8Generic(want, a, b, &p)
+			row.AddU8(got, a, b, &p)
+			if !slices.Equal(got, want) {
+				t.Fatalf("%+v: codes differ", p)
+			}
+		}
+	})
+}
+
+func TestQuantStepAndInterleaveEqualGeneric(t *testing.T) {
+	eachRow(t, func(t *testing.T, row Table) {
+		r := rand.New(rand.NewPCG(76, 1))
+		inf := float32(math.Inf(1))
+		for n := range 70 {
+			v, step := make([]float32, n), float32(math.Exp(3*r.NormFloat64()))
+			for i := range v {
+				v[i] = []float32{step * float32(r.NormFloat64()*60), step * (float32(r.IntN(300)) - 150.5), inf, -inf, float32(math.NaN()), 1e38, 0}[r.IntN(7)]
+			}
+			q := Clamp{Lo: -128, Hi: 127, Zero: 128}
+			want, got := make([]uint8, n), make([]uint8, n+1)
+			quantStepU8Generic(want, v, step, &q)
+			row.QuantStepU8(got[:n], v, step, &q)
+			if !slices.Equal(got[:n], want) || got[n] != 0 {
+				t.Fatalf("%v by %g: %v, want %v", v, step, got, want)
+			}
+			src := make([]uint8, 3*n)
+			for i := range src {
+				src[i] = uint8(r.UintN(256))
+			}
+			want, got = make([]uint8, 3*n), make([]uint8, 3*n+1)
+			interleaveU8Generic(want, src)
+			row.InterleaveU8(got[:3*n], src)
+			if !slices.Equal(got[:3*n], want) || got[3*n] != 0 {
+				t.Fatalf("interleaved %d: %v, want %v", n, got, want)
+			}
+		}
+	})
+}
+
 func TestAdditionsEqualGeneric(t *testing.T) {
 	eachRow(t, func(t *testing.T, row Table) {
 		r := rand.New(rand.NewPCG(74, 1))
-		for n := range 100 {
+		for n := range 200 {
 			p := Addition{StepA: 0.25, StepB: 0.125, Step: 0.5, Lo: -128, Hi: 127, ZeroA: 128, Zero: 128, Floor: float32(r.IntN(2) - 1)}
 			a, b := make([]uint8, n), make([]uint8, n)
 			x, y := make([]float32, n), make([]float32, n)

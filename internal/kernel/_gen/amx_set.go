@@ -197,6 +197,8 @@ type tilesEnd struct {
 	mask reg.Register
 	muls []reg.VecVirtual
 	clamp
+	// Of two vectors: bounds of words, and the bytes of a pixel in order.
+	low, zero, order reg.VecVirtual
 }
 
 // begin loads what all pixels share. It uses RCX.
@@ -213,6 +215,49 @@ func (e *tilesEnd) begin() {
 	}
 	Load(Param("q"), reg.RBX)
 	e.clamp = newClamp(reg.RBX)
+	if e.nt == 1 {
+		return
+	}
+	e.zero, e.low, e.order = ZMM(), ZMM(), ZMM()
+	VPACKSSDW(e.clamp.zero, e.clamp.zero, e.zero)
+	VCVTPS2DQ(e.clamp.lo, e.low)
+	VPADDD(e.clamp.zero, e.low, e.low)
+	VPACKSSDW(e.low, e.low, e.low)
+	VMOVDQU8(pixelOrder(), e.order)
+	// All of the first vector, and the columns of the second.
+	KMOVW(e.mask, reg.EBX)
+	SHLL(U8(16), reg.EBX)
+	ORL(U32(0xffff), reg.EBX)
+	e.mask = K()
+	KMOVD(reg.EBX, e.mask)
+}
+
+// pixelOrder is the constant that takes the lower bytes of the words of two
+// packed vectors, which alternate in fours.
+func pixelOrder() Mem {
+	t := GLOBL("pixelOrder", attr.RODATA|attr.NOPTR)
+	for i := 0; i < 64; i++ {
+		word := i%32/16*4 + i%16/4*8 + i%4
+		DATA(i, U8(uint8(2*word)))
+	}
+	return t
+}
+
+// pair stores the codes of a pixel of two vectors.
+func (e *tilesEnd) pair(sums, c reg.Register) {
+	var v [2]reg.VecVirtual
+	for j := range v {
+		v[j] = ZMM()
+		VCVTDQ2PS(Mem{Base: sums, Disp: 64 * j}, v[j])
+		VMULPS(e.muls[j], v[j], v[j])
+		VMINPS(e.clamp.hi, v[j], v[j])
+		VCVTPS2DQ(v[j], v[j])
+	}
+	VPACKSSDW(v[1], v[0], v[0])
+	VPADDSW(e.zero, v[0], v[0])
+	VPMAXSW(e.low, v[0], v[0])
+	VPERMB(v[0], e.order, v[0])
+	VMOVDQU8(v[0].AsY(), e.mask, Mem{Base: c})
 }
 
 // store brings the pixels of tile i of a pair to c.
@@ -227,7 +272,10 @@ func (e *tilesEnd) store(i int, tag string) {
 	Label("pixel" + tag)
 	TESTQ(left, left)
 	JLE(LabelRef("gap" + tag))
-	for j := 0; j < e.nt; j++ {
+	if e.nt == 2 && e.kind == "U8" {
+		e.pair(sums, c)
+	}
+	for j := 0; j < e.nt && (e.nt == 1 || e.kind == "I32"); j++ {
 		v, k := ZMM(), lastMask(e.mask, j, e.nt)
 		VMOVDQU32(Mem{Base: sums, Disp: 64 * j}, v)
 		switch {

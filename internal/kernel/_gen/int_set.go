@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 
+	"github.com/mmcloughlin/avo/attr"
 	. "github.com/mmcloughlin/avo/build"
 	. "github.com/mmcloughlin/avo/operand"
 	"github.com/mmcloughlin/avo/reg"
@@ -22,7 +23,17 @@ func genInt() {
 	requantU8()
 	addU8()
 	addF32()
+	mapU8()
+	quantStepU8()
+	interleaveU8()
 	maxU8()
+	for _, kind := range []string{"U8", "I32"} {
+		for _, k := range []int{3, 5} {
+			for _, stride := range []int{1, 2} {
+				depth(kind, k, stride)
+			}
+		}
+	}
 	for _, bits := range []int{4, 3, 2} {
 		unpack(bits)
 	}
@@ -200,25 +211,164 @@ func sumCodes(v reg.VecVirtual, g []reg.VecVirtual, dst Mem) {
 	VPMOVDB(v, dst)
 }
 
-// addU8: the codes of sums of codes, n > 0, a multiple of 16.
+// quotient sets q to v/s, each correctly rounded: y is 1/s, correctly rounded,
+// and the second correction is exact but for its rounding (Markstein). VDIVPS
+// takes three times as long. v is lost.
+func quotient(v, s, y, q reg.VecVirtual) {
+	VMULPS(y, v, q)
+	r := ZMM()
+	VMOVAPS(v, r)
+	VFNMADD231PS(q, s, r)
+	VFMADD231PS(r, y, q)
+	VFNMADD231PS(q, s, v)
+	VFMADD231PS(v, y, q)
+}
+
+// packer makes bytes of floats, 64 at a time: rne(min(x, hi)) + zero, at least
+// lo + zero.
+type packer struct{ hi, low, zero, order reg.VecVirtual }
+
+// newPacker reads the numbers at q: float32 lo, float32 hi, zero.
+func newPacker(lo, hi, zero Mem, zeroIsFloat bool) packer {
+	p := packer{ZMM(), ZMM(), ZMM(), ZMM()}
+	VBROADCASTSS(hi, p.hi)
+	VBROADCASTSS(lo, p.low)
+	VCVTPS2DQ(p.low, p.low)
+	if zeroIsFloat {
+		VBROADCASTSS(zero, p.zero)
+		VCVTPS2DQ(p.zero, p.zero)
+	} else {
+		VPBROADCASTD(zero, p.zero)
+	}
+	VPADDD(p.zero, p.low, p.low)
+	VPACKSSDW(p.zero, p.zero, p.zero)
+	VPACKSSDW(p.low, p.low, p.low)
+	VPACKUSWB(p.low, p.low, p.low)
+	VMOVDQU32(packOrder(), p.order)
+	return p
+}
+
+// packOrder is the constant that brings the words of four packed vectors, which
+// alternate, in order.
+func packOrder() Mem {
+	const name = "packOrder"
+	if t, ok := tables[name]; ok {
+		return t
+	}
+	t := GLOBL(name, attr.RODATA|attr.NOPTR)
+	for i := 0; i < 16; i++ {
+		DATA(4*i, U32(uint32(i%4*4+i/4)))
+	}
+	tables[name] = t
+	return t
+}
+
+// tables are the constants in memory by name.
+var tables = map[string]Mem{}
+
+// pack makes v[0] the bytes of four vectors of floats.
+func (p packer) pack(v [4]reg.VecVirtual) {
+	for _, x := range v {
+		VMINPS(p.hi, x, x)
+		VCVTPS2DQ(x, x)
+	}
+	VPACKSSDW(v[1], v[0], v[0])
+	VPACKSSDW(v[3], v[2], v[2])
+	VPADDSW(p.zero, v[0], v[0])
+	VPADDSW(p.zero, v[2], v[2])
+	VPACKUSWB(v[2], v[0], v[0])
+	VPMAXUB(p.low, v[0], v[0])
+	VPERMD(v[0], p.order, v[0])
+}
+
+// addU8: the codes of sums of codes, n > 0, a multiple of 64.
 func addU8() {
 	begin("addU8AVX512", "func(dst, a, b *uint8, p *float32, n int)")
 	dst, a, b, p := param("dst"), param("a"), param("b"), param("p")
 	n := param("n")
 	in := addition(p, addZeroA, addStepA, addZeroB, addStepB)
-	g := addition(p, addStep, addLo, addHi, addZero)
+	at := func(f int) Mem { return Mem{Base: p, Disp: 4 * f} }
+	out := newPacker(at(addLo), at(addHi), at(addZero), true)
+	step, inverse := addition(p, addStep)[0], ZMM()
+	one := GP32()
+	MOVL(U32(0x3f800000), one)
+	VPBROADCASTD(one, inverse)
+	VDIVPS(step, inverse, inverse)
 	Label("loop")
-	x, y := ZMM(), ZMM()
-	for i, v := range []reg.VecVirtual{x, y} {
-		VPMOVZXBD(Mem{Base: []reg.Register{a, b}[i]}, v)
-		VCVTDQ2PS(v, v)
-		VSUBPS(in[2*i], v, v)
-		VMULPS(in[2*i+1], v, v)
+	var v [4]reg.VecVirtual
+	for g := range v {
+		x, y := ZMM(), ZMM()
+		for i, z := range []reg.VecVirtual{x, y} {
+			VPMOVZXBD(Mem{Base: []reg.Register{a, b}[i], Disp: 16 * g}, z)
+			VCVTDQ2PS(z, z)
+			VSUBPS(in[2*i], z, z)
+			VMULPS(in[2*i+1], z, z)
+		}
+		VADDPS(y, x, x)
+		v[g] = ZMM()
+		quotient(x, step, inverse, v[g])
 	}
-	VADDPS(y, x, x)
-	sumCodes(x, g, Mem{Base: dst})
-	ADDQ(I32(16), a)
-	ADDQ(I32(16), b)
+	out.pack(v)
+	VMOVDQU8(v[0], Mem{Base: dst})
+	ADDQ(I32(64), a)
+	ADDQ(I32(64), b)
+	ADDQ(I32(64), dst)
+	SUBQ(I32(64), n)
+	JG(LabelRef("loop"))
+	VZEROUPPER()
+	RET()
+}
+
+// mapU8: dst[i] = table[src[i]] for n > 0, a multiple of 64; table is 256 bytes.
+func mapU8() {
+	begin("mapU8AVX512", "func(dst, src, table *uint8, n int)")
+	dst, src, t, n := param("dst"), param("src"), param("table"), param("n")
+	var part [4]reg.VecVirtual
+	for i := range part {
+		part[i] = ZMM()
+		VMOVDQU8(Mem{Base: t, Disp: 64 * i}, part[i])
+	}
+	Label("loop")
+	low, high, upper := ZMM(), ZMM(), K()
+	VMOVDQU8(Mem{Base: src}, low)
+	VMOVDQA64(low, high)
+	VPMOVB2M(low, upper)
+	VPERMI2B(part[1], part[0], low)
+	VPERMI2B(part[3], part[2], high)
+	VMOVDQU8(high, upper, low)
+	VMOVDQU8(low, Mem{Base: dst})
+	ADDQ(I32(64), src)
+	ADDQ(I32(64), dst)
+	SUBQ(I32(64), n)
+	JG(LabelRef("loop"))
+	VZEROUPPER()
+	RET()
+}
+
+// quantStepU8: dst[i] = uint8(rne(clip(v[i]/s, lo, hi)) + zero) for n > 0, a
+// multiple of 16; q is s, lo, hi, zero, and the least and greatest v that
+// matter.
+func quantStepU8() {
+	begin("quantStepU8AVX512", "func(dst *uint8, v, q *float32, n int)")
+	dst, src, q, n := param("dst"), param("v"), param("q"), param("n")
+	c := addition(q, 0, 1, 2, 3, 4, 5)
+	inverse, one := ZMM(), GP32()
+	MOVL(U32(0x3f800000), one)
+	VPBROADCASTD(one, inverse)
+	VDIVPS(c[0], inverse, inverse)
+	Label("loop")
+	v, z := ZMM(), ZMM()
+	VMOVUPS(Mem{Base: src}, v)
+	VMAXPS(v, c[4], v) // NaN stays NaN
+	VMINPS(v, c[5], v)
+	quotient(v, c[0], inverse, z)
+	VMAXPS(z, c[1], z)
+	VMINPS(z, c[2], z)
+	VRNDSCALEPS(U8(8), z, z)
+	VADDPS(c[3], z, z)
+	VCVTPS2DQ(z, z)
+	VPMOVDB(z, Mem{Base: dst})
+	ADDQ(I32(64), src)
 	ADDQ(I32(16), dst)
 	SUBQ(I32(16), n)
 	JG(LabelRef("loop"))
@@ -244,6 +394,33 @@ func addF32() {
 	ADDQ(I32(64), b)
 	ADDQ(I32(64), y)
 	ADDQ(I32(16), dst)
+	SUBQ(I32(16), n)
+	JG(LabelRef("loop"))
+	VZEROUPPER()
+	RET()
+}
+
+// interleaveU8: dst [n][3] = src [3][n] for n > 0, a multiple of 16; the planes
+// of src lie plane bytes apart.
+func interleaveU8() {
+	begin("interleaveU8AVX512", "func(dst, src *uint8, plane, n int)")
+	dst, src, plane, n := param("dst"), param("src"), param("plane"), param("n")
+	order, z, k, bits := ZMM(), ZMM(), K(), GP64()
+	t := GLOBL("interleaveOrder", attr.RODATA|attr.NOPTR)
+	for i := 0; i < 64; i++ {
+		DATA(i, U8(uint8(i%3*16+i/3)))
+	}
+	VMOVDQU8(t, order)
+	MOVQ(U64(1<<48-1), bits)
+	KMOVQ(bits, k)
+	Label("loop")
+	VMOVDQU32(Mem{Base: src}, z.AsX())
+	VINSERTI32X4(U8(1), Mem{Base: src, Index: plane, Scale: 1}, z, z)
+	VINSERTI32X4(U8(2), Mem{Base: src, Index: plane, Scale: 2}, z, z)
+	VPERMB(z, order, z)
+	VMOVDQU8(z, k, Mem{Base: dst})
+	ADDQ(I32(16), src)
+	ADDQ(I32(48), dst)
 	SUBQ(I32(16), n)
 	JG(LabelRef("loop"))
 	VZEROUPPER()
