@@ -101,6 +101,12 @@ func (l *lowering) pack() {
 			o.finish(l.plan)
 		}
 	}
+	var after []int8
+	for _, i := range slices.Backward(l.plan.instructions) {
+		if o, ok := i.op.(*sumOp); ok {
+			o.layer.Next, after = after, o.layer.Packed
+		}
+	}
 }
 
 // emit adds an instruction.

@@ -4,9 +4,9 @@
 
 #include "textflag.h"
 
-// func tilesU8AMXx1(a *uint8, b *int8, c *uint8, start *int32, m *float32, q *float32, t *[13]int, table *[3]int, config *[64]uint8, scratch *uint8)
-// Requires: AMX_INT8, AMX_TILE, AVX, AVX512F
-TEXT ·tilesU8AMXx1(SB), NOSPLIT, $0-80
+// func tilesU8S8AMXx1(a *uint8, b *int8, c *uint8, start *int32, m *float32, q *float32, t *[17]int, table *[3]int, config *[64]uint8, scratch *uint8, ahead *int8)
+// Requires: AMX_INT8, AMX_TILE, AVX, AVX512F, MMX+
+TEXT ·tilesU8S8AMXx1(SB), NOSPLIT, $0-88
 	MOVQ         t+48(FP), R13
 	MOVQ         80(R13), CX
 	MOVQ         $+1, AX
@@ -27,6 +27,7 @@ TEXT ·tilesU8AMXx1(SB), NOSPLIT, $0-80
 	BYTE         $0x00
 	MOVQ         table+56(FP), AX
 	MOVQ         scratch+72(FP), R12
+	MOVQ         ahead+80(FP), R14
 	MOVQ         96(R13), BX
 	MOVQ         40(R13), R8
 	MOVQ         $+64, DX
@@ -57,13 +58,13 @@ pairs:
 	BYTE $0x00
 	MOVQ 24(R13), R11
 
-out2:
+outtwo:
 	MOVQ 8(R13), R10
 
-run2:
+runtwo:
 	MOVQ (R13), R9
 
-k2:
+ktwo:
 	BYTE $0xc4
 	BYTE $0xa2
 	BYTE $0x7b
@@ -95,19 +96,32 @@ k2:
 	BYTE $0x49
 	BYTE $0x5e
 	BYTE $0xd5
+	MOVQ 112(R13), R15
+	SUBQ 104(R13), R15
+	JL   fetchedtwo
+	MOVQ R15, 112(R13)
+	MOVQ 104(R13), R15
+
+fetchtwo:
+	PREFETCHT1 (R14)
+	ADDQ       $+64, R14
+	DECQ       R15
+	JNZ        fetchtwo
+
+fetchedtwo:
 	ADDQ $+64, SI
 	ADDQ $+64, DI
 	ADDQ $+1024, CX
 	DECQ R9
-	JNZ  k2
+	JNZ  ktwo
 	ADDQ 16(R13), SI
 	ADDQ 16(R13), DI
 	DECQ R10
-	JNZ  run2
+	JNZ  runtwo
 	ADDQ 32(R13), SI
 	ADDQ 32(R13), DI
 	DECQ R11
-	JNZ  out2
+	JNZ  outtwo
 	MOVQ R12, CX
 	ADDQ $+0, CX
 	BYTE $0xc4
@@ -209,13 +223,13 @@ single:
 	BYTE  $0x00
 	MOVQ  24(R13), R11
 
-out1:
+outone:
 	MOVQ 8(R13), R10
 
-run1:
+runone:
 	MOVQ (R13), R9
 
-k1:
+kone:
 	BYTE $0xc4
 	BYTE $0xa2
 	BYTE $0x7b
@@ -235,16 +249,29 @@ k1:
 	BYTE $0x49
 	BYTE $0x5e
 	BYTE $0xc4
+	MOVQ 112(R13), R15
+	SUBQ 104(R13), R15
+	JL   fetchedone
+	MOVQ R15, 112(R13)
+	MOVQ 104(R13), R15
+
+fetchone:
+	PREFETCHT1 (R14)
+	ADDQ       $+64, R14
+	DECQ       R15
+	JNZ        fetchone
+
+fetchedone:
 	ADDQ $+64, SI
 	ADDQ $+1024, CX
 	DECQ R9
-	JNZ  k1
+	JNZ  kone
 	ADDQ 16(R13), SI
 	DECQ R10
-	JNZ  run1
+	JNZ  runone
 	ADDQ 32(R13), SI
 	DECQ R11
-	JNZ  out1
+	JNZ  outone
 	MOVQ R12, CX
 	ADDQ $+0, CX
 	BYTE $0xc4
@@ -295,276 +322,9 @@ end:
 	VZEROUPPER
 	RET
 
-// func tilesI32AMXx1(a *uint8, b *int8, c *int32, start *int32, t *[13]int, table *[3]int, config *[64]uint8, scratch *uint8)
-// Requires: AMX_INT8, AMX_TILE, AVX, AVX512F
-TEXT ·tilesI32AMXx1(SB), NOSPLIT, $0-64
-	MOVQ  t+32(FP), R13
-	MOVQ  80(R13), CX
-	MOVQ  $+1, AX
-	SHLQ  CL, AX
-	DECQ  AX
-	KMOVW AX, K1
-	MOVQ  config+48(FP), AX
-	BYTE  $0xc4
-	BYTE  $0xe2
-	BYTE  $0x78
-	BYTE  $0x49
-	BYTE  $0x00
-	MOVQ  table+40(FP), AX
-	MOVQ  scratch+56(FP), R12
-	MOVQ  96(R13), BX
-	MOVQ  40(R13), R8
-	MOVQ  $+64, DX
-
-pairs:
-	CMPQ BX, $+2
-	JLT  single
-	MOVQ a+0(FP), SI
-	ADDQ (AX), SI
-	MOVQ a+0(FP), DI
-	ADDQ 24(AX), DI
-	MOVQ b+8(FP), CX
-	MOVQ start+24(FP), R15
-	XORQ R9, R9
-	BYTE $0xc4
-	BYTE $0x82
-	BYTE $0x7b
-	BYTE $0x4b
-	BYTE $0x44
-	BYTE $0x0f
-	BYTE $0x00
-	BYTE $0xc4
-	BYTE $0x82
-	BYTE $0x7b
-	BYTE $0x4b
-	BYTE $0x54
-	BYTE $0x0f
-	BYTE $0x00
-	MOVQ 24(R13), R11
-
-out2:
-	MOVQ 8(R13), R10
-
-run2:
-	MOVQ (R13), R9
-
-k2:
-	BYTE $0xc4
-	BYTE $0xa2
-	BYTE $0x7b
-	BYTE $0x4b
-	BYTE $0x64
-	BYTE $0x06
-	BYTE $0x00
-	BYTE $0xc4
-	BYTE $0xe2
-	BYTE $0x7b
-	BYTE $0x4b
-	BYTE $0x74
-	BYTE $0x11
-	BYTE $0x00
-	BYTE $0xc4
-	BYTE $0xe2
-	BYTE $0x49
-	BYTE $0x5e
-	BYTE $0xc4
-	BYTE $0xc4
-	BYTE $0xa2
-	BYTE $0x7b
-	BYTE $0x4b
-	BYTE $0x6c
-	BYTE $0x07
-	BYTE $0x00
-	BYTE $0xc4
-	BYTE $0xe2
-	BYTE $0x49
-	BYTE $0x5e
-	BYTE $0xd5
-	ADDQ $+64, SI
-	ADDQ $+64, DI
-	ADDQ $+1024, CX
-	DECQ R9
-	JNZ  k2
-	ADDQ 16(R13), SI
-	ADDQ 16(R13), DI
-	DECQ R10
-	JNZ  run2
-	ADDQ 32(R13), SI
-	ADDQ 32(R13), DI
-	DECQ R11
-	JNZ  out2
-	MOVQ R12, CX
-	ADDQ $+0, CX
-	BYTE $0xc4
-	BYTE $0xe2
-	BYTE $0x7a
-	BYTE $0x4b
-	BYTE $0x44
-	BYTE $0x11
-	BYTE $0x00
-	MOVQ R12, CX
-	ADDQ $+1024, CX
-	BYTE $0xc4
-	BYTE $0xe2
-	BYTE $0x7a
-	BYTE $0x4b
-	BYTE $0x54
-	BYTE $0x11
-	BYTE $0x00
-	MOVQ c+16(FP), DI
-	ADDQ 8(AX), DI
-	MOVQ 16(AX), R10
-	MOVQ R12, SI
-	ADDQ $+0, SI
-	MOVQ 88(R13), R9
-
-pixelfirst:
-	TESTQ     R10, R10
-	JLE       gapfirst
-	VMOVDQU32 (SI), Z0
-	VMOVDQU32 Z0, K1, (DI)
-
-gapfirst:
-	ADDQ $+64, SI
-	ADDQ 48(R13), DI
-	DECQ R10
-	CMPQ R10, 64(R13)
-	JNE  nextfirst
-	MOVQ 56(R13), R10
-	ADDQ 72(R13), DI
-
-nextfirst:
-	DECQ R9
-	JNZ  pixelfirst
-	MOVQ c+16(FP), DI
-	ADDQ 32(AX), DI
-	MOVQ 40(AX), R10
-	MOVQ R12, SI
-	ADDQ $+1024, SI
-	MOVQ 88(R13), R9
-
-pixelsecond:
-	TESTQ     R10, R10
-	JLE       gapsecond
-	VMOVDQU32 (SI), Z0
-	VMOVDQU32 Z0, K1, (DI)
-
-gapsecond:
-	ADDQ $+64, SI
-	ADDQ 48(R13), DI
-	DECQ R10
-	CMPQ R10, 64(R13)
-	JNE  nextsecond
-	MOVQ 56(R13), R10
-	ADDQ 72(R13), DI
-
-nextsecond:
-	DECQ R9
-	JNZ  pixelsecond
-	ADDQ $+48, AX
-	SUBQ $+2, BX
-	JMP  pairs
-
-single:
-	TESTQ BX, BX
-	JZ    end
-	MOVQ  a+0(FP), SI
-	ADDQ  (AX), SI
-	MOVQ  b+8(FP), CX
-	MOVQ  start+24(FP), R15
-	XORQ  R9, R9
-	BYTE  $0xc4
-	BYTE  $0x82
-	BYTE  $0x7b
-	BYTE  $0x4b
-	BYTE  $0x44
-	BYTE  $0x0f
-	BYTE  $0x00
-	MOVQ  24(R13), R11
-
-out1:
-	MOVQ 8(R13), R10
-
-run1:
-	MOVQ (R13), R9
-
-k1:
-	BYTE $0xc4
-	BYTE $0xa2
-	BYTE $0x7b
-	BYTE $0x4b
-	BYTE $0x64
-	BYTE $0x06
-	BYTE $0x00
-	BYTE $0xc4
-	BYTE $0xe2
-	BYTE $0x7b
-	BYTE $0x4b
-	BYTE $0x74
-	BYTE $0x11
-	BYTE $0x00
-	BYTE $0xc4
-	BYTE $0xe2
-	BYTE $0x49
-	BYTE $0x5e
-	BYTE $0xc4
-	ADDQ $+64, SI
-	ADDQ $+1024, CX
-	DECQ R9
-	JNZ  k1
-	ADDQ 16(R13), SI
-	DECQ R10
-	JNZ  run1
-	ADDQ 32(R13), SI
-	DECQ R11
-	JNZ  out1
-	MOVQ R12, CX
-	ADDQ $+0, CX
-	BYTE $0xc4
-	BYTE $0xe2
-	BYTE $0x7a
-	BYTE $0x4b
-	BYTE $0x44
-	BYTE $0x11
-	BYTE $0x00
-	MOVQ c+16(FP), DI
-	ADDQ 8(AX), DI
-	MOVQ 16(AX), R10
-	MOVQ R12, SI
-	ADDQ $+0, SI
-	MOVQ 88(R13), R9
-
-pixellast:
-	TESTQ     R10, R10
-	JLE       gaplast
-	VMOVDQU32 (SI), Z0
-	VMOVDQU32 Z0, K1, (DI)
-
-gaplast:
-	ADDQ $+64, SI
-	ADDQ 48(R13), DI
-	DECQ R10
-	CMPQ R10, 64(R13)
-	JNE  nextlast
-	MOVQ 56(R13), R10
-	ADDQ 72(R13), DI
-
-nextlast:
-	DECQ R9
-	JNZ  pixellast
-
-end:
-	BYTE $0xc4
-	BYTE $0xe2
-	BYTE $0x78
-	BYTE $0x49
-	BYTE $0xc0
-	VZEROUPPER
-	RET
-
-// func tilesU8AMXx2(a *uint8, b *int8, c *uint8, start *int32, m *float32, q *float32, t *[13]int, table *[3]int, config *[64]uint8, scratch *uint8)
-// Requires: AMX_INT8, AMX_TILE, AVX, AVX512BW, AVX512F, AVX512VBMI, AVX512VL
-TEXT ·tilesU8AMXx2(SB), NOSPLIT, $0-80
+// func tilesU8S8AMXx2(a *uint8, b *int8, c *uint8, start *int32, m *float32, q *float32, t *[17]int, table *[3]int, config *[64]uint8, scratch *uint8, ahead *int8)
+// Requires: AMX_INT8, AMX_TILE, AVX, AVX512BW, AVX512F, AVX512VBMI, AVX512VL, MMX+
+TEXT ·tilesU8S8AMXx2(SB), NOSPLIT, $0-88
 	MOVQ         t+48(FP), R13
 	MOVQ         80(R13), CX
 	MOVQ         $+1, AX
@@ -595,6 +355,7 @@ TEXT ·tilesU8AMXx2(SB), NOSPLIT, $0-80
 	BYTE         $0x00
 	MOVQ         table+56(FP), AX
 	MOVQ         scratch+72(FP), R12
+	MOVQ         ahead+80(FP), R14
 	MOVQ         96(R13), BX
 	MOVQ         40(R13), R8
 	MOVQ         $+128, DX
@@ -639,13 +400,13 @@ pairs:
 	BYTE $0x40
 	MOVQ 24(R13), R11
 
-out2:
+outtwo:
 	MOVQ 8(R13), R10
 
-run2:
+runtwo:
 	MOVQ (R13), R9
 
-k2:
+ktwo:
 	BYTE $0xc4
 	BYTE $0xa2
 	BYTE $0x7b
@@ -694,19 +455,32 @@ k2:
 	BYTE $0x41
 	BYTE $0x5e
 	BYTE $0xdd
+	MOVQ 112(R13), R15
+	SUBQ 104(R13), R15
+	JL   fetchedtwo
+	MOVQ R15, 112(R13)
+	MOVQ 104(R13), R15
+
+fetchtwo:
+	PREFETCHT1 (R14)
+	ADDQ       $+64, R14
+	DECQ       R15
+	JNZ        fetchtwo
+
+fetchedtwo:
 	ADDQ $+64, SI
 	ADDQ $+64, DI
 	ADDQ $+2048, CX
 	DECQ R9
-	JNZ  k2
+	JNZ  ktwo
 	ADDQ 16(R13), SI
 	ADDQ 16(R13), DI
 	DECQ R10
-	JNZ  run2
+	JNZ  runtwo
 	ADDQ 32(R13), SI
 	ADDQ 32(R13), DI
 	DECQ R11
-	JNZ  out2
+	JNZ  outtwo
 	MOVQ R12, CX
 	ADDQ $+0, CX
 	BYTE $0xc4
@@ -839,13 +613,13 @@ single:
 	BYTE  $0x40
 	MOVQ  24(R13), R11
 
-out1:
+outone:
 	MOVQ 8(R13), R10
 
-run1:
+runone:
 	MOVQ (R13), R9
 
-k1:
+kone:
 	BYTE $0xc4
 	BYTE $0xa2
 	BYTE $0x7b
@@ -877,16 +651,29 @@ k1:
 	BYTE $0x41
 	BYTE $0x5e
 	BYTE $0xcc
+	MOVQ 112(R13), R15
+	SUBQ 104(R13), R15
+	JL   fetchedone
+	MOVQ R15, 112(R13)
+	MOVQ 104(R13), R15
+
+fetchone:
+	PREFETCHT1 (R14)
+	ADDQ       $+64, R14
+	DECQ       R15
+	JNZ        fetchone
+
+fetchedone:
 	ADDQ $+64, SI
 	ADDQ $+2048, CX
 	DECQ R9
-	JNZ  k1
+	JNZ  kone
 	ADDQ 16(R13), SI
 	DECQ R10
-	JNZ  run1
+	JNZ  runone
 	ADDQ 32(R13), SI
 	DECQ R11
-	JNZ  out1
+	JNZ  outone
 	MOVQ R12, CX
 	ADDQ $+0, CX
 	BYTE $0xc4
@@ -1015,26 +802,684 @@ DATA pixelOrder<>+62(SB)/1, $0x3c
 DATA pixelOrder<>+63(SB)/1, $0x3e
 GLOBL pixelOrder<>(SB), RODATA|NOPTR, $64
 
-// func tilesI32AMXx2(a *uint8, b *int8, c *int32, start *int32, t *[13]int, table *[3]int, config *[64]uint8, scratch *uint8)
-// Requires: AMX_INT8, AMX_TILE, AVX, AVX512F
-TEXT ·tilesI32AMXx2(SB), NOSPLIT, $0-64
-	MOVQ  t+32(FP), R13
-	MOVQ  80(R13), CX
-	MOVQ  $+1, AX
-	SHLQ  CL, AX
-	DECQ  AX
-	KMOVW AX, K1
-	MOVQ  config+48(FP), AX
-	BYTE  $0xc4
-	BYTE  $0xe2
-	BYTE  $0x78
-	BYTE  $0x49
-	BYTE  $0x00
-	MOVQ  table+40(FP), AX
-	MOVQ  scratch+56(FP), R12
-	MOVQ  96(R13), BX
-	MOVQ  40(R13), R8
-	MOVQ  $+128, DX
+// func tilesU8S4AMXx2(a *uint8, b *int8, c *uint8, start *int32, m *float32, q *float32, t *[17]int, table *[3]int, config *[64]uint8, scratch *uint8, ahead *int8)
+// Requires: AMX_INT8, AMX_TILE, AVX, AVX512BW, AVX512F, AVX512VBMI, AVX512VL, GFNI, MMX+
+TEXT ·tilesU8S4AMXx2(SB), NOSPLIT, $0-88
+	MOVQ           t+48(FP), R13
+	MOVQ           80(R13), CX
+	MOVQ           $+1, AX
+	SHLQ           CL, AX
+	DECQ           AX
+	KMOVW          AX, K1
+	MOVQ           m+32(FP), BX
+	VMOVUPS        (BX), Z0
+	VMOVUPS.Z      64(BX), K1, Z1
+	MOVQ           q+40(FP), BX
+	VBROADCASTSS   (BX), Z2
+	VBROADCASTSS   4(BX), Z3
+	VPBROADCASTD   8(BX), Z4
+	VPACKSSDW      Z4, Z4, Z5
+	VCVTPS2DQ      Z2, Z2
+	VPADDD         Z4, Z2, Z2
+	VPACKSSDW      Z2, Z2, Z2
+	VMOVDQU8       pixelOrder<>+0(SB), Z4
+	KMOVW          K1, BX
+	SHLL           $0x10, BX
+	ORL            $0x0000ffff, BX
+	KMOVD          BX, K1
+	MOVQ           config+64(FP), AX
+	BYTE           $0xc4
+	BYTE           $0xe2
+	BYTE           $0x78
+	BYTE           $0x49
+	BYTE           $0x00
+	MOVQ           table+56(FP), AX
+	MOVQ           scratch+72(FP), R12
+	MOVQ           ahead+80(FP), R14
+	MOVQ           96(R13), BX
+	MOVQ           40(R13), R8
+	MOVQ           $+128, DX
+	MOVQ           $0x0102040808080808, R15
+	VPBROADCASTQ   R15, Z6
+	MOVQ           $0x1020408080808080, R15
+	VPBROADCASTQ   R15, Z7
+	MOVQ           b+8(FP), CX
+	DECQ           128(R13)
+	JL             unpacked0
+	MOVQ           120(R13), R15
+	PREFETCHT1     (R14)(R15*1)
+	PREFETCHT1     64(R14)(R15*1)
+	PREFETCHT1     128(R14)(R15*1)
+	PREFETCHT1     192(R14)(R15*1)
+	PREFETCHT1     256(R14)(R15*1)
+	PREFETCHT1     320(R14)(R15*1)
+	PREFETCHT1     384(R14)(R15*1)
+	PREFETCHT1     448(R14)(R15*1)
+	PREFETCHT1     512(R14)(R15*1)
+	PREFETCHT1     576(R14)(R15*1)
+	PREFETCHT1     640(R14)(R15*1)
+	PREFETCHT1     704(R14)(R15*1)
+	PREFETCHT1     768(R14)(R15*1)
+	PREFETCHT1     832(R14)(R15*1)
+	PREFETCHT1     896(R14)(R15*1)
+	PREFETCHT1     960(R14)(R15*1)
+	VMOVDQU64      (R14), Z8
+	VGF2P8AFFINEQB $0xf8, Z6, Z8, Z9
+	VMOVDQU64      Z9, (CX)
+	VGF2P8AFFINEQB $0xf8, Z7, Z8, Z8
+	VMOVDQU64      Z8, 64(CX)
+	VMOVDQU64      64(R14), Z8
+	VGF2P8AFFINEQB $0xf8, Z6, Z8, Z9
+	VMOVDQU64      Z9, 128(CX)
+	VGF2P8AFFINEQB $0xf8, Z7, Z8, Z8
+	VMOVDQU64      Z8, 192(CX)
+	VMOVDQU64      128(R14), Z8
+	VGF2P8AFFINEQB $0xf8, Z6, Z8, Z9
+	VMOVDQU64      Z9, 256(CX)
+	VGF2P8AFFINEQB $0xf8, Z7, Z8, Z8
+	VMOVDQU64      Z8, 320(CX)
+	VMOVDQU64      192(R14), Z8
+	VGF2P8AFFINEQB $0xf8, Z6, Z8, Z9
+	VMOVDQU64      Z9, 384(CX)
+	VGF2P8AFFINEQB $0xf8, Z7, Z8, Z8
+	VMOVDQU64      Z8, 448(CX)
+	VMOVDQU64      256(R14), Z8
+	VGF2P8AFFINEQB $0xf8, Z6, Z8, Z9
+	VMOVDQU64      Z9, 512(CX)
+	VGF2P8AFFINEQB $0xf8, Z7, Z8, Z8
+	VMOVDQU64      Z8, 576(CX)
+	VMOVDQU64      320(R14), Z8
+	VGF2P8AFFINEQB $0xf8, Z6, Z8, Z9
+	VMOVDQU64      Z9, 640(CX)
+	VGF2P8AFFINEQB $0xf8, Z7, Z8, Z8
+	VMOVDQU64      Z8, 704(CX)
+	VMOVDQU64      384(R14), Z8
+	VGF2P8AFFINEQB $0xf8, Z6, Z8, Z9
+	VMOVDQU64      Z9, 768(CX)
+	VGF2P8AFFINEQB $0xf8, Z7, Z8, Z8
+	VMOVDQU64      Z8, 832(CX)
+	VMOVDQU64      448(R14), Z8
+	VGF2P8AFFINEQB $0xf8, Z6, Z8, Z9
+	VMOVDQU64      Z9, 896(CX)
+	VGF2P8AFFINEQB $0xf8, Z7, Z8, Z8
+	VMOVDQU64      Z8, 960(CX)
+	VMOVDQU64      512(R14), Z8
+	VGF2P8AFFINEQB $0xf8, Z6, Z8, Z9
+	VMOVDQU64      Z9, 1024(CX)
+	VGF2P8AFFINEQB $0xf8, Z7, Z8, Z8
+	VMOVDQU64      Z8, 1088(CX)
+	VMOVDQU64      576(R14), Z8
+	VGF2P8AFFINEQB $0xf8, Z6, Z8, Z9
+	VMOVDQU64      Z9, 1152(CX)
+	VGF2P8AFFINEQB $0xf8, Z7, Z8, Z8
+	VMOVDQU64      Z8, 1216(CX)
+	VMOVDQU64      640(R14), Z8
+	VGF2P8AFFINEQB $0xf8, Z6, Z8, Z9
+	VMOVDQU64      Z9, 1280(CX)
+	VGF2P8AFFINEQB $0xf8, Z7, Z8, Z8
+	VMOVDQU64      Z8, 1344(CX)
+	VMOVDQU64      704(R14), Z8
+	VGF2P8AFFINEQB $0xf8, Z6, Z8, Z9
+	VMOVDQU64      Z9, 1408(CX)
+	VGF2P8AFFINEQB $0xf8, Z7, Z8, Z8
+	VMOVDQU64      Z8, 1472(CX)
+	VMOVDQU64      768(R14), Z8
+	VGF2P8AFFINEQB $0xf8, Z6, Z8, Z9
+	VMOVDQU64      Z9, 1536(CX)
+	VGF2P8AFFINEQB $0xf8, Z7, Z8, Z8
+	VMOVDQU64      Z8, 1600(CX)
+	VMOVDQU64      832(R14), Z8
+	VGF2P8AFFINEQB $0xf8, Z6, Z8, Z9
+	VMOVDQU64      Z9, 1664(CX)
+	VGF2P8AFFINEQB $0xf8, Z7, Z8, Z8
+	VMOVDQU64      Z8, 1728(CX)
+	VMOVDQU64      896(R14), Z8
+	VGF2P8AFFINEQB $0xf8, Z6, Z8, Z9
+	VMOVDQU64      Z9, 1792(CX)
+	VGF2P8AFFINEQB $0xf8, Z7, Z8, Z8
+	VMOVDQU64      Z8, 1856(CX)
+	VMOVDQU64      960(R14), Z8
+	VGF2P8AFFINEQB $0xf8, Z6, Z8, Z9
+	VMOVDQU64      Z9, 1920(CX)
+	VGF2P8AFFINEQB $0xf8, Z7, Z8, Z8
+	VMOVDQU64      Z8, 1984(CX)
+	ADDQ           $+1024, R14
+
+unpacked0:
+	DECQ           128(R13)
+	JL             unpacked1
+	MOVQ           120(R13), R15
+	PREFETCHT1     (R14)(R15*1)
+	PREFETCHT1     64(R14)(R15*1)
+	PREFETCHT1     128(R14)(R15*1)
+	PREFETCHT1     192(R14)(R15*1)
+	PREFETCHT1     256(R14)(R15*1)
+	PREFETCHT1     320(R14)(R15*1)
+	PREFETCHT1     384(R14)(R15*1)
+	PREFETCHT1     448(R14)(R15*1)
+	PREFETCHT1     512(R14)(R15*1)
+	PREFETCHT1     576(R14)(R15*1)
+	PREFETCHT1     640(R14)(R15*1)
+	PREFETCHT1     704(R14)(R15*1)
+	PREFETCHT1     768(R14)(R15*1)
+	PREFETCHT1     832(R14)(R15*1)
+	PREFETCHT1     896(R14)(R15*1)
+	PREFETCHT1     960(R14)(R15*1)
+	VMOVDQU64      (R14), Z8
+	VGF2P8AFFINEQB $0xf8, Z6, Z8, Z9
+	VMOVDQU64      Z9, 2048(CX)
+	VGF2P8AFFINEQB $0xf8, Z7, Z8, Z8
+	VMOVDQU64      Z8, 2112(CX)
+	VMOVDQU64      64(R14), Z8
+	VGF2P8AFFINEQB $0xf8, Z6, Z8, Z9
+	VMOVDQU64      Z9, 2176(CX)
+	VGF2P8AFFINEQB $0xf8, Z7, Z8, Z8
+	VMOVDQU64      Z8, 2240(CX)
+	VMOVDQU64      128(R14), Z8
+	VGF2P8AFFINEQB $0xf8, Z6, Z8, Z9
+	VMOVDQU64      Z9, 2304(CX)
+	VGF2P8AFFINEQB $0xf8, Z7, Z8, Z8
+	VMOVDQU64      Z8, 2368(CX)
+	VMOVDQU64      192(R14), Z8
+	VGF2P8AFFINEQB $0xf8, Z6, Z8, Z9
+	VMOVDQU64      Z9, 2432(CX)
+	VGF2P8AFFINEQB $0xf8, Z7, Z8, Z8
+	VMOVDQU64      Z8, 2496(CX)
+	VMOVDQU64      256(R14), Z8
+	VGF2P8AFFINEQB $0xf8, Z6, Z8, Z9
+	VMOVDQU64      Z9, 2560(CX)
+	VGF2P8AFFINEQB $0xf8, Z7, Z8, Z8
+	VMOVDQU64      Z8, 2624(CX)
+	VMOVDQU64      320(R14), Z8
+	VGF2P8AFFINEQB $0xf8, Z6, Z8, Z9
+	VMOVDQU64      Z9, 2688(CX)
+	VGF2P8AFFINEQB $0xf8, Z7, Z8, Z8
+	VMOVDQU64      Z8, 2752(CX)
+	VMOVDQU64      384(R14), Z8
+	VGF2P8AFFINEQB $0xf8, Z6, Z8, Z9
+	VMOVDQU64      Z9, 2816(CX)
+	VGF2P8AFFINEQB $0xf8, Z7, Z8, Z8
+	VMOVDQU64      Z8, 2880(CX)
+	VMOVDQU64      448(R14), Z8
+	VGF2P8AFFINEQB $0xf8, Z6, Z8, Z9
+	VMOVDQU64      Z9, 2944(CX)
+	VGF2P8AFFINEQB $0xf8, Z7, Z8, Z8
+	VMOVDQU64      Z8, 3008(CX)
+	VMOVDQU64      512(R14), Z8
+	VGF2P8AFFINEQB $0xf8, Z6, Z8, Z9
+	VMOVDQU64      Z9, 3072(CX)
+	VGF2P8AFFINEQB $0xf8, Z7, Z8, Z8
+	VMOVDQU64      Z8, 3136(CX)
+	VMOVDQU64      576(R14), Z8
+	VGF2P8AFFINEQB $0xf8, Z6, Z8, Z9
+	VMOVDQU64      Z9, 3200(CX)
+	VGF2P8AFFINEQB $0xf8, Z7, Z8, Z8
+	VMOVDQU64      Z8, 3264(CX)
+	VMOVDQU64      640(R14), Z8
+	VGF2P8AFFINEQB $0xf8, Z6, Z8, Z9
+	VMOVDQU64      Z9, 3328(CX)
+	VGF2P8AFFINEQB $0xf8, Z7, Z8, Z8
+	VMOVDQU64      Z8, 3392(CX)
+	VMOVDQU64      704(R14), Z8
+	VGF2P8AFFINEQB $0xf8, Z6, Z8, Z9
+	VMOVDQU64      Z9, 3456(CX)
+	VGF2P8AFFINEQB $0xf8, Z7, Z8, Z8
+	VMOVDQU64      Z8, 3520(CX)
+	VMOVDQU64      768(R14), Z8
+	VGF2P8AFFINEQB $0xf8, Z6, Z8, Z9
+	VMOVDQU64      Z9, 3584(CX)
+	VGF2P8AFFINEQB $0xf8, Z7, Z8, Z8
+	VMOVDQU64      Z8, 3648(CX)
+	VMOVDQU64      832(R14), Z8
+	VGF2P8AFFINEQB $0xf8, Z6, Z8, Z9
+	VMOVDQU64      Z9, 3712(CX)
+	VGF2P8AFFINEQB $0xf8, Z7, Z8, Z8
+	VMOVDQU64      Z8, 3776(CX)
+	VMOVDQU64      896(R14), Z8
+	VGF2P8AFFINEQB $0xf8, Z6, Z8, Z9
+	VMOVDQU64      Z9, 3840(CX)
+	VGF2P8AFFINEQB $0xf8, Z7, Z8, Z8
+	VMOVDQU64      Z8, 3904(CX)
+	VMOVDQU64      960(R14), Z8
+	VGF2P8AFFINEQB $0xf8, Z6, Z8, Z9
+	VMOVDQU64      Z9, 3968(CX)
+	VGF2P8AFFINEQB $0xf8, Z7, Z8, Z8
+	VMOVDQU64      Z8, 4032(CX)
+	ADDQ           $+1024, R14
+
+unpacked1:
+	CMPQ BX, $+2
+	JLT  alone
+	MOVQ a+0(FP), SI
+	ADDQ (AX), SI
+	MOVQ a+0(FP), DI
+	ADDQ 24(AX), DI
+	MOVQ b+8(FP), CX
+	MOVQ start+24(FP), R15
+	XORQ R9, R9
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x44
+	BYTE $0x0f
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x4c
+	BYTE $0x0f
+	BYTE $0x40
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x54
+	BYTE $0x0f
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x5c
+	BYTE $0x0f
+	BYTE $0x40
+	MOVQ 24(R13), R11
+
+outboth:
+	MOVQ 8(R13), R10
+
+runboth:
+	MOVQ (R13), R9
+
+kboth:
+	BYTE           $0xc4
+	BYTE           $0xa2
+	BYTE           $0x7b
+	BYTE           $0x4b
+	BYTE           $0x64
+	BYTE           $0x06
+	BYTE           $0x00
+	BYTE           $0xc4
+	BYTE           $0xe2
+	BYTE           $0x7b
+	BYTE           $0x4b
+	BYTE           $0x74
+	BYTE           $0x11
+	BYTE           $0x00
+	BYTE           $0xc4
+	BYTE           $0xe2
+	BYTE           $0x49
+	BYTE           $0x5e
+	BYTE           $0xc4
+	BYTE           $0xc4
+	BYTE           $0xe2
+	BYTE           $0x7b
+	BYTE           $0x4b
+	BYTE           $0x7c
+	BYTE           $0x11
+	BYTE           $0x40
+	BYTE           $0xc4
+	BYTE           $0xe2
+	BYTE           $0x41
+	BYTE           $0x5e
+	BYTE           $0xcc
+	BYTE           $0xc4
+	BYTE           $0xa2
+	BYTE           $0x7b
+	BYTE           $0x4b
+	BYTE           $0x6c
+	BYTE           $0x07
+	BYTE           $0x00
+	BYTE           $0xc4
+	BYTE           $0xe2
+	BYTE           $0x49
+	BYTE           $0x5e
+	BYTE           $0xd5
+	BYTE           $0xc4
+	BYTE           $0xe2
+	BYTE           $0x41
+	BYTE           $0x5e
+	BYTE           $0xdd
+	DECQ           128(R13)
+	JL             unpackedboth
+	MOVQ           120(R13), R15
+	PREFETCHT1     (R14)(R15*1)
+	PREFETCHT1     64(R14)(R15*1)
+	PREFETCHT1     128(R14)(R15*1)
+	PREFETCHT1     192(R14)(R15*1)
+	PREFETCHT1     256(R14)(R15*1)
+	PREFETCHT1     320(R14)(R15*1)
+	PREFETCHT1     384(R14)(R15*1)
+	PREFETCHT1     448(R14)(R15*1)
+	PREFETCHT1     512(R14)(R15*1)
+	PREFETCHT1     576(R14)(R15*1)
+	PREFETCHT1     640(R14)(R15*1)
+	PREFETCHT1     704(R14)(R15*1)
+	PREFETCHT1     768(R14)(R15*1)
+	PREFETCHT1     832(R14)(R15*1)
+	PREFETCHT1     896(R14)(R15*1)
+	PREFETCHT1     960(R14)(R15*1)
+	VMOVDQU64      (R14), Z8
+	VGF2P8AFFINEQB $0xf8, Z6, Z8, Z9
+	VMOVDQU64      Z9, 4096(CX)
+	VGF2P8AFFINEQB $0xf8, Z7, Z8, Z8
+	VMOVDQU64      Z8, 4160(CX)
+	VMOVDQU64      64(R14), Z8
+	VGF2P8AFFINEQB $0xf8, Z6, Z8, Z9
+	VMOVDQU64      Z9, 4224(CX)
+	VGF2P8AFFINEQB $0xf8, Z7, Z8, Z8
+	VMOVDQU64      Z8, 4288(CX)
+	VMOVDQU64      128(R14), Z8
+	VGF2P8AFFINEQB $0xf8, Z6, Z8, Z9
+	VMOVDQU64      Z9, 4352(CX)
+	VGF2P8AFFINEQB $0xf8, Z7, Z8, Z8
+	VMOVDQU64      Z8, 4416(CX)
+	VMOVDQU64      192(R14), Z8
+	VGF2P8AFFINEQB $0xf8, Z6, Z8, Z9
+	VMOVDQU64      Z9, 4480(CX)
+	VGF2P8AFFINEQB $0xf8, Z7, Z8, Z8
+	VMOVDQU64      Z8, 4544(CX)
+	VMOVDQU64      256(R14), Z8
+	VGF2P8AFFINEQB $0xf8, Z6, Z8, Z9
+	VMOVDQU64      Z9, 4608(CX)
+	VGF2P8AFFINEQB $0xf8, Z7, Z8, Z8
+	VMOVDQU64      Z8, 4672(CX)
+	VMOVDQU64      320(R14), Z8
+	VGF2P8AFFINEQB $0xf8, Z6, Z8, Z9
+	VMOVDQU64      Z9, 4736(CX)
+	VGF2P8AFFINEQB $0xf8, Z7, Z8, Z8
+	VMOVDQU64      Z8, 4800(CX)
+	VMOVDQU64      384(R14), Z8
+	VGF2P8AFFINEQB $0xf8, Z6, Z8, Z9
+	VMOVDQU64      Z9, 4864(CX)
+	VGF2P8AFFINEQB $0xf8, Z7, Z8, Z8
+	VMOVDQU64      Z8, 4928(CX)
+	VMOVDQU64      448(R14), Z8
+	VGF2P8AFFINEQB $0xf8, Z6, Z8, Z9
+	VMOVDQU64      Z9, 4992(CX)
+	VGF2P8AFFINEQB $0xf8, Z7, Z8, Z8
+	VMOVDQU64      Z8, 5056(CX)
+	VMOVDQU64      512(R14), Z8
+	VGF2P8AFFINEQB $0xf8, Z6, Z8, Z9
+	VMOVDQU64      Z9, 5120(CX)
+	VGF2P8AFFINEQB $0xf8, Z7, Z8, Z8
+	VMOVDQU64      Z8, 5184(CX)
+	VMOVDQU64      576(R14), Z8
+	VGF2P8AFFINEQB $0xf8, Z6, Z8, Z9
+	VMOVDQU64      Z9, 5248(CX)
+	VGF2P8AFFINEQB $0xf8, Z7, Z8, Z8
+	VMOVDQU64      Z8, 5312(CX)
+	VMOVDQU64      640(R14), Z8
+	VGF2P8AFFINEQB $0xf8, Z6, Z8, Z9
+	VMOVDQU64      Z9, 5376(CX)
+	VGF2P8AFFINEQB $0xf8, Z7, Z8, Z8
+	VMOVDQU64      Z8, 5440(CX)
+	VMOVDQU64      704(R14), Z8
+	VGF2P8AFFINEQB $0xf8, Z6, Z8, Z9
+	VMOVDQU64      Z9, 5504(CX)
+	VGF2P8AFFINEQB $0xf8, Z7, Z8, Z8
+	VMOVDQU64      Z8, 5568(CX)
+	VMOVDQU64      768(R14), Z8
+	VGF2P8AFFINEQB $0xf8, Z6, Z8, Z9
+	VMOVDQU64      Z9, 5632(CX)
+	VGF2P8AFFINEQB $0xf8, Z7, Z8, Z8
+	VMOVDQU64      Z8, 5696(CX)
+	VMOVDQU64      832(R14), Z8
+	VGF2P8AFFINEQB $0xf8, Z6, Z8, Z9
+	VMOVDQU64      Z9, 5760(CX)
+	VGF2P8AFFINEQB $0xf8, Z7, Z8, Z8
+	VMOVDQU64      Z8, 5824(CX)
+	VMOVDQU64      896(R14), Z8
+	VGF2P8AFFINEQB $0xf8, Z6, Z8, Z9
+	VMOVDQU64      Z9, 5888(CX)
+	VGF2P8AFFINEQB $0xf8, Z7, Z8, Z8
+	VMOVDQU64      Z8, 5952(CX)
+	VMOVDQU64      960(R14), Z8
+	VGF2P8AFFINEQB $0xf8, Z6, Z8, Z9
+	VMOVDQU64      Z9, 6016(CX)
+	VGF2P8AFFINEQB $0xf8, Z7, Z8, Z8
+	VMOVDQU64      Z8, 6080(CX)
+	ADDQ           $+1024, R14
+
+unpackedboth:
+	ADDQ $+64, SI
+	ADDQ $+64, DI
+	ADDQ $+2048, CX
+	DECQ R9
+	JNZ  kboth
+	ADDQ 16(R13), SI
+	ADDQ 16(R13), DI
+	DECQ R10
+	JNZ  runboth
+	ADDQ 32(R13), SI
+	ADDQ 32(R13), DI
+	DECQ R11
+	JNZ  outboth
+	MOVQ R12, CX
+	ADDQ $+0, CX
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x44
+	BYTE $0x11
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x4c
+	BYTE $0x11
+	BYTE $0x40
+	MOVQ R12, CX
+	ADDQ $+2048, CX
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x54
+	BYTE $0x11
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x5c
+	BYTE $0x11
+	BYTE $0x40
+	JMP  stores
+
+alone:
+	MOVQ a+0(FP), SI
+	ADDQ (AX), SI
+	MOVQ b+8(FP), CX
+	MOVQ start+24(FP), R15
+	XORQ R9, R9
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x44
+	BYTE $0x0f
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x4c
+	BYTE $0x0f
+	BYTE $0x40
+	MOVQ 24(R13), R11
+
+outalone:
+	MOVQ 8(R13), R10
+
+runalone:
+	MOVQ (R13), R9
+
+kalone:
+	BYTE           $0xc4
+	BYTE           $0xa2
+	BYTE           $0x7b
+	BYTE           $0x4b
+	BYTE           $0x64
+	BYTE           $0x06
+	BYTE           $0x00
+	BYTE           $0xc4
+	BYTE           $0xe2
+	BYTE           $0x7b
+	BYTE           $0x4b
+	BYTE           $0x74
+	BYTE           $0x11
+	BYTE           $0x00
+	BYTE           $0xc4
+	BYTE           $0xe2
+	BYTE           $0x49
+	BYTE           $0x5e
+	BYTE           $0xc4
+	BYTE           $0xc4
+	BYTE           $0xe2
+	BYTE           $0x7b
+	BYTE           $0x4b
+	BYTE           $0x7c
+	BYTE           $0x11
+	BYTE           $0x40
+	BYTE           $0xc4
+	BYTE           $0xe2
+	BYTE           $0x41
+	BYTE           $0x5e
+	BYTE           $0xcc
+	DECQ           128(R13)
+	JL             unpackedalone
+	MOVQ           120(R13), R15
+	PREFETCHT1     (R14)(R15*1)
+	PREFETCHT1     64(R14)(R15*1)
+	PREFETCHT1     128(R14)(R15*1)
+	PREFETCHT1     192(R14)(R15*1)
+	PREFETCHT1     256(R14)(R15*1)
+	PREFETCHT1     320(R14)(R15*1)
+	PREFETCHT1     384(R14)(R15*1)
+	PREFETCHT1     448(R14)(R15*1)
+	PREFETCHT1     512(R14)(R15*1)
+	PREFETCHT1     576(R14)(R15*1)
+	PREFETCHT1     640(R14)(R15*1)
+	PREFETCHT1     704(R14)(R15*1)
+	PREFETCHT1     768(R14)(R15*1)
+	PREFETCHT1     832(R14)(R15*1)
+	PREFETCHT1     896(R14)(R15*1)
+	PREFETCHT1     960(R14)(R15*1)
+	VMOVDQU64      (R14), Z8
+	VGF2P8AFFINEQB $0xf8, Z6, Z8, Z9
+	VMOVDQU64      Z9, 4096(CX)
+	VGF2P8AFFINEQB $0xf8, Z7, Z8, Z8
+	VMOVDQU64      Z8, 4160(CX)
+	VMOVDQU64      64(R14), Z8
+	VGF2P8AFFINEQB $0xf8, Z6, Z8, Z9
+	VMOVDQU64      Z9, 4224(CX)
+	VGF2P8AFFINEQB $0xf8, Z7, Z8, Z8
+	VMOVDQU64      Z8, 4288(CX)
+	VMOVDQU64      128(R14), Z8
+	VGF2P8AFFINEQB $0xf8, Z6, Z8, Z9
+	VMOVDQU64      Z9, 4352(CX)
+	VGF2P8AFFINEQB $0xf8, Z7, Z8, Z8
+	VMOVDQU64      Z8, 4416(CX)
+	VMOVDQU64      192(R14), Z8
+	VGF2P8AFFINEQB $0xf8, Z6, Z8, Z9
+	VMOVDQU64      Z9, 4480(CX)
+	VGF2P8AFFINEQB $0xf8, Z7, Z8, Z8
+	VMOVDQU64      Z8, 4544(CX)
+	VMOVDQU64      256(R14), Z8
+	VGF2P8AFFINEQB $0xf8, Z6, Z8, Z9
+	VMOVDQU64      Z9, 4608(CX)
+	VGF2P8AFFINEQB $0xf8, Z7, Z8, Z8
+	VMOVDQU64      Z8, 4672(CX)
+	VMOVDQU64      320(R14), Z8
+	VGF2P8AFFINEQB $0xf8, Z6, Z8, Z9
+	VMOVDQU64      Z9, 4736(CX)
+	VGF2P8AFFINEQB $0xf8, Z7, Z8, Z8
+	VMOVDQU64      Z8, 4800(CX)
+	VMOVDQU64      384(R14), Z8
+	VGF2P8AFFINEQB $0xf8, Z6, Z8, Z9
+	VMOVDQU64      Z9, 4864(CX)
+	VGF2P8AFFINEQB $0xf8, Z7, Z8, Z8
+	VMOVDQU64      Z8, 4928(CX)
+	VMOVDQU64      448(R14), Z8
+	VGF2P8AFFINEQB $0xf8, Z6, Z8, Z9
+	VMOVDQU64      Z9, 4992(CX)
+	VGF2P8AFFINEQB $0xf8, Z7, Z8, Z8
+	VMOVDQU64      Z8, 5056(CX)
+	VMOVDQU64      512(R14), Z8
+	VGF2P8AFFINEQB $0xf8, Z6, Z8, Z9
+	VMOVDQU64      Z9, 5120(CX)
+	VGF2P8AFFINEQB $0xf8, Z7, Z8, Z8
+	VMOVDQU64      Z8, 5184(CX)
+	VMOVDQU64      576(R14), Z8
+	VGF2P8AFFINEQB $0xf8, Z6, Z8, Z9
+	VMOVDQU64      Z9, 5248(CX)
+	VGF2P8AFFINEQB $0xf8, Z7, Z8, Z8
+	VMOVDQU64      Z8, 5312(CX)
+	VMOVDQU64      640(R14), Z8
+	VGF2P8AFFINEQB $0xf8, Z6, Z8, Z9
+	VMOVDQU64      Z9, 5376(CX)
+	VGF2P8AFFINEQB $0xf8, Z7, Z8, Z8
+	VMOVDQU64      Z8, 5440(CX)
+	VMOVDQU64      704(R14), Z8
+	VGF2P8AFFINEQB $0xf8, Z6, Z8, Z9
+	VMOVDQU64      Z9, 5504(CX)
+	VGF2P8AFFINEQB $0xf8, Z7, Z8, Z8
+	VMOVDQU64      Z8, 5568(CX)
+	VMOVDQU64      768(R14), Z8
+	VGF2P8AFFINEQB $0xf8, Z6, Z8, Z9
+	VMOVDQU64      Z9, 5632(CX)
+	VGF2P8AFFINEQB $0xf8, Z7, Z8, Z8
+	VMOVDQU64      Z8, 5696(CX)
+	VMOVDQU64      832(R14), Z8
+	VGF2P8AFFINEQB $0xf8, Z6, Z8, Z9
+	VMOVDQU64      Z9, 5760(CX)
+	VGF2P8AFFINEQB $0xf8, Z7, Z8, Z8
+	VMOVDQU64      Z8, 5824(CX)
+	VMOVDQU64      896(R14), Z8
+	VGF2P8AFFINEQB $0xf8, Z6, Z8, Z9
+	VMOVDQU64      Z9, 5888(CX)
+	VGF2P8AFFINEQB $0xf8, Z7, Z8, Z8
+	VMOVDQU64      Z8, 5952(CX)
+	VMOVDQU64      960(R14), Z8
+	VGF2P8AFFINEQB $0xf8, Z6, Z8, Z9
+	VMOVDQU64      Z9, 6016(CX)
+	VGF2P8AFFINEQB $0xf8, Z7, Z8, Z8
+	VMOVDQU64      Z8, 6080(CX)
+	ADDQ           $+1024, R14
+
+unpackedalone:
+	ADDQ $+64, SI
+	ADDQ $+2048, CX
+	DECQ R9
+	JNZ  kalone
+	ADDQ 16(R13), SI
+	DECQ R10
+	JNZ  runalone
+	ADDQ 32(R13), SI
+	DECQ R11
+	JNZ  outalone
+	MOVQ R12, CX
+	ADDQ $+0, CX
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x44
+	BYTE $0x11
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x4c
+	BYTE $0x11
+	BYTE $0x40
+	JMP  store
 
 pairs:
 	CMPQ BX, $+2
@@ -1076,13 +1521,13 @@ pairs:
 	BYTE $0x40
 	MOVQ 24(R13), R11
 
-out2:
+outtwo:
 	MOVQ 8(R13), R10
 
-run2:
+runtwo:
 	MOVQ (R13), R9
 
-k2:
+ktwo:
 	BYTE $0xc4
 	BYTE $0xa2
 	BYTE $0x7b
@@ -1135,15 +1580,2918 @@ k2:
 	ADDQ $+64, DI
 	ADDQ $+2048, CX
 	DECQ R9
-	JNZ  k2
+	JNZ  ktwo
 	ADDQ 16(R13), SI
 	ADDQ 16(R13), DI
 	DECQ R10
-	JNZ  run2
+	JNZ  runtwo
 	ADDQ 32(R13), SI
 	ADDQ 32(R13), DI
 	DECQ R11
-	JNZ  out2
+	JNZ  outtwo
+	MOVQ R12, CX
+	ADDQ $+0, CX
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x44
+	BYTE $0x11
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x4c
+	BYTE $0x11
+	BYTE $0x40
+	MOVQ R12, CX
+	ADDQ $+2048, CX
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x54
+	BYTE $0x11
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x5c
+	BYTE $0x11
+	BYTE $0x40
+
+stores:
+	MOVQ c+16(FP), DI
+	ADDQ 8(AX), DI
+	MOVQ 16(AX), R10
+	MOVQ R12, SI
+	ADDQ $+0, SI
+	MOVQ 88(R13), R9
+
+pixelfirst:
+	TESTQ     R10, R10
+	JLE       gapfirst
+	VCVTDQ2PS (SI), Z6
+	VMULPS    Z0, Z6, Z6
+	VMINPS    Z3, Z6, Z6
+	VCVTPS2DQ Z6, Z6
+	VCVTDQ2PS 64(SI), Z7
+	VMULPS    Z1, Z7, Z7
+	VMINPS    Z3, Z7, Z7
+	VCVTPS2DQ Z7, Z7
+	VPACKSSDW Z7, Z6, Z6
+	VPADDSW   Z5, Z6, Z6
+	VPMAXSW   Z2, Z6, Z6
+	VPERMB    Z6, Z4, Z6
+	VMOVDQU8  Y6, K1, (DI)
+
+gapfirst:
+	ADDQ $+128, SI
+	ADDQ 48(R13), DI
+	DECQ R10
+	CMPQ R10, 64(R13)
+	JNE  nextfirst
+	MOVQ 56(R13), R10
+	ADDQ 72(R13), DI
+
+nextfirst:
+	DECQ R9
+	JNZ  pixelfirst
+	MOVQ c+16(FP), DI
+	ADDQ 32(AX), DI
+	MOVQ 40(AX), R10
+	MOVQ R12, SI
+	ADDQ $+2048, SI
+	MOVQ 88(R13), R9
+
+pixelsecond:
+	TESTQ     R10, R10
+	JLE       gapsecond
+	VCVTDQ2PS (SI), Z6
+	VMULPS    Z0, Z6, Z6
+	VMINPS    Z3, Z6, Z6
+	VCVTPS2DQ Z6, Z6
+	VCVTDQ2PS 64(SI), Z7
+	VMULPS    Z1, Z7, Z7
+	VMINPS    Z3, Z7, Z7
+	VCVTPS2DQ Z7, Z7
+	VPACKSSDW Z7, Z6, Z6
+	VPADDSW   Z5, Z6, Z6
+	VPMAXSW   Z2, Z6, Z6
+	VPERMB    Z6, Z4, Z6
+	VMOVDQU8  Y6, K1, (DI)
+
+gapsecond:
+	ADDQ $+128, SI
+	ADDQ 48(R13), DI
+	DECQ R10
+	CMPQ R10, 64(R13)
+	JNE  nextsecond
+	MOVQ 56(R13), R10
+	ADDQ 72(R13), DI
+
+nextsecond:
+	DECQ R9
+	JNZ  pixelsecond
+	ADDQ $+48, AX
+	SUBQ $+2, BX
+	JMP  pairs
+
+single:
+	TESTQ BX, BX
+	JZ    end
+	MOVQ  a+0(FP), SI
+	ADDQ  (AX), SI
+	MOVQ  b+8(FP), CX
+	MOVQ  start+24(FP), R15
+	XORQ  R9, R9
+	BYTE  $0xc4
+	BYTE  $0x82
+	BYTE  $0x7b
+	BYTE  $0x4b
+	BYTE  $0x44
+	BYTE  $0x0f
+	BYTE  $0x00
+	BYTE  $0xc4
+	BYTE  $0x82
+	BYTE  $0x7b
+	BYTE  $0x4b
+	BYTE  $0x4c
+	BYTE  $0x0f
+	BYTE  $0x40
+	MOVQ  24(R13), R11
+
+outone:
+	MOVQ 8(R13), R10
+
+runone:
+	MOVQ (R13), R9
+
+kone:
+	BYTE $0xc4
+	BYTE $0xa2
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x64
+	BYTE $0x06
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x74
+	BYTE $0x11
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x49
+	BYTE $0x5e
+	BYTE $0xc4
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x7c
+	BYTE $0x11
+	BYTE $0x40
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x41
+	BYTE $0x5e
+	BYTE $0xcc
+	ADDQ $+64, SI
+	ADDQ $+2048, CX
+	DECQ R9
+	JNZ  kone
+	ADDQ 16(R13), SI
+	DECQ R10
+	JNZ  runone
+	ADDQ 32(R13), SI
+	DECQ R11
+	JNZ  outone
+	MOVQ R12, CX
+	ADDQ $+0, CX
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x44
+	BYTE $0x11
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x4c
+	BYTE $0x11
+	BYTE $0x40
+
+store:
+	MOVQ c+16(FP), DI
+	ADDQ 8(AX), DI
+	MOVQ 16(AX), R10
+	MOVQ R12, SI
+	ADDQ $+0, SI
+	MOVQ 88(R13), R9
+
+pixellast:
+	TESTQ     R10, R10
+	JLE       gaplast
+	VCVTDQ2PS (SI), Z6
+	VMULPS    Z0, Z6, Z6
+	VMINPS    Z3, Z6, Z6
+	VCVTPS2DQ Z6, Z6
+	VCVTDQ2PS 64(SI), Z7
+	VMULPS    Z1, Z7, Z7
+	VMINPS    Z3, Z7, Z7
+	VCVTPS2DQ Z7, Z7
+	VPACKSSDW Z7, Z6, Z6
+	VPADDSW   Z5, Z6, Z6
+	VPMAXSW   Z2, Z6, Z6
+	VPERMB    Z6, Z4, Z6
+	VMOVDQU8  Y6, K1, (DI)
+
+gaplast:
+	ADDQ $+128, SI
+	ADDQ 48(R13), DI
+	DECQ R10
+	CMPQ R10, 64(R13)
+	JNE  nextlast
+	MOVQ 56(R13), R10
+	ADDQ 72(R13), DI
+
+nextlast:
+	DECQ R9
+	JNZ  pixellast
+
+end:
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x78
+	BYTE $0x49
+	BYTE $0xc0
+	VZEROUPPER
+	RET
+
+// func tilesU8S3AMXx2(a *uint8, b *int8, c *uint8, start *int32, m *float32, q *float32, t *[17]int, table *[3]int, config *[64]uint8, scratch *uint8, ahead *int8)
+// Requires: AMX_INT8, AMX_TILE, AVX, AVX512BW, AVX512F, AVX512VBMI, AVX512VL, GFNI, MMX+
+TEXT ·tilesU8S3AMXx2(SB), NOSPLIT, $0-88
+	MOVQ           t+48(FP), R13
+	MOVQ           80(R13), CX
+	MOVQ           $+1, AX
+	SHLQ           CL, AX
+	DECQ           AX
+	KMOVW          AX, K1
+	MOVQ           m+32(FP), BX
+	VMOVUPS        (BX), Z0
+	VMOVUPS.Z      64(BX), K1, Z1
+	MOVQ           q+40(FP), BX
+	VBROADCASTSS   (BX), Z2
+	VBROADCASTSS   4(BX), Z3
+	VPBROADCASTD   8(BX), Z4
+	VPACKSSDW      Z4, Z4, Z5
+	VCVTPS2DQ      Z2, Z2
+	VPADDD         Z4, Z2, Z2
+	VPACKSSDW      Z2, Z2, Z2
+	VMOVDQU8       pixelOrder<>+0(SB), Z4
+	KMOVW          K1, BX
+	SHLL           $0x10, BX
+	ORL            $0x0000ffff, BX
+	KMOVD          BX, K1
+	MOVQ           config+64(FP), AX
+	BYTE           $0xc4
+	BYTE           $0xe2
+	BYTE           $0x78
+	BYTE           $0x49
+	BYTE           $0x00
+	MOVQ           table+56(FP), AX
+	MOVQ           scratch+72(FP), R12
+	MOVQ           ahead+80(FP), R14
+	MOVQ           96(R13), BX
+	MOVQ           40(R13), R8
+	MOVQ           $+128, DX
+	MOVQ           $0x0102000000000000, R15
+	VPBROADCASTQ   R15, Z6
+	MOVQ           $0x0408000000000000, R15
+	VPBROADCASTQ   R15, Z7
+	MOVQ           $0x1020000000000000, R15
+	VPBROADCASTQ   R15, Z8
+	MOVQ           $0x4080000000000000, R15
+	VPBROADCASTQ   R15, Z9
+	MOVQ           $0x0404040404040404, R15
+	VPBROADCASTQ   R15, Z10
+	MOVQ           b+8(FP), CX
+	DECQ           128(R13)
+	JL             unpacked0
+	MOVQ           120(R13), R15
+	PREFETCHT1     (R14)(R15*1)
+	PREFETCHT1     64(R14)(R15*1)
+	PREFETCHT1     128(R14)(R15*1)
+	PREFETCHT1     192(R14)(R15*1)
+	PREFETCHT1     256(R14)(R15*1)
+	PREFETCHT1     320(R14)(R15*1)
+	PREFETCHT1     384(R14)(R15*1)
+	PREFETCHT1     448(R14)(R15*1)
+	PREFETCHT1     512(R14)(R15*1)
+	PREFETCHT1     576(R14)(R15*1)
+	PREFETCHT1     640(R14)(R15*1)
+	PREFETCHT1     704(R14)(R15*1)
+	VMOVDQU64      (R14), Z11
+	VGF2P8AFFINEQB $0x00, Z6, Z11, Z12
+	KMOVQ          64(R14), K2
+	VPSUBB         Z10, Z12, K2, Z12
+	VMOVDQU64      Z12, (CX)
+	VGF2P8AFFINEQB $0x00, Z7, Z11, Z12
+	KMOVQ          72(R14), K2
+	VPSUBB         Z10, Z12, K2, Z12
+	VMOVDQU64      Z12, 64(CX)
+	VGF2P8AFFINEQB $0x00, Z8, Z11, Z12
+	KMOVQ          80(R14), K2
+	VPSUBB         Z10, Z12, K2, Z12
+	VMOVDQU64      Z12, 128(CX)
+	VGF2P8AFFINEQB $0x00, Z9, Z11, Z11
+	KMOVQ          88(R14), K2
+	VPSUBB         Z10, Z11, K2, Z11
+	VMOVDQU64      Z11, 192(CX)
+	VMOVDQU64      96(R14), Z11
+	VGF2P8AFFINEQB $0x00, Z6, Z11, Z12
+	KMOVQ          160(R14), K2
+	VPSUBB         Z10, Z12, K2, Z12
+	VMOVDQU64      Z12, 256(CX)
+	VGF2P8AFFINEQB $0x00, Z7, Z11, Z12
+	KMOVQ          168(R14), K2
+	VPSUBB         Z10, Z12, K2, Z12
+	VMOVDQU64      Z12, 320(CX)
+	VGF2P8AFFINEQB $0x00, Z8, Z11, Z12
+	KMOVQ          176(R14), K2
+	VPSUBB         Z10, Z12, K2, Z12
+	VMOVDQU64      Z12, 384(CX)
+	VGF2P8AFFINEQB $0x00, Z9, Z11, Z11
+	KMOVQ          184(R14), K2
+	VPSUBB         Z10, Z11, K2, Z11
+	VMOVDQU64      Z11, 448(CX)
+	VMOVDQU64      192(R14), Z11
+	VGF2P8AFFINEQB $0x00, Z6, Z11, Z12
+	KMOVQ          256(R14), K2
+	VPSUBB         Z10, Z12, K2, Z12
+	VMOVDQU64      Z12, 512(CX)
+	VGF2P8AFFINEQB $0x00, Z7, Z11, Z12
+	KMOVQ          264(R14), K2
+	VPSUBB         Z10, Z12, K2, Z12
+	VMOVDQU64      Z12, 576(CX)
+	VGF2P8AFFINEQB $0x00, Z8, Z11, Z12
+	KMOVQ          272(R14), K2
+	VPSUBB         Z10, Z12, K2, Z12
+	VMOVDQU64      Z12, 640(CX)
+	VGF2P8AFFINEQB $0x00, Z9, Z11, Z11
+	KMOVQ          280(R14), K2
+	VPSUBB         Z10, Z11, K2, Z11
+	VMOVDQU64      Z11, 704(CX)
+	VMOVDQU64      288(R14), Z11
+	VGF2P8AFFINEQB $0x00, Z6, Z11, Z12
+	KMOVQ          352(R14), K2
+	VPSUBB         Z10, Z12, K2, Z12
+	VMOVDQU64      Z12, 768(CX)
+	VGF2P8AFFINEQB $0x00, Z7, Z11, Z12
+	KMOVQ          360(R14), K2
+	VPSUBB         Z10, Z12, K2, Z12
+	VMOVDQU64      Z12, 832(CX)
+	VGF2P8AFFINEQB $0x00, Z8, Z11, Z12
+	KMOVQ          368(R14), K2
+	VPSUBB         Z10, Z12, K2, Z12
+	VMOVDQU64      Z12, 896(CX)
+	VGF2P8AFFINEQB $0x00, Z9, Z11, Z11
+	KMOVQ          376(R14), K2
+	VPSUBB         Z10, Z11, K2, Z11
+	VMOVDQU64      Z11, 960(CX)
+	VMOVDQU64      384(R14), Z11
+	VGF2P8AFFINEQB $0x00, Z6, Z11, Z12
+	KMOVQ          448(R14), K2
+	VPSUBB         Z10, Z12, K2, Z12
+	VMOVDQU64      Z12, 1024(CX)
+	VGF2P8AFFINEQB $0x00, Z7, Z11, Z12
+	KMOVQ          456(R14), K2
+	VPSUBB         Z10, Z12, K2, Z12
+	VMOVDQU64      Z12, 1088(CX)
+	VGF2P8AFFINEQB $0x00, Z8, Z11, Z12
+	KMOVQ          464(R14), K2
+	VPSUBB         Z10, Z12, K2, Z12
+	VMOVDQU64      Z12, 1152(CX)
+	VGF2P8AFFINEQB $0x00, Z9, Z11, Z11
+	KMOVQ          472(R14), K2
+	VPSUBB         Z10, Z11, K2, Z11
+	VMOVDQU64      Z11, 1216(CX)
+	VMOVDQU64      480(R14), Z11
+	VGF2P8AFFINEQB $0x00, Z6, Z11, Z12
+	KMOVQ          544(R14), K2
+	VPSUBB         Z10, Z12, K2, Z12
+	VMOVDQU64      Z12, 1280(CX)
+	VGF2P8AFFINEQB $0x00, Z7, Z11, Z12
+	KMOVQ          552(R14), K2
+	VPSUBB         Z10, Z12, K2, Z12
+	VMOVDQU64      Z12, 1344(CX)
+	VGF2P8AFFINEQB $0x00, Z8, Z11, Z12
+	KMOVQ          560(R14), K2
+	VPSUBB         Z10, Z12, K2, Z12
+	VMOVDQU64      Z12, 1408(CX)
+	VGF2P8AFFINEQB $0x00, Z9, Z11, Z11
+	KMOVQ          568(R14), K2
+	VPSUBB         Z10, Z11, K2, Z11
+	VMOVDQU64      Z11, 1472(CX)
+	VMOVDQU64      576(R14), Z11
+	VGF2P8AFFINEQB $0x00, Z6, Z11, Z12
+	KMOVQ          640(R14), K2
+	VPSUBB         Z10, Z12, K2, Z12
+	VMOVDQU64      Z12, 1536(CX)
+	VGF2P8AFFINEQB $0x00, Z7, Z11, Z12
+	KMOVQ          648(R14), K2
+	VPSUBB         Z10, Z12, K2, Z12
+	VMOVDQU64      Z12, 1600(CX)
+	VGF2P8AFFINEQB $0x00, Z8, Z11, Z12
+	KMOVQ          656(R14), K2
+	VPSUBB         Z10, Z12, K2, Z12
+	VMOVDQU64      Z12, 1664(CX)
+	VGF2P8AFFINEQB $0x00, Z9, Z11, Z11
+	KMOVQ          664(R14), K2
+	VPSUBB         Z10, Z11, K2, Z11
+	VMOVDQU64      Z11, 1728(CX)
+	VMOVDQU64      672(R14), Z11
+	VGF2P8AFFINEQB $0x00, Z6, Z11, Z12
+	KMOVQ          736(R14), K2
+	VPSUBB         Z10, Z12, K2, Z12
+	VMOVDQU64      Z12, 1792(CX)
+	VGF2P8AFFINEQB $0x00, Z7, Z11, Z12
+	KMOVQ          744(R14), K2
+	VPSUBB         Z10, Z12, K2, Z12
+	VMOVDQU64      Z12, 1856(CX)
+	VGF2P8AFFINEQB $0x00, Z8, Z11, Z12
+	KMOVQ          752(R14), K2
+	VPSUBB         Z10, Z12, K2, Z12
+	VMOVDQU64      Z12, 1920(CX)
+	VGF2P8AFFINEQB $0x00, Z9, Z11, Z11
+	KMOVQ          760(R14), K2
+	VPSUBB         Z10, Z11, K2, Z11
+	VMOVDQU64      Z11, 1984(CX)
+	ADDQ           $+768, R14
+
+unpacked0:
+	DECQ           128(R13)
+	JL             unpacked1
+	MOVQ           120(R13), R15
+	PREFETCHT1     (R14)(R15*1)
+	PREFETCHT1     64(R14)(R15*1)
+	PREFETCHT1     128(R14)(R15*1)
+	PREFETCHT1     192(R14)(R15*1)
+	PREFETCHT1     256(R14)(R15*1)
+	PREFETCHT1     320(R14)(R15*1)
+	PREFETCHT1     384(R14)(R15*1)
+	PREFETCHT1     448(R14)(R15*1)
+	PREFETCHT1     512(R14)(R15*1)
+	PREFETCHT1     576(R14)(R15*1)
+	PREFETCHT1     640(R14)(R15*1)
+	PREFETCHT1     704(R14)(R15*1)
+	VMOVDQU64      (R14), Z11
+	VGF2P8AFFINEQB $0x00, Z6, Z11, Z12
+	KMOVQ          64(R14), K2
+	VPSUBB         Z10, Z12, K2, Z12
+	VMOVDQU64      Z12, 2048(CX)
+	VGF2P8AFFINEQB $0x00, Z7, Z11, Z12
+	KMOVQ          72(R14), K2
+	VPSUBB         Z10, Z12, K2, Z12
+	VMOVDQU64      Z12, 2112(CX)
+	VGF2P8AFFINEQB $0x00, Z8, Z11, Z12
+	KMOVQ          80(R14), K2
+	VPSUBB         Z10, Z12, K2, Z12
+	VMOVDQU64      Z12, 2176(CX)
+	VGF2P8AFFINEQB $0x00, Z9, Z11, Z11
+	KMOVQ          88(R14), K2
+	VPSUBB         Z10, Z11, K2, Z11
+	VMOVDQU64      Z11, 2240(CX)
+	VMOVDQU64      96(R14), Z11
+	VGF2P8AFFINEQB $0x00, Z6, Z11, Z12
+	KMOVQ          160(R14), K2
+	VPSUBB         Z10, Z12, K2, Z12
+	VMOVDQU64      Z12, 2304(CX)
+	VGF2P8AFFINEQB $0x00, Z7, Z11, Z12
+	KMOVQ          168(R14), K2
+	VPSUBB         Z10, Z12, K2, Z12
+	VMOVDQU64      Z12, 2368(CX)
+	VGF2P8AFFINEQB $0x00, Z8, Z11, Z12
+	KMOVQ          176(R14), K2
+	VPSUBB         Z10, Z12, K2, Z12
+	VMOVDQU64      Z12, 2432(CX)
+	VGF2P8AFFINEQB $0x00, Z9, Z11, Z11
+	KMOVQ          184(R14), K2
+	VPSUBB         Z10, Z11, K2, Z11
+	VMOVDQU64      Z11, 2496(CX)
+	VMOVDQU64      192(R14), Z11
+	VGF2P8AFFINEQB $0x00, Z6, Z11, Z12
+	KMOVQ          256(R14), K2
+	VPSUBB         Z10, Z12, K2, Z12
+	VMOVDQU64      Z12, 2560(CX)
+	VGF2P8AFFINEQB $0x00, Z7, Z11, Z12
+	KMOVQ          264(R14), K2
+	VPSUBB         Z10, Z12, K2, Z12
+	VMOVDQU64      Z12, 2624(CX)
+	VGF2P8AFFINEQB $0x00, Z8, Z11, Z12
+	KMOVQ          272(R14), K2
+	VPSUBB         Z10, Z12, K2, Z12
+	VMOVDQU64      Z12, 2688(CX)
+	VGF2P8AFFINEQB $0x00, Z9, Z11, Z11
+	KMOVQ          280(R14), K2
+	VPSUBB         Z10, Z11, K2, Z11
+	VMOVDQU64      Z11, 2752(CX)
+	VMOVDQU64      288(R14), Z11
+	VGF2P8AFFINEQB $0x00, Z6, Z11, Z12
+	KMOVQ          352(R14), K2
+	VPSUBB         Z10, Z12, K2, Z12
+	VMOVDQU64      Z12, 2816(CX)
+	VGF2P8AFFINEQB $0x00, Z7, Z11, Z12
+	KMOVQ          360(R14), K2
+	VPSUBB         Z10, Z12, K2, Z12
+	VMOVDQU64      Z12, 2880(CX)
+	VGF2P8AFFINEQB $0x00, Z8, Z11, Z12
+	KMOVQ          368(R14), K2
+	VPSUBB         Z10, Z12, K2, Z12
+	VMOVDQU64      Z12, 2944(CX)
+	VGF2P8AFFINEQB $0x00, Z9, Z11, Z11
+	KMOVQ          376(R14), K2
+	VPSUBB         Z10, Z11, K2, Z11
+	VMOVDQU64      Z11, 3008(CX)
+	VMOVDQU64      384(R14), Z11
+	VGF2P8AFFINEQB $0x00, Z6, Z11, Z12
+	KMOVQ          448(R14), K2
+	VPSUBB         Z10, Z12, K2, Z12
+	VMOVDQU64      Z12, 3072(CX)
+	VGF2P8AFFINEQB $0x00, Z7, Z11, Z12
+	KMOVQ          456(R14), K2
+	VPSUBB         Z10, Z12, K2, Z12
+	VMOVDQU64      Z12, 3136(CX)
+	VGF2P8AFFINEQB $0x00, Z8, Z11, Z12
+	KMOVQ          464(R14), K2
+	VPSUBB         Z10, Z12, K2, Z12
+	VMOVDQU64      Z12, 3200(CX)
+	VGF2P8AFFINEQB $0x00, Z9, Z11, Z11
+	KMOVQ          472(R14), K2
+	VPSUBB         Z10, Z11, K2, Z11
+	VMOVDQU64      Z11, 3264(CX)
+	VMOVDQU64      480(R14), Z11
+	VGF2P8AFFINEQB $0x00, Z6, Z11, Z12
+	KMOVQ          544(R14), K2
+	VPSUBB         Z10, Z12, K2, Z12
+	VMOVDQU64      Z12, 3328(CX)
+	VGF2P8AFFINEQB $0x00, Z7, Z11, Z12
+	KMOVQ          552(R14), K2
+	VPSUBB         Z10, Z12, K2, Z12
+	VMOVDQU64      Z12, 3392(CX)
+	VGF2P8AFFINEQB $0x00, Z8, Z11, Z12
+	KMOVQ          560(R14), K2
+	VPSUBB         Z10, Z12, K2, Z12
+	VMOVDQU64      Z12, 3456(CX)
+	VGF2P8AFFINEQB $0x00, Z9, Z11, Z11
+	KMOVQ          568(R14), K2
+	VPSUBB         Z10, Z11, K2, Z11
+	VMOVDQU64      Z11, 3520(CX)
+	VMOVDQU64      576(R14), Z11
+	VGF2P8AFFINEQB $0x00, Z6, Z11, Z12
+	KMOVQ          640(R14), K2
+	VPSUBB         Z10, Z12, K2, Z12
+	VMOVDQU64      Z12, 3584(CX)
+	VGF2P8AFFINEQB $0x00, Z7, Z11, Z12
+	KMOVQ          648(R14), K2
+	VPSUBB         Z10, Z12, K2, Z12
+	VMOVDQU64      Z12, 3648(CX)
+	VGF2P8AFFINEQB $0x00, Z8, Z11, Z12
+	KMOVQ          656(R14), K2
+	VPSUBB         Z10, Z12, K2, Z12
+	VMOVDQU64      Z12, 3712(CX)
+	VGF2P8AFFINEQB $0x00, Z9, Z11, Z11
+	KMOVQ          664(R14), K2
+	VPSUBB         Z10, Z11, K2, Z11
+	VMOVDQU64      Z11, 3776(CX)
+	VMOVDQU64      672(R14), Z11
+	VGF2P8AFFINEQB $0x00, Z6, Z11, Z12
+	KMOVQ          736(R14), K2
+	VPSUBB         Z10, Z12, K2, Z12
+	VMOVDQU64      Z12, 3840(CX)
+	VGF2P8AFFINEQB $0x00, Z7, Z11, Z12
+	KMOVQ          744(R14), K2
+	VPSUBB         Z10, Z12, K2, Z12
+	VMOVDQU64      Z12, 3904(CX)
+	VGF2P8AFFINEQB $0x00, Z8, Z11, Z12
+	KMOVQ          752(R14), K2
+	VPSUBB         Z10, Z12, K2, Z12
+	VMOVDQU64      Z12, 3968(CX)
+	VGF2P8AFFINEQB $0x00, Z9, Z11, Z11
+	KMOVQ          760(R14), K2
+	VPSUBB         Z10, Z11, K2, Z11
+	VMOVDQU64      Z11, 4032(CX)
+	ADDQ           $+768, R14
+
+unpacked1:
+	CMPQ BX, $+2
+	JLT  alone
+	MOVQ a+0(FP), SI
+	ADDQ (AX), SI
+	MOVQ a+0(FP), DI
+	ADDQ 24(AX), DI
+	MOVQ b+8(FP), CX
+	MOVQ start+24(FP), R15
+	XORQ R9, R9
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x44
+	BYTE $0x0f
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x4c
+	BYTE $0x0f
+	BYTE $0x40
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x54
+	BYTE $0x0f
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x5c
+	BYTE $0x0f
+	BYTE $0x40
+	MOVQ 24(R13), R11
+
+outboth:
+	MOVQ 8(R13), R10
+
+runboth:
+	MOVQ (R13), R9
+
+kboth:
+	BYTE           $0xc4
+	BYTE           $0xa2
+	BYTE           $0x7b
+	BYTE           $0x4b
+	BYTE           $0x64
+	BYTE           $0x06
+	BYTE           $0x00
+	BYTE           $0xc4
+	BYTE           $0xe2
+	BYTE           $0x7b
+	BYTE           $0x4b
+	BYTE           $0x74
+	BYTE           $0x11
+	BYTE           $0x00
+	BYTE           $0xc4
+	BYTE           $0xe2
+	BYTE           $0x49
+	BYTE           $0x5e
+	BYTE           $0xc4
+	BYTE           $0xc4
+	BYTE           $0xe2
+	BYTE           $0x7b
+	BYTE           $0x4b
+	BYTE           $0x7c
+	BYTE           $0x11
+	BYTE           $0x40
+	BYTE           $0xc4
+	BYTE           $0xe2
+	BYTE           $0x41
+	BYTE           $0x5e
+	BYTE           $0xcc
+	BYTE           $0xc4
+	BYTE           $0xa2
+	BYTE           $0x7b
+	BYTE           $0x4b
+	BYTE           $0x6c
+	BYTE           $0x07
+	BYTE           $0x00
+	BYTE           $0xc4
+	BYTE           $0xe2
+	BYTE           $0x49
+	BYTE           $0x5e
+	BYTE           $0xd5
+	BYTE           $0xc4
+	BYTE           $0xe2
+	BYTE           $0x41
+	BYTE           $0x5e
+	BYTE           $0xdd
+	DECQ           128(R13)
+	JL             unpackedboth
+	MOVQ           120(R13), R15
+	PREFETCHT1     (R14)(R15*1)
+	PREFETCHT1     64(R14)(R15*1)
+	PREFETCHT1     128(R14)(R15*1)
+	PREFETCHT1     192(R14)(R15*1)
+	PREFETCHT1     256(R14)(R15*1)
+	PREFETCHT1     320(R14)(R15*1)
+	PREFETCHT1     384(R14)(R15*1)
+	PREFETCHT1     448(R14)(R15*1)
+	PREFETCHT1     512(R14)(R15*1)
+	PREFETCHT1     576(R14)(R15*1)
+	PREFETCHT1     640(R14)(R15*1)
+	PREFETCHT1     704(R14)(R15*1)
+	VMOVDQU64      (R14), Z11
+	VGF2P8AFFINEQB $0x00, Z6, Z11, Z12
+	KMOVQ          64(R14), K2
+	VPSUBB         Z10, Z12, K2, Z12
+	VMOVDQU64      Z12, 4096(CX)
+	VGF2P8AFFINEQB $0x00, Z7, Z11, Z12
+	KMOVQ          72(R14), K2
+	VPSUBB         Z10, Z12, K2, Z12
+	VMOVDQU64      Z12, 4160(CX)
+	VGF2P8AFFINEQB $0x00, Z8, Z11, Z12
+	KMOVQ          80(R14), K2
+	VPSUBB         Z10, Z12, K2, Z12
+	VMOVDQU64      Z12, 4224(CX)
+	VGF2P8AFFINEQB $0x00, Z9, Z11, Z11
+	KMOVQ          88(R14), K2
+	VPSUBB         Z10, Z11, K2, Z11
+	VMOVDQU64      Z11, 4288(CX)
+	VMOVDQU64      96(R14), Z11
+	VGF2P8AFFINEQB $0x00, Z6, Z11, Z12
+	KMOVQ          160(R14), K2
+	VPSUBB         Z10, Z12, K2, Z12
+	VMOVDQU64      Z12, 4352(CX)
+	VGF2P8AFFINEQB $0x00, Z7, Z11, Z12
+	KMOVQ          168(R14), K2
+	VPSUBB         Z10, Z12, K2, Z12
+	VMOVDQU64      Z12, 4416(CX)
+	VGF2P8AFFINEQB $0x00, Z8, Z11, Z12
+	KMOVQ          176(R14), K2
+	VPSUBB         Z10, Z12, K2, Z12
+	VMOVDQU64      Z12, 4480(CX)
+	VGF2P8AFFINEQB $0x00, Z9, Z11, Z11
+	KMOVQ          184(R14), K2
+	VPSUBB         Z10, Z11, K2, Z11
+	VMOVDQU64      Z11, 4544(CX)
+	VMOVDQU64      192(R14), Z11
+	VGF2P8AFFINEQB $0x00, Z6, Z11, Z12
+	KMOVQ          256(R14), K2
+	VPSUBB         Z10, Z12, K2, Z12
+	VMOVDQU64      Z12, 4608(CX)
+	VGF2P8AFFINEQB $0x00, Z7, Z11, Z12
+	KMOVQ          264(R14), K2
+	VPSUBB         Z10, Z12, K2, Z12
+	VMOVDQU64      Z12, 4672(CX)
+	VGF2P8AFFINEQB $0x00, Z8, Z11, Z12
+	KMOVQ          272(R14), K2
+	VPSUBB         Z10, Z12, K2, Z12
+	VMOVDQU64      Z12, 4736(CX)
+	VGF2P8AFFINEQB $0x00, Z9, Z11, Z11
+	KMOVQ          280(R14), K2
+	VPSUBB         Z10, Z11, K2, Z11
+	VMOVDQU64      Z11, 4800(CX)
+	VMOVDQU64      288(R14), Z11
+	VGF2P8AFFINEQB $0x00, Z6, Z11, Z12
+	KMOVQ          352(R14), K2
+	VPSUBB         Z10, Z12, K2, Z12
+	VMOVDQU64      Z12, 4864(CX)
+	VGF2P8AFFINEQB $0x00, Z7, Z11, Z12
+	KMOVQ          360(R14), K2
+	VPSUBB         Z10, Z12, K2, Z12
+	VMOVDQU64      Z12, 4928(CX)
+	VGF2P8AFFINEQB $0x00, Z8, Z11, Z12
+	KMOVQ          368(R14), K2
+	VPSUBB         Z10, Z12, K2, Z12
+	VMOVDQU64      Z12, 4992(CX)
+	VGF2P8AFFINEQB $0x00, Z9, Z11, Z11
+	KMOVQ          376(R14), K2
+	VPSUBB         Z10, Z11, K2, Z11
+	VMOVDQU64      Z11, 5056(CX)
+	VMOVDQU64      384(R14), Z11
+	VGF2P8AFFINEQB $0x00, Z6, Z11, Z12
+	KMOVQ          448(R14), K2
+	VPSUBB         Z10, Z12, K2, Z12
+	VMOVDQU64      Z12, 5120(CX)
+	VGF2P8AFFINEQB $0x00, Z7, Z11, Z12
+	KMOVQ          456(R14), K2
+	VPSUBB         Z10, Z12, K2, Z12
+	VMOVDQU64      Z12, 5184(CX)
+	VGF2P8AFFINEQB $0x00, Z8, Z11, Z12
+	KMOVQ          464(R14), K2
+	VPSUBB         Z10, Z12, K2, Z12
+	VMOVDQU64      Z12, 5248(CX)
+	VGF2P8AFFINEQB $0x00, Z9, Z11, Z11
+	KMOVQ          472(R14), K2
+	VPSUBB         Z10, Z11, K2, Z11
+	VMOVDQU64      Z11, 5312(CX)
+	VMOVDQU64      480(R14), Z11
+	VGF2P8AFFINEQB $0x00, Z6, Z11, Z12
+	KMOVQ          544(R14), K2
+	VPSUBB         Z10, Z12, K2, Z12
+	VMOVDQU64      Z12, 5376(CX)
+	VGF2P8AFFINEQB $0x00, Z7, Z11, Z12
+	KMOVQ          552(R14), K2
+	VPSUBB         Z10, Z12, K2, Z12
+	VMOVDQU64      Z12, 5440(CX)
+	VGF2P8AFFINEQB $0x00, Z8, Z11, Z12
+	KMOVQ          560(R14), K2
+	VPSUBB         Z10, Z12, K2, Z12
+	VMOVDQU64      Z12, 5504(CX)
+	VGF2P8AFFINEQB $0x00, Z9, Z11, Z11
+	KMOVQ          568(R14), K2
+	VPSUBB         Z10, Z11, K2, Z11
+	VMOVDQU64      Z11, 5568(CX)
+	VMOVDQU64      576(R14), Z11
+	VGF2P8AFFINEQB $0x00, Z6, Z11, Z12
+	KMOVQ          640(R14), K2
+	VPSUBB         Z10, Z12, K2, Z12
+	VMOVDQU64      Z12, 5632(CX)
+	VGF2P8AFFINEQB $0x00, Z7, Z11, Z12
+	KMOVQ          648(R14), K2
+	VPSUBB         Z10, Z12, K2, Z12
+	VMOVDQU64      Z12, 5696(CX)
+	VGF2P8AFFINEQB $0x00, Z8, Z11, Z12
+	KMOVQ          656(R14), K2
+	VPSUBB         Z10, Z12, K2, Z12
+	VMOVDQU64      Z12, 5760(CX)
+	VGF2P8AFFINEQB $0x00, Z9, Z11, Z11
+	KMOVQ          664(R14), K2
+	VPSUBB         Z10, Z11, K2, Z11
+	VMOVDQU64      Z11, 5824(CX)
+	VMOVDQU64      672(R14), Z11
+	VGF2P8AFFINEQB $0x00, Z6, Z11, Z12
+	KMOVQ          736(R14), K2
+	VPSUBB         Z10, Z12, K2, Z12
+	VMOVDQU64      Z12, 5888(CX)
+	VGF2P8AFFINEQB $0x00, Z7, Z11, Z12
+	KMOVQ          744(R14), K2
+	VPSUBB         Z10, Z12, K2, Z12
+	VMOVDQU64      Z12, 5952(CX)
+	VGF2P8AFFINEQB $0x00, Z8, Z11, Z12
+	KMOVQ          752(R14), K2
+	VPSUBB         Z10, Z12, K2, Z12
+	VMOVDQU64      Z12, 6016(CX)
+	VGF2P8AFFINEQB $0x00, Z9, Z11, Z11
+	KMOVQ          760(R14), K2
+	VPSUBB         Z10, Z11, K2, Z11
+	VMOVDQU64      Z11, 6080(CX)
+	ADDQ           $+768, R14
+
+unpackedboth:
+	ADDQ $+64, SI
+	ADDQ $+64, DI
+	ADDQ $+2048, CX
+	DECQ R9
+	JNZ  kboth
+	ADDQ 16(R13), SI
+	ADDQ 16(R13), DI
+	DECQ R10
+	JNZ  runboth
+	ADDQ 32(R13), SI
+	ADDQ 32(R13), DI
+	DECQ R11
+	JNZ  outboth
+	MOVQ R12, CX
+	ADDQ $+0, CX
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x44
+	BYTE $0x11
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x4c
+	BYTE $0x11
+	BYTE $0x40
+	MOVQ R12, CX
+	ADDQ $+2048, CX
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x54
+	BYTE $0x11
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x5c
+	BYTE $0x11
+	BYTE $0x40
+	JMP  stores
+
+alone:
+	MOVQ a+0(FP), SI
+	ADDQ (AX), SI
+	MOVQ b+8(FP), CX
+	MOVQ start+24(FP), R15
+	XORQ R9, R9
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x44
+	BYTE $0x0f
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x4c
+	BYTE $0x0f
+	BYTE $0x40
+	MOVQ 24(R13), R11
+
+outalone:
+	MOVQ 8(R13), R10
+
+runalone:
+	MOVQ (R13), R9
+
+kalone:
+	BYTE           $0xc4
+	BYTE           $0xa2
+	BYTE           $0x7b
+	BYTE           $0x4b
+	BYTE           $0x64
+	BYTE           $0x06
+	BYTE           $0x00
+	BYTE           $0xc4
+	BYTE           $0xe2
+	BYTE           $0x7b
+	BYTE           $0x4b
+	BYTE           $0x74
+	BYTE           $0x11
+	BYTE           $0x00
+	BYTE           $0xc4
+	BYTE           $0xe2
+	BYTE           $0x49
+	BYTE           $0x5e
+	BYTE           $0xc4
+	BYTE           $0xc4
+	BYTE           $0xe2
+	BYTE           $0x7b
+	BYTE           $0x4b
+	BYTE           $0x7c
+	BYTE           $0x11
+	BYTE           $0x40
+	BYTE           $0xc4
+	BYTE           $0xe2
+	BYTE           $0x41
+	BYTE           $0x5e
+	BYTE           $0xcc
+	DECQ           128(R13)
+	JL             unpackedalone
+	MOVQ           120(R13), R15
+	PREFETCHT1     (R14)(R15*1)
+	PREFETCHT1     64(R14)(R15*1)
+	PREFETCHT1     128(R14)(R15*1)
+	PREFETCHT1     192(R14)(R15*1)
+	PREFETCHT1     256(R14)(R15*1)
+	PREFETCHT1     320(R14)(R15*1)
+	PREFETCHT1     384(R14)(R15*1)
+	PREFETCHT1     448(R14)(R15*1)
+	PREFETCHT1     512(R14)(R15*1)
+	PREFETCHT1     576(R14)(R15*1)
+	PREFETCHT1     640(R14)(R15*1)
+	PREFETCHT1     704(R14)(R15*1)
+	VMOVDQU64      (R14), Z11
+	VGF2P8AFFINEQB $0x00, Z6, Z11, Z12
+	KMOVQ          64(R14), K2
+	VPSUBB         Z10, Z12, K2, Z12
+	VMOVDQU64      Z12, 4096(CX)
+	VGF2P8AFFINEQB $0x00, Z7, Z11, Z12
+	KMOVQ          72(R14), K2
+	VPSUBB         Z10, Z12, K2, Z12
+	VMOVDQU64      Z12, 4160(CX)
+	VGF2P8AFFINEQB $0x00, Z8, Z11, Z12
+	KMOVQ          80(R14), K2
+	VPSUBB         Z10, Z12, K2, Z12
+	VMOVDQU64      Z12, 4224(CX)
+	VGF2P8AFFINEQB $0x00, Z9, Z11, Z11
+	KMOVQ          88(R14), K2
+	VPSUBB         Z10, Z11, K2, Z11
+	VMOVDQU64      Z11, 4288(CX)
+	VMOVDQU64      96(R14), Z11
+	VGF2P8AFFINEQB $0x00, Z6, Z11, Z12
+	KMOVQ          160(R14), K2
+	VPSUBB         Z10, Z12, K2, Z12
+	VMOVDQU64      Z12, 4352(CX)
+	VGF2P8AFFINEQB $0x00, Z7, Z11, Z12
+	KMOVQ          168(R14), K2
+	VPSUBB         Z10, Z12, K2, Z12
+	VMOVDQU64      Z12, 4416(CX)
+	VGF2P8AFFINEQB $0x00, Z8, Z11, Z12
+	KMOVQ          176(R14), K2
+	VPSUBB         Z10, Z12, K2, Z12
+	VMOVDQU64      Z12, 4480(CX)
+	VGF2P8AFFINEQB $0x00, Z9, Z11, Z11
+	KMOVQ          184(R14), K2
+	VPSUBB         Z10, Z11, K2, Z11
+	VMOVDQU64      Z11, 4544(CX)
+	VMOVDQU64      192(R14), Z11
+	VGF2P8AFFINEQB $0x00, Z6, Z11, Z12
+	KMOVQ          256(R14), K2
+	VPSUBB         Z10, Z12, K2, Z12
+	VMOVDQU64      Z12, 4608(CX)
+	VGF2P8AFFINEQB $0x00, Z7, Z11, Z12
+	KMOVQ          264(R14), K2
+	VPSUBB         Z10, Z12, K2, Z12
+	VMOVDQU64      Z12, 4672(CX)
+	VGF2P8AFFINEQB $0x00, Z8, Z11, Z12
+	KMOVQ          272(R14), K2
+	VPSUBB         Z10, Z12, K2, Z12
+	VMOVDQU64      Z12, 4736(CX)
+	VGF2P8AFFINEQB $0x00, Z9, Z11, Z11
+	KMOVQ          280(R14), K2
+	VPSUBB         Z10, Z11, K2, Z11
+	VMOVDQU64      Z11, 4800(CX)
+	VMOVDQU64      288(R14), Z11
+	VGF2P8AFFINEQB $0x00, Z6, Z11, Z12
+	KMOVQ          352(R14), K2
+	VPSUBB         Z10, Z12, K2, Z12
+	VMOVDQU64      Z12, 4864(CX)
+	VGF2P8AFFINEQB $0x00, Z7, Z11, Z12
+	KMOVQ          360(R14), K2
+	VPSUBB         Z10, Z12, K2, Z12
+	VMOVDQU64      Z12, 4928(CX)
+	VGF2P8AFFINEQB $0x00, Z8, Z11, Z12
+	KMOVQ          368(R14), K2
+	VPSUBB         Z10, Z12, K2, Z12
+	VMOVDQU64      Z12, 4992(CX)
+	VGF2P8AFFINEQB $0x00, Z9, Z11, Z11
+	KMOVQ          376(R14), K2
+	VPSUBB         Z10, Z11, K2, Z11
+	VMOVDQU64      Z11, 5056(CX)
+	VMOVDQU64      384(R14), Z11
+	VGF2P8AFFINEQB $0x00, Z6, Z11, Z12
+	KMOVQ          448(R14), K2
+	VPSUBB         Z10, Z12, K2, Z12
+	VMOVDQU64      Z12, 5120(CX)
+	VGF2P8AFFINEQB $0x00, Z7, Z11, Z12
+	KMOVQ          456(R14), K2
+	VPSUBB         Z10, Z12, K2, Z12
+	VMOVDQU64      Z12, 5184(CX)
+	VGF2P8AFFINEQB $0x00, Z8, Z11, Z12
+	KMOVQ          464(R14), K2
+	VPSUBB         Z10, Z12, K2, Z12
+	VMOVDQU64      Z12, 5248(CX)
+	VGF2P8AFFINEQB $0x00, Z9, Z11, Z11
+	KMOVQ          472(R14), K2
+	VPSUBB         Z10, Z11, K2, Z11
+	VMOVDQU64      Z11, 5312(CX)
+	VMOVDQU64      480(R14), Z11
+	VGF2P8AFFINEQB $0x00, Z6, Z11, Z12
+	KMOVQ          544(R14), K2
+	VPSUBB         Z10, Z12, K2, Z12
+	VMOVDQU64      Z12, 5376(CX)
+	VGF2P8AFFINEQB $0x00, Z7, Z11, Z12
+	KMOVQ          552(R14), K2
+	VPSUBB         Z10, Z12, K2, Z12
+	VMOVDQU64      Z12, 5440(CX)
+	VGF2P8AFFINEQB $0x00, Z8, Z11, Z12
+	KMOVQ          560(R14), K2
+	VPSUBB         Z10, Z12, K2, Z12
+	VMOVDQU64      Z12, 5504(CX)
+	VGF2P8AFFINEQB $0x00, Z9, Z11, Z11
+	KMOVQ          568(R14), K2
+	VPSUBB         Z10, Z11, K2, Z11
+	VMOVDQU64      Z11, 5568(CX)
+	VMOVDQU64      576(R14), Z11
+	VGF2P8AFFINEQB $0x00, Z6, Z11, Z12
+	KMOVQ          640(R14), K2
+	VPSUBB         Z10, Z12, K2, Z12
+	VMOVDQU64      Z12, 5632(CX)
+	VGF2P8AFFINEQB $0x00, Z7, Z11, Z12
+	KMOVQ          648(R14), K2
+	VPSUBB         Z10, Z12, K2, Z12
+	VMOVDQU64      Z12, 5696(CX)
+	VGF2P8AFFINEQB $0x00, Z8, Z11, Z12
+	KMOVQ          656(R14), K2
+	VPSUBB         Z10, Z12, K2, Z12
+	VMOVDQU64      Z12, 5760(CX)
+	VGF2P8AFFINEQB $0x00, Z9, Z11, Z11
+	KMOVQ          664(R14), K2
+	VPSUBB         Z10, Z11, K2, Z11
+	VMOVDQU64      Z11, 5824(CX)
+	VMOVDQU64      672(R14), Z11
+	VGF2P8AFFINEQB $0x00, Z6, Z11, Z12
+	KMOVQ          736(R14), K2
+	VPSUBB         Z10, Z12, K2, Z12
+	VMOVDQU64      Z12, 5888(CX)
+	VGF2P8AFFINEQB $0x00, Z7, Z11, Z12
+	KMOVQ          744(R14), K2
+	VPSUBB         Z10, Z12, K2, Z12
+	VMOVDQU64      Z12, 5952(CX)
+	VGF2P8AFFINEQB $0x00, Z8, Z11, Z12
+	KMOVQ          752(R14), K2
+	VPSUBB         Z10, Z12, K2, Z12
+	VMOVDQU64      Z12, 6016(CX)
+	VGF2P8AFFINEQB $0x00, Z9, Z11, Z11
+	KMOVQ          760(R14), K2
+	VPSUBB         Z10, Z11, K2, Z11
+	VMOVDQU64      Z11, 6080(CX)
+	ADDQ           $+768, R14
+
+unpackedalone:
+	ADDQ $+64, SI
+	ADDQ $+2048, CX
+	DECQ R9
+	JNZ  kalone
+	ADDQ 16(R13), SI
+	DECQ R10
+	JNZ  runalone
+	ADDQ 32(R13), SI
+	DECQ R11
+	JNZ  outalone
+	MOVQ R12, CX
+	ADDQ $+0, CX
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x44
+	BYTE $0x11
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x4c
+	BYTE $0x11
+	BYTE $0x40
+	JMP  store
+
+pairs:
+	CMPQ BX, $+2
+	JLT  single
+	MOVQ a+0(FP), SI
+	ADDQ (AX), SI
+	MOVQ a+0(FP), DI
+	ADDQ 24(AX), DI
+	MOVQ b+8(FP), CX
+	MOVQ start+24(FP), R15
+	XORQ R9, R9
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x44
+	BYTE $0x0f
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x4c
+	BYTE $0x0f
+	BYTE $0x40
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x54
+	BYTE $0x0f
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x5c
+	BYTE $0x0f
+	BYTE $0x40
+	MOVQ 24(R13), R11
+
+outtwo:
+	MOVQ 8(R13), R10
+
+runtwo:
+	MOVQ (R13), R9
+
+ktwo:
+	BYTE $0xc4
+	BYTE $0xa2
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x64
+	BYTE $0x06
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x74
+	BYTE $0x11
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x49
+	BYTE $0x5e
+	BYTE $0xc4
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x7c
+	BYTE $0x11
+	BYTE $0x40
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x41
+	BYTE $0x5e
+	BYTE $0xcc
+	BYTE $0xc4
+	BYTE $0xa2
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x6c
+	BYTE $0x07
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x49
+	BYTE $0x5e
+	BYTE $0xd5
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x41
+	BYTE $0x5e
+	BYTE $0xdd
+	ADDQ $+64, SI
+	ADDQ $+64, DI
+	ADDQ $+2048, CX
+	DECQ R9
+	JNZ  ktwo
+	ADDQ 16(R13), SI
+	ADDQ 16(R13), DI
+	DECQ R10
+	JNZ  runtwo
+	ADDQ 32(R13), SI
+	ADDQ 32(R13), DI
+	DECQ R11
+	JNZ  outtwo
+	MOVQ R12, CX
+	ADDQ $+0, CX
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x44
+	BYTE $0x11
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x4c
+	BYTE $0x11
+	BYTE $0x40
+	MOVQ R12, CX
+	ADDQ $+2048, CX
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x54
+	BYTE $0x11
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x5c
+	BYTE $0x11
+	BYTE $0x40
+
+stores:
+	MOVQ c+16(FP), DI
+	ADDQ 8(AX), DI
+	MOVQ 16(AX), R10
+	MOVQ R12, SI
+	ADDQ $+0, SI
+	MOVQ 88(R13), R9
+
+pixelfirst:
+	TESTQ     R10, R10
+	JLE       gapfirst
+	VCVTDQ2PS (SI), Z6
+	VMULPS    Z0, Z6, Z6
+	VMINPS    Z3, Z6, Z6
+	VCVTPS2DQ Z6, Z6
+	VCVTDQ2PS 64(SI), Z7
+	VMULPS    Z1, Z7, Z7
+	VMINPS    Z3, Z7, Z7
+	VCVTPS2DQ Z7, Z7
+	VPACKSSDW Z7, Z6, Z6
+	VPADDSW   Z5, Z6, Z6
+	VPMAXSW   Z2, Z6, Z6
+	VPERMB    Z6, Z4, Z6
+	VMOVDQU8  Y6, K1, (DI)
+
+gapfirst:
+	ADDQ $+128, SI
+	ADDQ 48(R13), DI
+	DECQ R10
+	CMPQ R10, 64(R13)
+	JNE  nextfirst
+	MOVQ 56(R13), R10
+	ADDQ 72(R13), DI
+
+nextfirst:
+	DECQ R9
+	JNZ  pixelfirst
+	MOVQ c+16(FP), DI
+	ADDQ 32(AX), DI
+	MOVQ 40(AX), R10
+	MOVQ R12, SI
+	ADDQ $+2048, SI
+	MOVQ 88(R13), R9
+
+pixelsecond:
+	TESTQ     R10, R10
+	JLE       gapsecond
+	VCVTDQ2PS (SI), Z6
+	VMULPS    Z0, Z6, Z6
+	VMINPS    Z3, Z6, Z6
+	VCVTPS2DQ Z6, Z6
+	VCVTDQ2PS 64(SI), Z7
+	VMULPS    Z1, Z7, Z7
+	VMINPS    Z3, Z7, Z7
+	VCVTPS2DQ Z7, Z7
+	VPACKSSDW Z7, Z6, Z6
+	VPADDSW   Z5, Z6, Z6
+	VPMAXSW   Z2, Z6, Z6
+	VPERMB    Z6, Z4, Z6
+	VMOVDQU8  Y6, K1, (DI)
+
+gapsecond:
+	ADDQ $+128, SI
+	ADDQ 48(R13), DI
+	DECQ R10
+	CMPQ R10, 64(R13)
+	JNE  nextsecond
+	MOVQ 56(R13), R10
+	ADDQ 72(R13), DI
+
+nextsecond:
+	DECQ R9
+	JNZ  pixelsecond
+	ADDQ $+48, AX
+	SUBQ $+2, BX
+	JMP  pairs
+
+single:
+	TESTQ BX, BX
+	JZ    end
+	MOVQ  a+0(FP), SI
+	ADDQ  (AX), SI
+	MOVQ  b+8(FP), CX
+	MOVQ  start+24(FP), R15
+	XORQ  R9, R9
+	BYTE  $0xc4
+	BYTE  $0x82
+	BYTE  $0x7b
+	BYTE  $0x4b
+	BYTE  $0x44
+	BYTE  $0x0f
+	BYTE  $0x00
+	BYTE  $0xc4
+	BYTE  $0x82
+	BYTE  $0x7b
+	BYTE  $0x4b
+	BYTE  $0x4c
+	BYTE  $0x0f
+	BYTE  $0x40
+	MOVQ  24(R13), R11
+
+outone:
+	MOVQ 8(R13), R10
+
+runone:
+	MOVQ (R13), R9
+
+kone:
+	BYTE $0xc4
+	BYTE $0xa2
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x64
+	BYTE $0x06
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x74
+	BYTE $0x11
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x49
+	BYTE $0x5e
+	BYTE $0xc4
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x7c
+	BYTE $0x11
+	BYTE $0x40
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x41
+	BYTE $0x5e
+	BYTE $0xcc
+	ADDQ $+64, SI
+	ADDQ $+2048, CX
+	DECQ R9
+	JNZ  kone
+	ADDQ 16(R13), SI
+	DECQ R10
+	JNZ  runone
+	ADDQ 32(R13), SI
+	DECQ R11
+	JNZ  outone
+	MOVQ R12, CX
+	ADDQ $+0, CX
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x44
+	BYTE $0x11
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x4c
+	BYTE $0x11
+	BYTE $0x40
+
+store:
+	MOVQ c+16(FP), DI
+	ADDQ 8(AX), DI
+	MOVQ 16(AX), R10
+	MOVQ R12, SI
+	ADDQ $+0, SI
+	MOVQ 88(R13), R9
+
+pixellast:
+	TESTQ     R10, R10
+	JLE       gaplast
+	VCVTDQ2PS (SI), Z6
+	VMULPS    Z0, Z6, Z6
+	VMINPS    Z3, Z6, Z6
+	VCVTPS2DQ Z6, Z6
+	VCVTDQ2PS 64(SI), Z7
+	VMULPS    Z1, Z7, Z7
+	VMINPS    Z3, Z7, Z7
+	VCVTPS2DQ Z7, Z7
+	VPACKSSDW Z7, Z6, Z6
+	VPADDSW   Z5, Z6, Z6
+	VPMAXSW   Z2, Z6, Z6
+	VPERMB    Z6, Z4, Z6
+	VMOVDQU8  Y6, K1, (DI)
+
+gaplast:
+	ADDQ $+128, SI
+	ADDQ 48(R13), DI
+	DECQ R10
+	CMPQ R10, 64(R13)
+	JNE  nextlast
+	MOVQ 56(R13), R10
+	ADDQ 72(R13), DI
+
+nextlast:
+	DECQ R9
+	JNZ  pixellast
+
+end:
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x78
+	BYTE $0x49
+	BYTE $0xc0
+	VZEROUPPER
+	RET
+
+// func tilesU8S2AMXx2(a *uint8, b *int8, c *uint8, start *int32, m *float32, q *float32, t *[17]int, table *[3]int, config *[64]uint8, scratch *uint8, ahead *int8)
+// Requires: AMX_INT8, AMX_TILE, AVX, AVX512BW, AVX512F, AVX512VBMI, AVX512VL, GFNI, MMX+
+TEXT ·tilesU8S2AMXx2(SB), NOSPLIT, $0-88
+	MOVQ           t+48(FP), R13
+	MOVQ           80(R13), CX
+	MOVQ           $+1, AX
+	SHLQ           CL, AX
+	DECQ           AX
+	KMOVW          AX, K1
+	MOVQ           m+32(FP), BX
+	VMOVUPS        (BX), Z0
+	VMOVUPS.Z      64(BX), K1, Z1
+	MOVQ           q+40(FP), BX
+	VBROADCASTSS   (BX), Z2
+	VBROADCASTSS   4(BX), Z3
+	VPBROADCASTD   8(BX), Z4
+	VPACKSSDW      Z4, Z4, Z5
+	VCVTPS2DQ      Z2, Z2
+	VPADDD         Z4, Z2, Z2
+	VPACKSSDW      Z2, Z2, Z2
+	VMOVDQU8       pixelOrder<>+0(SB), Z4
+	KMOVW          K1, BX
+	SHLL           $0x10, BX
+	ORL            $0x0000ffff, BX
+	KMOVD          BX, K1
+	MOVQ           config+64(FP), AX
+	BYTE           $0xc4
+	BYTE           $0xe2
+	BYTE           $0x78
+	BYTE           $0x49
+	BYTE           $0x00
+	MOVQ           table+56(FP), AX
+	MOVQ           scratch+72(FP), R12
+	MOVQ           ahead+80(FP), R14
+	MOVQ           96(R13), BX
+	MOVQ           40(R13), R8
+	MOVQ           $+128, DX
+	MOVQ           $0x0102020202020202, R15
+	VPBROADCASTQ   R15, Z6
+	MOVQ           $0x0408080808080808, R15
+	VPBROADCASTQ   R15, Z7
+	MOVQ           $0x1020202020202020, R15
+	VPBROADCASTQ   R15, Z8
+	MOVQ           $0x4080808080808080, R15
+	VPBROADCASTQ   R15, Z9
+	MOVQ           b+8(FP), CX
+	DECQ           128(R13)
+	JL             unpacked0
+	MOVQ           120(R13), R15
+	PREFETCHT1     (R14)(R15*1)
+	PREFETCHT1     64(R14)(R15*1)
+	PREFETCHT1     128(R14)(R15*1)
+	PREFETCHT1     192(R14)(R15*1)
+	PREFETCHT1     256(R14)(R15*1)
+	PREFETCHT1     320(R14)(R15*1)
+	PREFETCHT1     384(R14)(R15*1)
+	PREFETCHT1     448(R14)(R15*1)
+	VMOVDQU64      (R14), Z10
+	VGF2P8AFFINEQB $0xfe, Z6, Z10, Z11
+	VMOVDQU64      Z11, (CX)
+	VGF2P8AFFINEQB $0xfe, Z7, Z10, Z11
+	VMOVDQU64      Z11, 64(CX)
+	VGF2P8AFFINEQB $0xfe, Z8, Z10, Z11
+	VMOVDQU64      Z11, 128(CX)
+	VGF2P8AFFINEQB $0xfe, Z9, Z10, Z10
+	VMOVDQU64      Z10, 192(CX)
+	VMOVDQU64      64(R14), Z10
+	VGF2P8AFFINEQB $0xfe, Z6, Z10, Z11
+	VMOVDQU64      Z11, 256(CX)
+	VGF2P8AFFINEQB $0xfe, Z7, Z10, Z11
+	VMOVDQU64      Z11, 320(CX)
+	VGF2P8AFFINEQB $0xfe, Z8, Z10, Z11
+	VMOVDQU64      Z11, 384(CX)
+	VGF2P8AFFINEQB $0xfe, Z9, Z10, Z10
+	VMOVDQU64      Z10, 448(CX)
+	VMOVDQU64      128(R14), Z10
+	VGF2P8AFFINEQB $0xfe, Z6, Z10, Z11
+	VMOVDQU64      Z11, 512(CX)
+	VGF2P8AFFINEQB $0xfe, Z7, Z10, Z11
+	VMOVDQU64      Z11, 576(CX)
+	VGF2P8AFFINEQB $0xfe, Z8, Z10, Z11
+	VMOVDQU64      Z11, 640(CX)
+	VGF2P8AFFINEQB $0xfe, Z9, Z10, Z10
+	VMOVDQU64      Z10, 704(CX)
+	VMOVDQU64      192(R14), Z10
+	VGF2P8AFFINEQB $0xfe, Z6, Z10, Z11
+	VMOVDQU64      Z11, 768(CX)
+	VGF2P8AFFINEQB $0xfe, Z7, Z10, Z11
+	VMOVDQU64      Z11, 832(CX)
+	VGF2P8AFFINEQB $0xfe, Z8, Z10, Z11
+	VMOVDQU64      Z11, 896(CX)
+	VGF2P8AFFINEQB $0xfe, Z9, Z10, Z10
+	VMOVDQU64      Z10, 960(CX)
+	VMOVDQU64      256(R14), Z10
+	VGF2P8AFFINEQB $0xfe, Z6, Z10, Z11
+	VMOVDQU64      Z11, 1024(CX)
+	VGF2P8AFFINEQB $0xfe, Z7, Z10, Z11
+	VMOVDQU64      Z11, 1088(CX)
+	VGF2P8AFFINEQB $0xfe, Z8, Z10, Z11
+	VMOVDQU64      Z11, 1152(CX)
+	VGF2P8AFFINEQB $0xfe, Z9, Z10, Z10
+	VMOVDQU64      Z10, 1216(CX)
+	VMOVDQU64      320(R14), Z10
+	VGF2P8AFFINEQB $0xfe, Z6, Z10, Z11
+	VMOVDQU64      Z11, 1280(CX)
+	VGF2P8AFFINEQB $0xfe, Z7, Z10, Z11
+	VMOVDQU64      Z11, 1344(CX)
+	VGF2P8AFFINEQB $0xfe, Z8, Z10, Z11
+	VMOVDQU64      Z11, 1408(CX)
+	VGF2P8AFFINEQB $0xfe, Z9, Z10, Z10
+	VMOVDQU64      Z10, 1472(CX)
+	VMOVDQU64      384(R14), Z10
+	VGF2P8AFFINEQB $0xfe, Z6, Z10, Z11
+	VMOVDQU64      Z11, 1536(CX)
+	VGF2P8AFFINEQB $0xfe, Z7, Z10, Z11
+	VMOVDQU64      Z11, 1600(CX)
+	VGF2P8AFFINEQB $0xfe, Z8, Z10, Z11
+	VMOVDQU64      Z11, 1664(CX)
+	VGF2P8AFFINEQB $0xfe, Z9, Z10, Z10
+	VMOVDQU64      Z10, 1728(CX)
+	VMOVDQU64      448(R14), Z10
+	VGF2P8AFFINEQB $0xfe, Z6, Z10, Z11
+	VMOVDQU64      Z11, 1792(CX)
+	VGF2P8AFFINEQB $0xfe, Z7, Z10, Z11
+	VMOVDQU64      Z11, 1856(CX)
+	VGF2P8AFFINEQB $0xfe, Z8, Z10, Z11
+	VMOVDQU64      Z11, 1920(CX)
+	VGF2P8AFFINEQB $0xfe, Z9, Z10, Z10
+	VMOVDQU64      Z10, 1984(CX)
+	ADDQ           $+512, R14
+
+unpacked0:
+	DECQ           128(R13)
+	JL             unpacked1
+	MOVQ           120(R13), R15
+	PREFETCHT1     (R14)(R15*1)
+	PREFETCHT1     64(R14)(R15*1)
+	PREFETCHT1     128(R14)(R15*1)
+	PREFETCHT1     192(R14)(R15*1)
+	PREFETCHT1     256(R14)(R15*1)
+	PREFETCHT1     320(R14)(R15*1)
+	PREFETCHT1     384(R14)(R15*1)
+	PREFETCHT1     448(R14)(R15*1)
+	VMOVDQU64      (R14), Z10
+	VGF2P8AFFINEQB $0xfe, Z6, Z10, Z11
+	VMOVDQU64      Z11, 2048(CX)
+	VGF2P8AFFINEQB $0xfe, Z7, Z10, Z11
+	VMOVDQU64      Z11, 2112(CX)
+	VGF2P8AFFINEQB $0xfe, Z8, Z10, Z11
+	VMOVDQU64      Z11, 2176(CX)
+	VGF2P8AFFINEQB $0xfe, Z9, Z10, Z10
+	VMOVDQU64      Z10, 2240(CX)
+	VMOVDQU64      64(R14), Z10
+	VGF2P8AFFINEQB $0xfe, Z6, Z10, Z11
+	VMOVDQU64      Z11, 2304(CX)
+	VGF2P8AFFINEQB $0xfe, Z7, Z10, Z11
+	VMOVDQU64      Z11, 2368(CX)
+	VGF2P8AFFINEQB $0xfe, Z8, Z10, Z11
+	VMOVDQU64      Z11, 2432(CX)
+	VGF2P8AFFINEQB $0xfe, Z9, Z10, Z10
+	VMOVDQU64      Z10, 2496(CX)
+	VMOVDQU64      128(R14), Z10
+	VGF2P8AFFINEQB $0xfe, Z6, Z10, Z11
+	VMOVDQU64      Z11, 2560(CX)
+	VGF2P8AFFINEQB $0xfe, Z7, Z10, Z11
+	VMOVDQU64      Z11, 2624(CX)
+	VGF2P8AFFINEQB $0xfe, Z8, Z10, Z11
+	VMOVDQU64      Z11, 2688(CX)
+	VGF2P8AFFINEQB $0xfe, Z9, Z10, Z10
+	VMOVDQU64      Z10, 2752(CX)
+	VMOVDQU64      192(R14), Z10
+	VGF2P8AFFINEQB $0xfe, Z6, Z10, Z11
+	VMOVDQU64      Z11, 2816(CX)
+	VGF2P8AFFINEQB $0xfe, Z7, Z10, Z11
+	VMOVDQU64      Z11, 2880(CX)
+	VGF2P8AFFINEQB $0xfe, Z8, Z10, Z11
+	VMOVDQU64      Z11, 2944(CX)
+	VGF2P8AFFINEQB $0xfe, Z9, Z10, Z10
+	VMOVDQU64      Z10, 3008(CX)
+	VMOVDQU64      256(R14), Z10
+	VGF2P8AFFINEQB $0xfe, Z6, Z10, Z11
+	VMOVDQU64      Z11, 3072(CX)
+	VGF2P8AFFINEQB $0xfe, Z7, Z10, Z11
+	VMOVDQU64      Z11, 3136(CX)
+	VGF2P8AFFINEQB $0xfe, Z8, Z10, Z11
+	VMOVDQU64      Z11, 3200(CX)
+	VGF2P8AFFINEQB $0xfe, Z9, Z10, Z10
+	VMOVDQU64      Z10, 3264(CX)
+	VMOVDQU64      320(R14), Z10
+	VGF2P8AFFINEQB $0xfe, Z6, Z10, Z11
+	VMOVDQU64      Z11, 3328(CX)
+	VGF2P8AFFINEQB $0xfe, Z7, Z10, Z11
+	VMOVDQU64      Z11, 3392(CX)
+	VGF2P8AFFINEQB $0xfe, Z8, Z10, Z11
+	VMOVDQU64      Z11, 3456(CX)
+	VGF2P8AFFINEQB $0xfe, Z9, Z10, Z10
+	VMOVDQU64      Z10, 3520(CX)
+	VMOVDQU64      384(R14), Z10
+	VGF2P8AFFINEQB $0xfe, Z6, Z10, Z11
+	VMOVDQU64      Z11, 3584(CX)
+	VGF2P8AFFINEQB $0xfe, Z7, Z10, Z11
+	VMOVDQU64      Z11, 3648(CX)
+	VGF2P8AFFINEQB $0xfe, Z8, Z10, Z11
+	VMOVDQU64      Z11, 3712(CX)
+	VGF2P8AFFINEQB $0xfe, Z9, Z10, Z10
+	VMOVDQU64      Z10, 3776(CX)
+	VMOVDQU64      448(R14), Z10
+	VGF2P8AFFINEQB $0xfe, Z6, Z10, Z11
+	VMOVDQU64      Z11, 3840(CX)
+	VGF2P8AFFINEQB $0xfe, Z7, Z10, Z11
+	VMOVDQU64      Z11, 3904(CX)
+	VGF2P8AFFINEQB $0xfe, Z8, Z10, Z11
+	VMOVDQU64      Z11, 3968(CX)
+	VGF2P8AFFINEQB $0xfe, Z9, Z10, Z10
+	VMOVDQU64      Z10, 4032(CX)
+	ADDQ           $+512, R14
+
+unpacked1:
+	CMPQ BX, $+2
+	JLT  alone
+	MOVQ a+0(FP), SI
+	ADDQ (AX), SI
+	MOVQ a+0(FP), DI
+	ADDQ 24(AX), DI
+	MOVQ b+8(FP), CX
+	MOVQ start+24(FP), R15
+	XORQ R9, R9
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x44
+	BYTE $0x0f
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x4c
+	BYTE $0x0f
+	BYTE $0x40
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x54
+	BYTE $0x0f
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x5c
+	BYTE $0x0f
+	BYTE $0x40
+	MOVQ 24(R13), R11
+
+outboth:
+	MOVQ 8(R13), R10
+
+runboth:
+	MOVQ (R13), R9
+
+kboth:
+	BYTE           $0xc4
+	BYTE           $0xa2
+	BYTE           $0x7b
+	BYTE           $0x4b
+	BYTE           $0x64
+	BYTE           $0x06
+	BYTE           $0x00
+	BYTE           $0xc4
+	BYTE           $0xe2
+	BYTE           $0x7b
+	BYTE           $0x4b
+	BYTE           $0x74
+	BYTE           $0x11
+	BYTE           $0x00
+	BYTE           $0xc4
+	BYTE           $0xe2
+	BYTE           $0x49
+	BYTE           $0x5e
+	BYTE           $0xc4
+	BYTE           $0xc4
+	BYTE           $0xe2
+	BYTE           $0x7b
+	BYTE           $0x4b
+	BYTE           $0x7c
+	BYTE           $0x11
+	BYTE           $0x40
+	BYTE           $0xc4
+	BYTE           $0xe2
+	BYTE           $0x41
+	BYTE           $0x5e
+	BYTE           $0xcc
+	BYTE           $0xc4
+	BYTE           $0xa2
+	BYTE           $0x7b
+	BYTE           $0x4b
+	BYTE           $0x6c
+	BYTE           $0x07
+	BYTE           $0x00
+	BYTE           $0xc4
+	BYTE           $0xe2
+	BYTE           $0x49
+	BYTE           $0x5e
+	BYTE           $0xd5
+	BYTE           $0xc4
+	BYTE           $0xe2
+	BYTE           $0x41
+	BYTE           $0x5e
+	BYTE           $0xdd
+	DECQ           128(R13)
+	JL             unpackedboth
+	MOVQ           120(R13), R15
+	PREFETCHT1     (R14)(R15*1)
+	PREFETCHT1     64(R14)(R15*1)
+	PREFETCHT1     128(R14)(R15*1)
+	PREFETCHT1     192(R14)(R15*1)
+	PREFETCHT1     256(R14)(R15*1)
+	PREFETCHT1     320(R14)(R15*1)
+	PREFETCHT1     384(R14)(R15*1)
+	PREFETCHT1     448(R14)(R15*1)
+	VMOVDQU64      (R14), Z10
+	VGF2P8AFFINEQB $0xfe, Z6, Z10, Z11
+	VMOVDQU64      Z11, 4096(CX)
+	VGF2P8AFFINEQB $0xfe, Z7, Z10, Z11
+	VMOVDQU64      Z11, 4160(CX)
+	VGF2P8AFFINEQB $0xfe, Z8, Z10, Z11
+	VMOVDQU64      Z11, 4224(CX)
+	VGF2P8AFFINEQB $0xfe, Z9, Z10, Z10
+	VMOVDQU64      Z10, 4288(CX)
+	VMOVDQU64      64(R14), Z10
+	VGF2P8AFFINEQB $0xfe, Z6, Z10, Z11
+	VMOVDQU64      Z11, 4352(CX)
+	VGF2P8AFFINEQB $0xfe, Z7, Z10, Z11
+	VMOVDQU64      Z11, 4416(CX)
+	VGF2P8AFFINEQB $0xfe, Z8, Z10, Z11
+	VMOVDQU64      Z11, 4480(CX)
+	VGF2P8AFFINEQB $0xfe, Z9, Z10, Z10
+	VMOVDQU64      Z10, 4544(CX)
+	VMOVDQU64      128(R14), Z10
+	VGF2P8AFFINEQB $0xfe, Z6, Z10, Z11
+	VMOVDQU64      Z11, 4608(CX)
+	VGF2P8AFFINEQB $0xfe, Z7, Z10, Z11
+	VMOVDQU64      Z11, 4672(CX)
+	VGF2P8AFFINEQB $0xfe, Z8, Z10, Z11
+	VMOVDQU64      Z11, 4736(CX)
+	VGF2P8AFFINEQB $0xfe, Z9, Z10, Z10
+	VMOVDQU64      Z10, 4800(CX)
+	VMOVDQU64      192(R14), Z10
+	VGF2P8AFFINEQB $0xfe, Z6, Z10, Z11
+	VMOVDQU64      Z11, 4864(CX)
+	VGF2P8AFFINEQB $0xfe, Z7, Z10, Z11
+	VMOVDQU64      Z11, 4928(CX)
+	VGF2P8AFFINEQB $0xfe, Z8, Z10, Z11
+	VMOVDQU64      Z11, 4992(CX)
+	VGF2P8AFFINEQB $0xfe, Z9, Z10, Z10
+	VMOVDQU64      Z10, 5056(CX)
+	VMOVDQU64      256(R14), Z10
+	VGF2P8AFFINEQB $0xfe, Z6, Z10, Z11
+	VMOVDQU64      Z11, 5120(CX)
+	VGF2P8AFFINEQB $0xfe, Z7, Z10, Z11
+	VMOVDQU64      Z11, 5184(CX)
+	VGF2P8AFFINEQB $0xfe, Z8, Z10, Z11
+	VMOVDQU64      Z11, 5248(CX)
+	VGF2P8AFFINEQB $0xfe, Z9, Z10, Z10
+	VMOVDQU64      Z10, 5312(CX)
+	VMOVDQU64      320(R14), Z10
+	VGF2P8AFFINEQB $0xfe, Z6, Z10, Z11
+	VMOVDQU64      Z11, 5376(CX)
+	VGF2P8AFFINEQB $0xfe, Z7, Z10, Z11
+	VMOVDQU64      Z11, 5440(CX)
+	VGF2P8AFFINEQB $0xfe, Z8, Z10, Z11
+	VMOVDQU64      Z11, 5504(CX)
+	VGF2P8AFFINEQB $0xfe, Z9, Z10, Z10
+	VMOVDQU64      Z10, 5568(CX)
+	VMOVDQU64      384(R14), Z10
+	VGF2P8AFFINEQB $0xfe, Z6, Z10, Z11
+	VMOVDQU64      Z11, 5632(CX)
+	VGF2P8AFFINEQB $0xfe, Z7, Z10, Z11
+	VMOVDQU64      Z11, 5696(CX)
+	VGF2P8AFFINEQB $0xfe, Z8, Z10, Z11
+	VMOVDQU64      Z11, 5760(CX)
+	VGF2P8AFFINEQB $0xfe, Z9, Z10, Z10
+	VMOVDQU64      Z10, 5824(CX)
+	VMOVDQU64      448(R14), Z10
+	VGF2P8AFFINEQB $0xfe, Z6, Z10, Z11
+	VMOVDQU64      Z11, 5888(CX)
+	VGF2P8AFFINEQB $0xfe, Z7, Z10, Z11
+	VMOVDQU64      Z11, 5952(CX)
+	VGF2P8AFFINEQB $0xfe, Z8, Z10, Z11
+	VMOVDQU64      Z11, 6016(CX)
+	VGF2P8AFFINEQB $0xfe, Z9, Z10, Z10
+	VMOVDQU64      Z10, 6080(CX)
+	ADDQ           $+512, R14
+
+unpackedboth:
+	ADDQ $+64, SI
+	ADDQ $+64, DI
+	ADDQ $+2048, CX
+	DECQ R9
+	JNZ  kboth
+	ADDQ 16(R13), SI
+	ADDQ 16(R13), DI
+	DECQ R10
+	JNZ  runboth
+	ADDQ 32(R13), SI
+	ADDQ 32(R13), DI
+	DECQ R11
+	JNZ  outboth
+	MOVQ R12, CX
+	ADDQ $+0, CX
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x44
+	BYTE $0x11
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x4c
+	BYTE $0x11
+	BYTE $0x40
+	MOVQ R12, CX
+	ADDQ $+2048, CX
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x54
+	BYTE $0x11
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x5c
+	BYTE $0x11
+	BYTE $0x40
+	JMP  stores
+
+alone:
+	MOVQ a+0(FP), SI
+	ADDQ (AX), SI
+	MOVQ b+8(FP), CX
+	MOVQ start+24(FP), R15
+	XORQ R9, R9
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x44
+	BYTE $0x0f
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x4c
+	BYTE $0x0f
+	BYTE $0x40
+	MOVQ 24(R13), R11
+
+outalone:
+	MOVQ 8(R13), R10
+
+runalone:
+	MOVQ (R13), R9
+
+kalone:
+	BYTE           $0xc4
+	BYTE           $0xa2
+	BYTE           $0x7b
+	BYTE           $0x4b
+	BYTE           $0x64
+	BYTE           $0x06
+	BYTE           $0x00
+	BYTE           $0xc4
+	BYTE           $0xe2
+	BYTE           $0x7b
+	BYTE           $0x4b
+	BYTE           $0x74
+	BYTE           $0x11
+	BYTE           $0x00
+	BYTE           $0xc4
+	BYTE           $0xe2
+	BYTE           $0x49
+	BYTE           $0x5e
+	BYTE           $0xc4
+	BYTE           $0xc4
+	BYTE           $0xe2
+	BYTE           $0x7b
+	BYTE           $0x4b
+	BYTE           $0x7c
+	BYTE           $0x11
+	BYTE           $0x40
+	BYTE           $0xc4
+	BYTE           $0xe2
+	BYTE           $0x41
+	BYTE           $0x5e
+	BYTE           $0xcc
+	DECQ           128(R13)
+	JL             unpackedalone
+	MOVQ           120(R13), R15
+	PREFETCHT1     (R14)(R15*1)
+	PREFETCHT1     64(R14)(R15*1)
+	PREFETCHT1     128(R14)(R15*1)
+	PREFETCHT1     192(R14)(R15*1)
+	PREFETCHT1     256(R14)(R15*1)
+	PREFETCHT1     320(R14)(R15*1)
+	PREFETCHT1     384(R14)(R15*1)
+	PREFETCHT1     448(R14)(R15*1)
+	VMOVDQU64      (R14), Z10
+	VGF2P8AFFINEQB $0xfe, Z6, Z10, Z11
+	VMOVDQU64      Z11, 4096(CX)
+	VGF2P8AFFINEQB $0xfe, Z7, Z10, Z11
+	VMOVDQU64      Z11, 4160(CX)
+	VGF2P8AFFINEQB $0xfe, Z8, Z10, Z11
+	VMOVDQU64      Z11, 4224(CX)
+	VGF2P8AFFINEQB $0xfe, Z9, Z10, Z10
+	VMOVDQU64      Z10, 4288(CX)
+	VMOVDQU64      64(R14), Z10
+	VGF2P8AFFINEQB $0xfe, Z6, Z10, Z11
+	VMOVDQU64      Z11, 4352(CX)
+	VGF2P8AFFINEQB $0xfe, Z7, Z10, Z11
+	VMOVDQU64      Z11, 4416(CX)
+	VGF2P8AFFINEQB $0xfe, Z8, Z10, Z11
+	VMOVDQU64      Z11, 4480(CX)
+	VGF2P8AFFINEQB $0xfe, Z9, Z10, Z10
+	VMOVDQU64      Z10, 4544(CX)
+	VMOVDQU64      128(R14), Z10
+	VGF2P8AFFINEQB $0xfe, Z6, Z10, Z11
+	VMOVDQU64      Z11, 4608(CX)
+	VGF2P8AFFINEQB $0xfe, Z7, Z10, Z11
+	VMOVDQU64      Z11, 4672(CX)
+	VGF2P8AFFINEQB $0xfe, Z8, Z10, Z11
+	VMOVDQU64      Z11, 4736(CX)
+	VGF2P8AFFINEQB $0xfe, Z9, Z10, Z10
+	VMOVDQU64      Z10, 4800(CX)
+	VMOVDQU64      192(R14), Z10
+	VGF2P8AFFINEQB $0xfe, Z6, Z10, Z11
+	VMOVDQU64      Z11, 4864(CX)
+	VGF2P8AFFINEQB $0xfe, Z7, Z10, Z11
+	VMOVDQU64      Z11, 4928(CX)
+	VGF2P8AFFINEQB $0xfe, Z8, Z10, Z11
+	VMOVDQU64      Z11, 4992(CX)
+	VGF2P8AFFINEQB $0xfe, Z9, Z10, Z10
+	VMOVDQU64      Z10, 5056(CX)
+	VMOVDQU64      256(R14), Z10
+	VGF2P8AFFINEQB $0xfe, Z6, Z10, Z11
+	VMOVDQU64      Z11, 5120(CX)
+	VGF2P8AFFINEQB $0xfe, Z7, Z10, Z11
+	VMOVDQU64      Z11, 5184(CX)
+	VGF2P8AFFINEQB $0xfe, Z8, Z10, Z11
+	VMOVDQU64      Z11, 5248(CX)
+	VGF2P8AFFINEQB $0xfe, Z9, Z10, Z10
+	VMOVDQU64      Z10, 5312(CX)
+	VMOVDQU64      320(R14), Z10
+	VGF2P8AFFINEQB $0xfe, Z6, Z10, Z11
+	VMOVDQU64      Z11, 5376(CX)
+	VGF2P8AFFINEQB $0xfe, Z7, Z10, Z11
+	VMOVDQU64      Z11, 5440(CX)
+	VGF2P8AFFINEQB $0xfe, Z8, Z10, Z11
+	VMOVDQU64      Z11, 5504(CX)
+	VGF2P8AFFINEQB $0xfe, Z9, Z10, Z10
+	VMOVDQU64      Z10, 5568(CX)
+	VMOVDQU64      384(R14), Z10
+	VGF2P8AFFINEQB $0xfe, Z6, Z10, Z11
+	VMOVDQU64      Z11, 5632(CX)
+	VGF2P8AFFINEQB $0xfe, Z7, Z10, Z11
+	VMOVDQU64      Z11, 5696(CX)
+	VGF2P8AFFINEQB $0xfe, Z8, Z10, Z11
+	VMOVDQU64      Z11, 5760(CX)
+	VGF2P8AFFINEQB $0xfe, Z9, Z10, Z10
+	VMOVDQU64      Z10, 5824(CX)
+	VMOVDQU64      448(R14), Z10
+	VGF2P8AFFINEQB $0xfe, Z6, Z10, Z11
+	VMOVDQU64      Z11, 5888(CX)
+	VGF2P8AFFINEQB $0xfe, Z7, Z10, Z11
+	VMOVDQU64      Z11, 5952(CX)
+	VGF2P8AFFINEQB $0xfe, Z8, Z10, Z11
+	VMOVDQU64      Z11, 6016(CX)
+	VGF2P8AFFINEQB $0xfe, Z9, Z10, Z10
+	VMOVDQU64      Z10, 6080(CX)
+	ADDQ           $+512, R14
+
+unpackedalone:
+	ADDQ $+64, SI
+	ADDQ $+2048, CX
+	DECQ R9
+	JNZ  kalone
+	ADDQ 16(R13), SI
+	DECQ R10
+	JNZ  runalone
+	ADDQ 32(R13), SI
+	DECQ R11
+	JNZ  outalone
+	MOVQ R12, CX
+	ADDQ $+0, CX
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x44
+	BYTE $0x11
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x4c
+	BYTE $0x11
+	BYTE $0x40
+	JMP  store
+
+pairs:
+	CMPQ BX, $+2
+	JLT  single
+	MOVQ a+0(FP), SI
+	ADDQ (AX), SI
+	MOVQ a+0(FP), DI
+	ADDQ 24(AX), DI
+	MOVQ b+8(FP), CX
+	MOVQ start+24(FP), R15
+	XORQ R9, R9
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x44
+	BYTE $0x0f
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x4c
+	BYTE $0x0f
+	BYTE $0x40
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x54
+	BYTE $0x0f
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x5c
+	BYTE $0x0f
+	BYTE $0x40
+	MOVQ 24(R13), R11
+
+outtwo:
+	MOVQ 8(R13), R10
+
+runtwo:
+	MOVQ (R13), R9
+
+ktwo:
+	BYTE $0xc4
+	BYTE $0xa2
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x64
+	BYTE $0x06
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x74
+	BYTE $0x11
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x49
+	BYTE $0x5e
+	BYTE $0xc4
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x7c
+	BYTE $0x11
+	BYTE $0x40
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x41
+	BYTE $0x5e
+	BYTE $0xcc
+	BYTE $0xc4
+	BYTE $0xa2
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x6c
+	BYTE $0x07
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x49
+	BYTE $0x5e
+	BYTE $0xd5
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x41
+	BYTE $0x5e
+	BYTE $0xdd
+	ADDQ $+64, SI
+	ADDQ $+64, DI
+	ADDQ $+2048, CX
+	DECQ R9
+	JNZ  ktwo
+	ADDQ 16(R13), SI
+	ADDQ 16(R13), DI
+	DECQ R10
+	JNZ  runtwo
+	ADDQ 32(R13), SI
+	ADDQ 32(R13), DI
+	DECQ R11
+	JNZ  outtwo
+	MOVQ R12, CX
+	ADDQ $+0, CX
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x44
+	BYTE $0x11
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x4c
+	BYTE $0x11
+	BYTE $0x40
+	MOVQ R12, CX
+	ADDQ $+2048, CX
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x54
+	BYTE $0x11
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x5c
+	BYTE $0x11
+	BYTE $0x40
+
+stores:
+	MOVQ c+16(FP), DI
+	ADDQ 8(AX), DI
+	MOVQ 16(AX), R10
+	MOVQ R12, SI
+	ADDQ $+0, SI
+	MOVQ 88(R13), R9
+
+pixelfirst:
+	TESTQ     R10, R10
+	JLE       gapfirst
+	VCVTDQ2PS (SI), Z6
+	VMULPS    Z0, Z6, Z6
+	VMINPS    Z3, Z6, Z6
+	VCVTPS2DQ Z6, Z6
+	VCVTDQ2PS 64(SI), Z7
+	VMULPS    Z1, Z7, Z7
+	VMINPS    Z3, Z7, Z7
+	VCVTPS2DQ Z7, Z7
+	VPACKSSDW Z7, Z6, Z6
+	VPADDSW   Z5, Z6, Z6
+	VPMAXSW   Z2, Z6, Z6
+	VPERMB    Z6, Z4, Z6
+	VMOVDQU8  Y6, K1, (DI)
+
+gapfirst:
+	ADDQ $+128, SI
+	ADDQ 48(R13), DI
+	DECQ R10
+	CMPQ R10, 64(R13)
+	JNE  nextfirst
+	MOVQ 56(R13), R10
+	ADDQ 72(R13), DI
+
+nextfirst:
+	DECQ R9
+	JNZ  pixelfirst
+	MOVQ c+16(FP), DI
+	ADDQ 32(AX), DI
+	MOVQ 40(AX), R10
+	MOVQ R12, SI
+	ADDQ $+2048, SI
+	MOVQ 88(R13), R9
+
+pixelsecond:
+	TESTQ     R10, R10
+	JLE       gapsecond
+	VCVTDQ2PS (SI), Z6
+	VMULPS    Z0, Z6, Z6
+	VMINPS    Z3, Z6, Z6
+	VCVTPS2DQ Z6, Z6
+	VCVTDQ2PS 64(SI), Z7
+	VMULPS    Z1, Z7, Z7
+	VMINPS    Z3, Z7, Z7
+	VCVTPS2DQ Z7, Z7
+	VPACKSSDW Z7, Z6, Z6
+	VPADDSW   Z5, Z6, Z6
+	VPMAXSW   Z2, Z6, Z6
+	VPERMB    Z6, Z4, Z6
+	VMOVDQU8  Y6, K1, (DI)
+
+gapsecond:
+	ADDQ $+128, SI
+	ADDQ 48(R13), DI
+	DECQ R10
+	CMPQ R10, 64(R13)
+	JNE  nextsecond
+	MOVQ 56(R13), R10
+	ADDQ 72(R13), DI
+
+nextsecond:
+	DECQ R9
+	JNZ  pixelsecond
+	ADDQ $+48, AX
+	SUBQ $+2, BX
+	JMP  pairs
+
+single:
+	TESTQ BX, BX
+	JZ    end
+	MOVQ  a+0(FP), SI
+	ADDQ  (AX), SI
+	MOVQ  b+8(FP), CX
+	MOVQ  start+24(FP), R15
+	XORQ  R9, R9
+	BYTE  $0xc4
+	BYTE  $0x82
+	BYTE  $0x7b
+	BYTE  $0x4b
+	BYTE  $0x44
+	BYTE  $0x0f
+	BYTE  $0x00
+	BYTE  $0xc4
+	BYTE  $0x82
+	BYTE  $0x7b
+	BYTE  $0x4b
+	BYTE  $0x4c
+	BYTE  $0x0f
+	BYTE  $0x40
+	MOVQ  24(R13), R11
+
+outone:
+	MOVQ 8(R13), R10
+
+runone:
+	MOVQ (R13), R9
+
+kone:
+	BYTE $0xc4
+	BYTE $0xa2
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x64
+	BYTE $0x06
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x74
+	BYTE $0x11
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x49
+	BYTE $0x5e
+	BYTE $0xc4
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x7c
+	BYTE $0x11
+	BYTE $0x40
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x41
+	BYTE $0x5e
+	BYTE $0xcc
+	ADDQ $+64, SI
+	ADDQ $+2048, CX
+	DECQ R9
+	JNZ  kone
+	ADDQ 16(R13), SI
+	DECQ R10
+	JNZ  runone
+	ADDQ 32(R13), SI
+	DECQ R11
+	JNZ  outone
+	MOVQ R12, CX
+	ADDQ $+0, CX
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x44
+	BYTE $0x11
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x4c
+	BYTE $0x11
+	BYTE $0x40
+
+store:
+	MOVQ c+16(FP), DI
+	ADDQ 8(AX), DI
+	MOVQ 16(AX), R10
+	MOVQ R12, SI
+	ADDQ $+0, SI
+	MOVQ 88(R13), R9
+
+pixellast:
+	TESTQ     R10, R10
+	JLE       gaplast
+	VCVTDQ2PS (SI), Z6
+	VMULPS    Z0, Z6, Z6
+	VMINPS    Z3, Z6, Z6
+	VCVTPS2DQ Z6, Z6
+	VCVTDQ2PS 64(SI), Z7
+	VMULPS    Z1, Z7, Z7
+	VMINPS    Z3, Z7, Z7
+	VCVTPS2DQ Z7, Z7
+	VPACKSSDW Z7, Z6, Z6
+	VPADDSW   Z5, Z6, Z6
+	VPMAXSW   Z2, Z6, Z6
+	VPERMB    Z6, Z4, Z6
+	VMOVDQU8  Y6, K1, (DI)
+
+gaplast:
+	ADDQ $+128, SI
+	ADDQ 48(R13), DI
+	DECQ R10
+	CMPQ R10, 64(R13)
+	JNE  nextlast
+	MOVQ 56(R13), R10
+	ADDQ 72(R13), DI
+
+nextlast:
+	DECQ R9
+	JNZ  pixellast
+
+end:
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x78
+	BYTE $0x49
+	BYTE $0xc0
+	VZEROUPPER
+	RET
+
+// func tilesI32S8AMXx1(a *uint8, b *int8, c *int32, start *int32, t *[17]int, table *[3]int, config *[64]uint8, scratch *uint8, ahead *int8)
+// Requires: AMX_INT8, AMX_TILE, AVX, AVX512F, MMX+
+TEXT ·tilesI32S8AMXx1(SB), NOSPLIT, $0-72
+	MOVQ  t+32(FP), R13
+	MOVQ  80(R13), CX
+	MOVQ  $+1, AX
+	SHLQ  CL, AX
+	DECQ  AX
+	KMOVW AX, K1
+	MOVQ  config+48(FP), AX
+	BYTE  $0xc4
+	BYTE  $0xe2
+	BYTE  $0x78
+	BYTE  $0x49
+	BYTE  $0x00
+	MOVQ  table+40(FP), AX
+	MOVQ  scratch+56(FP), R12
+	MOVQ  ahead+64(FP), R14
+	MOVQ  96(R13), BX
+	MOVQ  40(R13), R8
+	MOVQ  $+64, DX
+
+pairs:
+	CMPQ BX, $+2
+	JLT  single
+	MOVQ a+0(FP), SI
+	ADDQ (AX), SI
+	MOVQ a+0(FP), DI
+	ADDQ 24(AX), DI
+	MOVQ b+8(FP), CX
+	MOVQ start+24(FP), R15
+	XORQ R9, R9
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x44
+	BYTE $0x0f
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x54
+	BYTE $0x0f
+	BYTE $0x00
+	MOVQ 24(R13), R11
+
+outtwo:
+	MOVQ 8(R13), R10
+
+runtwo:
+	MOVQ (R13), R9
+
+ktwo:
+	BYTE $0xc4
+	BYTE $0xa2
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x64
+	BYTE $0x06
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x74
+	BYTE $0x11
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x49
+	BYTE $0x5e
+	BYTE $0xc4
+	BYTE $0xc4
+	BYTE $0xa2
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x6c
+	BYTE $0x07
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x49
+	BYTE $0x5e
+	BYTE $0xd5
+	MOVQ 112(R13), R15
+	SUBQ 104(R13), R15
+	JL   fetchedtwo
+	MOVQ R15, 112(R13)
+	MOVQ 104(R13), R15
+
+fetchtwo:
+	PREFETCHT1 (R14)
+	ADDQ       $+64, R14
+	DECQ       R15
+	JNZ        fetchtwo
+
+fetchedtwo:
+	ADDQ $+64, SI
+	ADDQ $+64, DI
+	ADDQ $+1024, CX
+	DECQ R9
+	JNZ  ktwo
+	ADDQ 16(R13), SI
+	ADDQ 16(R13), DI
+	DECQ R10
+	JNZ  runtwo
+	ADDQ 32(R13), SI
+	ADDQ 32(R13), DI
+	DECQ R11
+	JNZ  outtwo
+	MOVQ R12, CX
+	ADDQ $+0, CX
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x44
+	BYTE $0x11
+	BYTE $0x00
+	MOVQ R12, CX
+	ADDQ $+1024, CX
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x54
+	BYTE $0x11
+	BYTE $0x00
+	MOVQ c+16(FP), DI
+	ADDQ 8(AX), DI
+	MOVQ 16(AX), R10
+	MOVQ R12, SI
+	ADDQ $+0, SI
+	MOVQ 88(R13), R9
+
+pixelfirst:
+	TESTQ     R10, R10
+	JLE       gapfirst
+	VMOVDQU32 (SI), Z0
+	VMOVDQU32 Z0, K1, (DI)
+
+gapfirst:
+	ADDQ $+64, SI
+	ADDQ 48(R13), DI
+	DECQ R10
+	CMPQ R10, 64(R13)
+	JNE  nextfirst
+	MOVQ 56(R13), R10
+	ADDQ 72(R13), DI
+
+nextfirst:
+	DECQ R9
+	JNZ  pixelfirst
+	MOVQ c+16(FP), DI
+	ADDQ 32(AX), DI
+	MOVQ 40(AX), R10
+	MOVQ R12, SI
+	ADDQ $+1024, SI
+	MOVQ 88(R13), R9
+
+pixelsecond:
+	TESTQ     R10, R10
+	JLE       gapsecond
+	VMOVDQU32 (SI), Z0
+	VMOVDQU32 Z0, K1, (DI)
+
+gapsecond:
+	ADDQ $+64, SI
+	ADDQ 48(R13), DI
+	DECQ R10
+	CMPQ R10, 64(R13)
+	JNE  nextsecond
+	MOVQ 56(R13), R10
+	ADDQ 72(R13), DI
+
+nextsecond:
+	DECQ R9
+	JNZ  pixelsecond
+	ADDQ $+48, AX
+	SUBQ $+2, BX
+	JMP  pairs
+
+single:
+	TESTQ BX, BX
+	JZ    end
+	MOVQ  a+0(FP), SI
+	ADDQ  (AX), SI
+	MOVQ  b+8(FP), CX
+	MOVQ  start+24(FP), R15
+	XORQ  R9, R9
+	BYTE  $0xc4
+	BYTE  $0x82
+	BYTE  $0x7b
+	BYTE  $0x4b
+	BYTE  $0x44
+	BYTE  $0x0f
+	BYTE  $0x00
+	MOVQ  24(R13), R11
+
+outone:
+	MOVQ 8(R13), R10
+
+runone:
+	MOVQ (R13), R9
+
+kone:
+	BYTE $0xc4
+	BYTE $0xa2
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x64
+	BYTE $0x06
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x74
+	BYTE $0x11
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x49
+	BYTE $0x5e
+	BYTE $0xc4
+	MOVQ 112(R13), R15
+	SUBQ 104(R13), R15
+	JL   fetchedone
+	MOVQ R15, 112(R13)
+	MOVQ 104(R13), R15
+
+fetchone:
+	PREFETCHT1 (R14)
+	ADDQ       $+64, R14
+	DECQ       R15
+	JNZ        fetchone
+
+fetchedone:
+	ADDQ $+64, SI
+	ADDQ $+1024, CX
+	DECQ R9
+	JNZ  kone
+	ADDQ 16(R13), SI
+	DECQ R10
+	JNZ  runone
+	ADDQ 32(R13), SI
+	DECQ R11
+	JNZ  outone
+	MOVQ R12, CX
+	ADDQ $+0, CX
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x44
+	BYTE $0x11
+	BYTE $0x00
+	MOVQ c+16(FP), DI
+	ADDQ 8(AX), DI
+	MOVQ 16(AX), R10
+	MOVQ R12, SI
+	ADDQ $+0, SI
+	MOVQ 88(R13), R9
+
+pixellast:
+	TESTQ     R10, R10
+	JLE       gaplast
+	VMOVDQU32 (SI), Z0
+	VMOVDQU32 Z0, K1, (DI)
+
+gaplast:
+	ADDQ $+64, SI
+	ADDQ 48(R13), DI
+	DECQ R10
+	CMPQ R10, 64(R13)
+	JNE  nextlast
+	MOVQ 56(R13), R10
+	ADDQ 72(R13), DI
+
+nextlast:
+	DECQ R9
+	JNZ  pixellast
+
+end:
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x78
+	BYTE $0x49
+	BYTE $0xc0
+	VZEROUPPER
+	RET
+
+// func tilesI32S8AMXx2(a *uint8, b *int8, c *int32, start *int32, t *[17]int, table *[3]int, config *[64]uint8, scratch *uint8, ahead *int8)
+// Requires: AMX_INT8, AMX_TILE, AVX, AVX512F, MMX+
+TEXT ·tilesI32S8AMXx2(SB), NOSPLIT, $0-72
+	MOVQ  t+32(FP), R13
+	MOVQ  80(R13), CX
+	MOVQ  $+1, AX
+	SHLQ  CL, AX
+	DECQ  AX
+	KMOVW AX, K1
+	MOVQ  config+48(FP), AX
+	BYTE  $0xc4
+	BYTE  $0xe2
+	BYTE  $0x78
+	BYTE  $0x49
+	BYTE  $0x00
+	MOVQ  table+40(FP), AX
+	MOVQ  scratch+56(FP), R12
+	MOVQ  ahead+64(FP), R14
+	MOVQ  96(R13), BX
+	MOVQ  40(R13), R8
+	MOVQ  $+128, DX
+
+pairs:
+	CMPQ BX, $+2
+	JLT  single
+	MOVQ a+0(FP), SI
+	ADDQ (AX), SI
+	MOVQ a+0(FP), DI
+	ADDQ 24(AX), DI
+	MOVQ b+8(FP), CX
+	MOVQ start+24(FP), R15
+	XORQ R9, R9
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x44
+	BYTE $0x0f
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x4c
+	BYTE $0x0f
+	BYTE $0x40
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x54
+	BYTE $0x0f
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x5c
+	BYTE $0x0f
+	BYTE $0x40
+	MOVQ 24(R13), R11
+
+outtwo:
+	MOVQ 8(R13), R10
+
+runtwo:
+	MOVQ (R13), R9
+
+ktwo:
+	BYTE $0xc4
+	BYTE $0xa2
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x64
+	BYTE $0x06
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x74
+	BYTE $0x11
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x49
+	BYTE $0x5e
+	BYTE $0xc4
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x7c
+	BYTE $0x11
+	BYTE $0x40
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x41
+	BYTE $0x5e
+	BYTE $0xcc
+	BYTE $0xc4
+	BYTE $0xa2
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x6c
+	BYTE $0x07
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x49
+	BYTE $0x5e
+	BYTE $0xd5
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x41
+	BYTE $0x5e
+	BYTE $0xdd
+	MOVQ 112(R13), R15
+	SUBQ 104(R13), R15
+	JL   fetchedtwo
+	MOVQ R15, 112(R13)
+	MOVQ 104(R13), R15
+
+fetchtwo:
+	PREFETCHT1 (R14)
+	ADDQ       $+64, R14
+	DECQ       R15
+	JNZ        fetchtwo
+
+fetchedtwo:
+	ADDQ $+64, SI
+	ADDQ $+64, DI
+	ADDQ $+2048, CX
+	DECQ R9
+	JNZ  ktwo
+	ADDQ 16(R13), SI
+	ADDQ 16(R13), DI
+	DECQ R10
+	JNZ  runtwo
+	ADDQ 32(R13), SI
+	ADDQ 32(R13), DI
+	DECQ R11
+	JNZ  outtwo
 	MOVQ R12, CX
 	ADDQ $+0, CX
 	BYTE $0xc4
@@ -1258,13 +4606,1014 @@ single:
 	BYTE  $0x40
 	MOVQ  24(R13), R11
 
-out1:
+outone:
 	MOVQ 8(R13), R10
 
-run1:
+runone:
 	MOVQ (R13), R9
 
-k1:
+kone:
+	BYTE $0xc4
+	BYTE $0xa2
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x64
+	BYTE $0x06
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x74
+	BYTE $0x11
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x49
+	BYTE $0x5e
+	BYTE $0xc4
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x7c
+	BYTE $0x11
+	BYTE $0x40
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x41
+	BYTE $0x5e
+	BYTE $0xcc
+	MOVQ 112(R13), R15
+	SUBQ 104(R13), R15
+	JL   fetchedone
+	MOVQ R15, 112(R13)
+	MOVQ 104(R13), R15
+
+fetchone:
+	PREFETCHT1 (R14)
+	ADDQ       $+64, R14
+	DECQ       R15
+	JNZ        fetchone
+
+fetchedone:
+	ADDQ $+64, SI
+	ADDQ $+2048, CX
+	DECQ R9
+	JNZ  kone
+	ADDQ 16(R13), SI
+	DECQ R10
+	JNZ  runone
+	ADDQ 32(R13), SI
+	DECQ R11
+	JNZ  outone
+	MOVQ R12, CX
+	ADDQ $+0, CX
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x44
+	BYTE $0x11
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x4c
+	BYTE $0x11
+	BYTE $0x40
+	MOVQ c+16(FP), DI
+	ADDQ 8(AX), DI
+	MOVQ 16(AX), R10
+	MOVQ R12, SI
+	ADDQ $+0, SI
+	MOVQ 88(R13), R9
+
+pixellast:
+	TESTQ     R10, R10
+	JLE       gaplast
+	VMOVDQU32 (SI), Z0
+	VMOVDQU32 Z0, (DI)
+	VMOVDQU32 64(SI), Z0
+	VMOVDQU32 Z0, K1, 64(DI)
+
+gaplast:
+	ADDQ $+128, SI
+	ADDQ 48(R13), DI
+	DECQ R10
+	CMPQ R10, 64(R13)
+	JNE  nextlast
+	MOVQ 56(R13), R10
+	ADDQ 72(R13), DI
+
+nextlast:
+	DECQ R9
+	JNZ  pixellast
+
+end:
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x78
+	BYTE $0x49
+	BYTE $0xc0
+	VZEROUPPER
+	RET
+
+// func tilesI32S4AMXx2(a *uint8, b *int8, c *int32, start *int32, t *[17]int, table *[3]int, config *[64]uint8, scratch *uint8, ahead *int8)
+// Requires: AMX_INT8, AMX_TILE, AVX, AVX512F, GFNI, MMX+
+TEXT ·tilesI32S4AMXx2(SB), NOSPLIT, $0-72
+	MOVQ           t+32(FP), R13
+	MOVQ           80(R13), CX
+	MOVQ           $+1, AX
+	SHLQ           CL, AX
+	DECQ           AX
+	KMOVW          AX, K1
+	MOVQ           config+48(FP), AX
+	BYTE           $0xc4
+	BYTE           $0xe2
+	BYTE           $0x78
+	BYTE           $0x49
+	BYTE           $0x00
+	MOVQ           table+40(FP), AX
+	MOVQ           scratch+56(FP), R12
+	MOVQ           ahead+64(FP), R14
+	MOVQ           96(R13), BX
+	MOVQ           40(R13), R8
+	MOVQ           $+128, DX
+	MOVQ           $0x0102040808080808, R15
+	VPBROADCASTQ   R15, Z0
+	MOVQ           $0x1020408080808080, R15
+	VPBROADCASTQ   R15, Z1
+	MOVQ           b+8(FP), CX
+	DECQ           128(R13)
+	JL             unpacked0
+	MOVQ           120(R13), R15
+	PREFETCHT1     (R14)(R15*1)
+	PREFETCHT1     64(R14)(R15*1)
+	PREFETCHT1     128(R14)(R15*1)
+	PREFETCHT1     192(R14)(R15*1)
+	PREFETCHT1     256(R14)(R15*1)
+	PREFETCHT1     320(R14)(R15*1)
+	PREFETCHT1     384(R14)(R15*1)
+	PREFETCHT1     448(R14)(R15*1)
+	PREFETCHT1     512(R14)(R15*1)
+	PREFETCHT1     576(R14)(R15*1)
+	PREFETCHT1     640(R14)(R15*1)
+	PREFETCHT1     704(R14)(R15*1)
+	PREFETCHT1     768(R14)(R15*1)
+	PREFETCHT1     832(R14)(R15*1)
+	PREFETCHT1     896(R14)(R15*1)
+	PREFETCHT1     960(R14)(R15*1)
+	VMOVDQU64      (R14), Z2
+	VGF2P8AFFINEQB $0xf8, Z0, Z2, Z3
+	VMOVDQU64      Z3, (CX)
+	VGF2P8AFFINEQB $0xf8, Z1, Z2, Z2
+	VMOVDQU64      Z2, 64(CX)
+	VMOVDQU64      64(R14), Z2
+	VGF2P8AFFINEQB $0xf8, Z0, Z2, Z3
+	VMOVDQU64      Z3, 128(CX)
+	VGF2P8AFFINEQB $0xf8, Z1, Z2, Z2
+	VMOVDQU64      Z2, 192(CX)
+	VMOVDQU64      128(R14), Z2
+	VGF2P8AFFINEQB $0xf8, Z0, Z2, Z3
+	VMOVDQU64      Z3, 256(CX)
+	VGF2P8AFFINEQB $0xf8, Z1, Z2, Z2
+	VMOVDQU64      Z2, 320(CX)
+	VMOVDQU64      192(R14), Z2
+	VGF2P8AFFINEQB $0xf8, Z0, Z2, Z3
+	VMOVDQU64      Z3, 384(CX)
+	VGF2P8AFFINEQB $0xf8, Z1, Z2, Z2
+	VMOVDQU64      Z2, 448(CX)
+	VMOVDQU64      256(R14), Z2
+	VGF2P8AFFINEQB $0xf8, Z0, Z2, Z3
+	VMOVDQU64      Z3, 512(CX)
+	VGF2P8AFFINEQB $0xf8, Z1, Z2, Z2
+	VMOVDQU64      Z2, 576(CX)
+	VMOVDQU64      320(R14), Z2
+	VGF2P8AFFINEQB $0xf8, Z0, Z2, Z3
+	VMOVDQU64      Z3, 640(CX)
+	VGF2P8AFFINEQB $0xf8, Z1, Z2, Z2
+	VMOVDQU64      Z2, 704(CX)
+	VMOVDQU64      384(R14), Z2
+	VGF2P8AFFINEQB $0xf8, Z0, Z2, Z3
+	VMOVDQU64      Z3, 768(CX)
+	VGF2P8AFFINEQB $0xf8, Z1, Z2, Z2
+	VMOVDQU64      Z2, 832(CX)
+	VMOVDQU64      448(R14), Z2
+	VGF2P8AFFINEQB $0xf8, Z0, Z2, Z3
+	VMOVDQU64      Z3, 896(CX)
+	VGF2P8AFFINEQB $0xf8, Z1, Z2, Z2
+	VMOVDQU64      Z2, 960(CX)
+	VMOVDQU64      512(R14), Z2
+	VGF2P8AFFINEQB $0xf8, Z0, Z2, Z3
+	VMOVDQU64      Z3, 1024(CX)
+	VGF2P8AFFINEQB $0xf8, Z1, Z2, Z2
+	VMOVDQU64      Z2, 1088(CX)
+	VMOVDQU64      576(R14), Z2
+	VGF2P8AFFINEQB $0xf8, Z0, Z2, Z3
+	VMOVDQU64      Z3, 1152(CX)
+	VGF2P8AFFINEQB $0xf8, Z1, Z2, Z2
+	VMOVDQU64      Z2, 1216(CX)
+	VMOVDQU64      640(R14), Z2
+	VGF2P8AFFINEQB $0xf8, Z0, Z2, Z3
+	VMOVDQU64      Z3, 1280(CX)
+	VGF2P8AFFINEQB $0xf8, Z1, Z2, Z2
+	VMOVDQU64      Z2, 1344(CX)
+	VMOVDQU64      704(R14), Z2
+	VGF2P8AFFINEQB $0xf8, Z0, Z2, Z3
+	VMOVDQU64      Z3, 1408(CX)
+	VGF2P8AFFINEQB $0xf8, Z1, Z2, Z2
+	VMOVDQU64      Z2, 1472(CX)
+	VMOVDQU64      768(R14), Z2
+	VGF2P8AFFINEQB $0xf8, Z0, Z2, Z3
+	VMOVDQU64      Z3, 1536(CX)
+	VGF2P8AFFINEQB $0xf8, Z1, Z2, Z2
+	VMOVDQU64      Z2, 1600(CX)
+	VMOVDQU64      832(R14), Z2
+	VGF2P8AFFINEQB $0xf8, Z0, Z2, Z3
+	VMOVDQU64      Z3, 1664(CX)
+	VGF2P8AFFINEQB $0xf8, Z1, Z2, Z2
+	VMOVDQU64      Z2, 1728(CX)
+	VMOVDQU64      896(R14), Z2
+	VGF2P8AFFINEQB $0xf8, Z0, Z2, Z3
+	VMOVDQU64      Z3, 1792(CX)
+	VGF2P8AFFINEQB $0xf8, Z1, Z2, Z2
+	VMOVDQU64      Z2, 1856(CX)
+	VMOVDQU64      960(R14), Z2
+	VGF2P8AFFINEQB $0xf8, Z0, Z2, Z3
+	VMOVDQU64      Z3, 1920(CX)
+	VGF2P8AFFINEQB $0xf8, Z1, Z2, Z2
+	VMOVDQU64      Z2, 1984(CX)
+	ADDQ           $+1024, R14
+
+unpacked0:
+	DECQ           128(R13)
+	JL             unpacked1
+	MOVQ           120(R13), R15
+	PREFETCHT1     (R14)(R15*1)
+	PREFETCHT1     64(R14)(R15*1)
+	PREFETCHT1     128(R14)(R15*1)
+	PREFETCHT1     192(R14)(R15*1)
+	PREFETCHT1     256(R14)(R15*1)
+	PREFETCHT1     320(R14)(R15*1)
+	PREFETCHT1     384(R14)(R15*1)
+	PREFETCHT1     448(R14)(R15*1)
+	PREFETCHT1     512(R14)(R15*1)
+	PREFETCHT1     576(R14)(R15*1)
+	PREFETCHT1     640(R14)(R15*1)
+	PREFETCHT1     704(R14)(R15*1)
+	PREFETCHT1     768(R14)(R15*1)
+	PREFETCHT1     832(R14)(R15*1)
+	PREFETCHT1     896(R14)(R15*1)
+	PREFETCHT1     960(R14)(R15*1)
+	VMOVDQU64      (R14), Z2
+	VGF2P8AFFINEQB $0xf8, Z0, Z2, Z3
+	VMOVDQU64      Z3, 2048(CX)
+	VGF2P8AFFINEQB $0xf8, Z1, Z2, Z2
+	VMOVDQU64      Z2, 2112(CX)
+	VMOVDQU64      64(R14), Z2
+	VGF2P8AFFINEQB $0xf8, Z0, Z2, Z3
+	VMOVDQU64      Z3, 2176(CX)
+	VGF2P8AFFINEQB $0xf8, Z1, Z2, Z2
+	VMOVDQU64      Z2, 2240(CX)
+	VMOVDQU64      128(R14), Z2
+	VGF2P8AFFINEQB $0xf8, Z0, Z2, Z3
+	VMOVDQU64      Z3, 2304(CX)
+	VGF2P8AFFINEQB $0xf8, Z1, Z2, Z2
+	VMOVDQU64      Z2, 2368(CX)
+	VMOVDQU64      192(R14), Z2
+	VGF2P8AFFINEQB $0xf8, Z0, Z2, Z3
+	VMOVDQU64      Z3, 2432(CX)
+	VGF2P8AFFINEQB $0xf8, Z1, Z2, Z2
+	VMOVDQU64      Z2, 2496(CX)
+	VMOVDQU64      256(R14), Z2
+	VGF2P8AFFINEQB $0xf8, Z0, Z2, Z3
+	VMOVDQU64      Z3, 2560(CX)
+	VGF2P8AFFINEQB $0xf8, Z1, Z2, Z2
+	VMOVDQU64      Z2, 2624(CX)
+	VMOVDQU64      320(R14), Z2
+	VGF2P8AFFINEQB $0xf8, Z0, Z2, Z3
+	VMOVDQU64      Z3, 2688(CX)
+	VGF2P8AFFINEQB $0xf8, Z1, Z2, Z2
+	VMOVDQU64      Z2, 2752(CX)
+	VMOVDQU64      384(R14), Z2
+	VGF2P8AFFINEQB $0xf8, Z0, Z2, Z3
+	VMOVDQU64      Z3, 2816(CX)
+	VGF2P8AFFINEQB $0xf8, Z1, Z2, Z2
+	VMOVDQU64      Z2, 2880(CX)
+	VMOVDQU64      448(R14), Z2
+	VGF2P8AFFINEQB $0xf8, Z0, Z2, Z3
+	VMOVDQU64      Z3, 2944(CX)
+	VGF2P8AFFINEQB $0xf8, Z1, Z2, Z2
+	VMOVDQU64      Z2, 3008(CX)
+	VMOVDQU64      512(R14), Z2
+	VGF2P8AFFINEQB $0xf8, Z0, Z2, Z3
+	VMOVDQU64      Z3, 3072(CX)
+	VGF2P8AFFINEQB $0xf8, Z1, Z2, Z2
+	VMOVDQU64      Z2, 3136(CX)
+	VMOVDQU64      576(R14), Z2
+	VGF2P8AFFINEQB $0xf8, Z0, Z2, Z3
+	VMOVDQU64      Z3, 3200(CX)
+	VGF2P8AFFINEQB $0xf8, Z1, Z2, Z2
+	VMOVDQU64      Z2, 3264(CX)
+	VMOVDQU64      640(R14), Z2
+	VGF2P8AFFINEQB $0xf8, Z0, Z2, Z3
+	VMOVDQU64      Z3, 3328(CX)
+	VGF2P8AFFINEQB $0xf8, Z1, Z2, Z2
+	VMOVDQU64      Z2, 3392(CX)
+	VMOVDQU64      704(R14), Z2
+	VGF2P8AFFINEQB $0xf8, Z0, Z2, Z3
+	VMOVDQU64      Z3, 3456(CX)
+	VGF2P8AFFINEQB $0xf8, Z1, Z2, Z2
+	VMOVDQU64      Z2, 3520(CX)
+	VMOVDQU64      768(R14), Z2
+	VGF2P8AFFINEQB $0xf8, Z0, Z2, Z3
+	VMOVDQU64      Z3, 3584(CX)
+	VGF2P8AFFINEQB $0xf8, Z1, Z2, Z2
+	VMOVDQU64      Z2, 3648(CX)
+	VMOVDQU64      832(R14), Z2
+	VGF2P8AFFINEQB $0xf8, Z0, Z2, Z3
+	VMOVDQU64      Z3, 3712(CX)
+	VGF2P8AFFINEQB $0xf8, Z1, Z2, Z2
+	VMOVDQU64      Z2, 3776(CX)
+	VMOVDQU64      896(R14), Z2
+	VGF2P8AFFINEQB $0xf8, Z0, Z2, Z3
+	VMOVDQU64      Z3, 3840(CX)
+	VGF2P8AFFINEQB $0xf8, Z1, Z2, Z2
+	VMOVDQU64      Z2, 3904(CX)
+	VMOVDQU64      960(R14), Z2
+	VGF2P8AFFINEQB $0xf8, Z0, Z2, Z3
+	VMOVDQU64      Z3, 3968(CX)
+	VGF2P8AFFINEQB $0xf8, Z1, Z2, Z2
+	VMOVDQU64      Z2, 4032(CX)
+	ADDQ           $+1024, R14
+
+unpacked1:
+	CMPQ BX, $+2
+	JLT  alone
+	MOVQ a+0(FP), SI
+	ADDQ (AX), SI
+	MOVQ a+0(FP), DI
+	ADDQ 24(AX), DI
+	MOVQ b+8(FP), CX
+	MOVQ start+24(FP), R15
+	XORQ R9, R9
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x44
+	BYTE $0x0f
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x4c
+	BYTE $0x0f
+	BYTE $0x40
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x54
+	BYTE $0x0f
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x5c
+	BYTE $0x0f
+	BYTE $0x40
+	MOVQ 24(R13), R11
+
+outboth:
+	MOVQ 8(R13), R10
+
+runboth:
+	MOVQ (R13), R9
+
+kboth:
+	BYTE           $0xc4
+	BYTE           $0xa2
+	BYTE           $0x7b
+	BYTE           $0x4b
+	BYTE           $0x64
+	BYTE           $0x06
+	BYTE           $0x00
+	BYTE           $0xc4
+	BYTE           $0xe2
+	BYTE           $0x7b
+	BYTE           $0x4b
+	BYTE           $0x74
+	BYTE           $0x11
+	BYTE           $0x00
+	BYTE           $0xc4
+	BYTE           $0xe2
+	BYTE           $0x49
+	BYTE           $0x5e
+	BYTE           $0xc4
+	BYTE           $0xc4
+	BYTE           $0xe2
+	BYTE           $0x7b
+	BYTE           $0x4b
+	BYTE           $0x7c
+	BYTE           $0x11
+	BYTE           $0x40
+	BYTE           $0xc4
+	BYTE           $0xe2
+	BYTE           $0x41
+	BYTE           $0x5e
+	BYTE           $0xcc
+	BYTE           $0xc4
+	BYTE           $0xa2
+	BYTE           $0x7b
+	BYTE           $0x4b
+	BYTE           $0x6c
+	BYTE           $0x07
+	BYTE           $0x00
+	BYTE           $0xc4
+	BYTE           $0xe2
+	BYTE           $0x49
+	BYTE           $0x5e
+	BYTE           $0xd5
+	BYTE           $0xc4
+	BYTE           $0xe2
+	BYTE           $0x41
+	BYTE           $0x5e
+	BYTE           $0xdd
+	DECQ           128(R13)
+	JL             unpackedboth
+	MOVQ           120(R13), R15
+	PREFETCHT1     (R14)(R15*1)
+	PREFETCHT1     64(R14)(R15*1)
+	PREFETCHT1     128(R14)(R15*1)
+	PREFETCHT1     192(R14)(R15*1)
+	PREFETCHT1     256(R14)(R15*1)
+	PREFETCHT1     320(R14)(R15*1)
+	PREFETCHT1     384(R14)(R15*1)
+	PREFETCHT1     448(R14)(R15*1)
+	PREFETCHT1     512(R14)(R15*1)
+	PREFETCHT1     576(R14)(R15*1)
+	PREFETCHT1     640(R14)(R15*1)
+	PREFETCHT1     704(R14)(R15*1)
+	PREFETCHT1     768(R14)(R15*1)
+	PREFETCHT1     832(R14)(R15*1)
+	PREFETCHT1     896(R14)(R15*1)
+	PREFETCHT1     960(R14)(R15*1)
+	VMOVDQU64      (R14), Z2
+	VGF2P8AFFINEQB $0xf8, Z0, Z2, Z3
+	VMOVDQU64      Z3, 4096(CX)
+	VGF2P8AFFINEQB $0xf8, Z1, Z2, Z2
+	VMOVDQU64      Z2, 4160(CX)
+	VMOVDQU64      64(R14), Z2
+	VGF2P8AFFINEQB $0xf8, Z0, Z2, Z3
+	VMOVDQU64      Z3, 4224(CX)
+	VGF2P8AFFINEQB $0xf8, Z1, Z2, Z2
+	VMOVDQU64      Z2, 4288(CX)
+	VMOVDQU64      128(R14), Z2
+	VGF2P8AFFINEQB $0xf8, Z0, Z2, Z3
+	VMOVDQU64      Z3, 4352(CX)
+	VGF2P8AFFINEQB $0xf8, Z1, Z2, Z2
+	VMOVDQU64      Z2, 4416(CX)
+	VMOVDQU64      192(R14), Z2
+	VGF2P8AFFINEQB $0xf8, Z0, Z2, Z3
+	VMOVDQU64      Z3, 4480(CX)
+	VGF2P8AFFINEQB $0xf8, Z1, Z2, Z2
+	VMOVDQU64      Z2, 4544(CX)
+	VMOVDQU64      256(R14), Z2
+	VGF2P8AFFINEQB $0xf8, Z0, Z2, Z3
+	VMOVDQU64      Z3, 4608(CX)
+	VGF2P8AFFINEQB $0xf8, Z1, Z2, Z2
+	VMOVDQU64      Z2, 4672(CX)
+	VMOVDQU64      320(R14), Z2
+	VGF2P8AFFINEQB $0xf8, Z0, Z2, Z3
+	VMOVDQU64      Z3, 4736(CX)
+	VGF2P8AFFINEQB $0xf8, Z1, Z2, Z2
+	VMOVDQU64      Z2, 4800(CX)
+	VMOVDQU64      384(R14), Z2
+	VGF2P8AFFINEQB $0xf8, Z0, Z2, Z3
+	VMOVDQU64      Z3, 4864(CX)
+	VGF2P8AFFINEQB $0xf8, Z1, Z2, Z2
+	VMOVDQU64      Z2, 4928(CX)
+	VMOVDQU64      448(R14), Z2
+	VGF2P8AFFINEQB $0xf8, Z0, Z2, Z3
+	VMOVDQU64      Z3, 4992(CX)
+	VGF2P8AFFINEQB $0xf8, Z1, Z2, Z2
+	VMOVDQU64      Z2, 5056(CX)
+	VMOVDQU64      512(R14), Z2
+	VGF2P8AFFINEQB $0xf8, Z0, Z2, Z3
+	VMOVDQU64      Z3, 5120(CX)
+	VGF2P8AFFINEQB $0xf8, Z1, Z2, Z2
+	VMOVDQU64      Z2, 5184(CX)
+	VMOVDQU64      576(R14), Z2
+	VGF2P8AFFINEQB $0xf8, Z0, Z2, Z3
+	VMOVDQU64      Z3, 5248(CX)
+	VGF2P8AFFINEQB $0xf8, Z1, Z2, Z2
+	VMOVDQU64      Z2, 5312(CX)
+	VMOVDQU64      640(R14), Z2
+	VGF2P8AFFINEQB $0xf8, Z0, Z2, Z3
+	VMOVDQU64      Z3, 5376(CX)
+	VGF2P8AFFINEQB $0xf8, Z1, Z2, Z2
+	VMOVDQU64      Z2, 5440(CX)
+	VMOVDQU64      704(R14), Z2
+	VGF2P8AFFINEQB $0xf8, Z0, Z2, Z3
+	VMOVDQU64      Z3, 5504(CX)
+	VGF2P8AFFINEQB $0xf8, Z1, Z2, Z2
+	VMOVDQU64      Z2, 5568(CX)
+	VMOVDQU64      768(R14), Z2
+	VGF2P8AFFINEQB $0xf8, Z0, Z2, Z3
+	VMOVDQU64      Z3, 5632(CX)
+	VGF2P8AFFINEQB $0xf8, Z1, Z2, Z2
+	VMOVDQU64      Z2, 5696(CX)
+	VMOVDQU64      832(R14), Z2
+	VGF2P8AFFINEQB $0xf8, Z0, Z2, Z3
+	VMOVDQU64      Z3, 5760(CX)
+	VGF2P8AFFINEQB $0xf8, Z1, Z2, Z2
+	VMOVDQU64      Z2, 5824(CX)
+	VMOVDQU64      896(R14), Z2
+	VGF2P8AFFINEQB $0xf8, Z0, Z2, Z3
+	VMOVDQU64      Z3, 5888(CX)
+	VGF2P8AFFINEQB $0xf8, Z1, Z2, Z2
+	VMOVDQU64      Z2, 5952(CX)
+	VMOVDQU64      960(R14), Z2
+	VGF2P8AFFINEQB $0xf8, Z0, Z2, Z3
+	VMOVDQU64      Z3, 6016(CX)
+	VGF2P8AFFINEQB $0xf8, Z1, Z2, Z2
+	VMOVDQU64      Z2, 6080(CX)
+	ADDQ           $+1024, R14
+
+unpackedboth:
+	ADDQ $+64, SI
+	ADDQ $+64, DI
+	ADDQ $+2048, CX
+	DECQ R9
+	JNZ  kboth
+	ADDQ 16(R13), SI
+	ADDQ 16(R13), DI
+	DECQ R10
+	JNZ  runboth
+	ADDQ 32(R13), SI
+	ADDQ 32(R13), DI
+	DECQ R11
+	JNZ  outboth
+	MOVQ R12, CX
+	ADDQ $+0, CX
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x44
+	BYTE $0x11
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x4c
+	BYTE $0x11
+	BYTE $0x40
+	MOVQ R12, CX
+	ADDQ $+2048, CX
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x54
+	BYTE $0x11
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x5c
+	BYTE $0x11
+	BYTE $0x40
+	JMP  stores
+
+alone:
+	MOVQ a+0(FP), SI
+	ADDQ (AX), SI
+	MOVQ b+8(FP), CX
+	MOVQ start+24(FP), R15
+	XORQ R9, R9
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x44
+	BYTE $0x0f
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x4c
+	BYTE $0x0f
+	BYTE $0x40
+	MOVQ 24(R13), R11
+
+outalone:
+	MOVQ 8(R13), R10
+
+runalone:
+	MOVQ (R13), R9
+
+kalone:
+	BYTE           $0xc4
+	BYTE           $0xa2
+	BYTE           $0x7b
+	BYTE           $0x4b
+	BYTE           $0x64
+	BYTE           $0x06
+	BYTE           $0x00
+	BYTE           $0xc4
+	BYTE           $0xe2
+	BYTE           $0x7b
+	BYTE           $0x4b
+	BYTE           $0x74
+	BYTE           $0x11
+	BYTE           $0x00
+	BYTE           $0xc4
+	BYTE           $0xe2
+	BYTE           $0x49
+	BYTE           $0x5e
+	BYTE           $0xc4
+	BYTE           $0xc4
+	BYTE           $0xe2
+	BYTE           $0x7b
+	BYTE           $0x4b
+	BYTE           $0x7c
+	BYTE           $0x11
+	BYTE           $0x40
+	BYTE           $0xc4
+	BYTE           $0xe2
+	BYTE           $0x41
+	BYTE           $0x5e
+	BYTE           $0xcc
+	DECQ           128(R13)
+	JL             unpackedalone
+	MOVQ           120(R13), R15
+	PREFETCHT1     (R14)(R15*1)
+	PREFETCHT1     64(R14)(R15*1)
+	PREFETCHT1     128(R14)(R15*1)
+	PREFETCHT1     192(R14)(R15*1)
+	PREFETCHT1     256(R14)(R15*1)
+	PREFETCHT1     320(R14)(R15*1)
+	PREFETCHT1     384(R14)(R15*1)
+	PREFETCHT1     448(R14)(R15*1)
+	PREFETCHT1     512(R14)(R15*1)
+	PREFETCHT1     576(R14)(R15*1)
+	PREFETCHT1     640(R14)(R15*1)
+	PREFETCHT1     704(R14)(R15*1)
+	PREFETCHT1     768(R14)(R15*1)
+	PREFETCHT1     832(R14)(R15*1)
+	PREFETCHT1     896(R14)(R15*1)
+	PREFETCHT1     960(R14)(R15*1)
+	VMOVDQU64      (R14), Z2
+	VGF2P8AFFINEQB $0xf8, Z0, Z2, Z3
+	VMOVDQU64      Z3, 4096(CX)
+	VGF2P8AFFINEQB $0xf8, Z1, Z2, Z2
+	VMOVDQU64      Z2, 4160(CX)
+	VMOVDQU64      64(R14), Z2
+	VGF2P8AFFINEQB $0xf8, Z0, Z2, Z3
+	VMOVDQU64      Z3, 4224(CX)
+	VGF2P8AFFINEQB $0xf8, Z1, Z2, Z2
+	VMOVDQU64      Z2, 4288(CX)
+	VMOVDQU64      128(R14), Z2
+	VGF2P8AFFINEQB $0xf8, Z0, Z2, Z3
+	VMOVDQU64      Z3, 4352(CX)
+	VGF2P8AFFINEQB $0xf8, Z1, Z2, Z2
+	VMOVDQU64      Z2, 4416(CX)
+	VMOVDQU64      192(R14), Z2
+	VGF2P8AFFINEQB $0xf8, Z0, Z2, Z3
+	VMOVDQU64      Z3, 4480(CX)
+	VGF2P8AFFINEQB $0xf8, Z1, Z2, Z2
+	VMOVDQU64      Z2, 4544(CX)
+	VMOVDQU64      256(R14), Z2
+	VGF2P8AFFINEQB $0xf8, Z0, Z2, Z3
+	VMOVDQU64      Z3, 4608(CX)
+	VGF2P8AFFINEQB $0xf8, Z1, Z2, Z2
+	VMOVDQU64      Z2, 4672(CX)
+	VMOVDQU64      320(R14), Z2
+	VGF2P8AFFINEQB $0xf8, Z0, Z2, Z3
+	VMOVDQU64      Z3, 4736(CX)
+	VGF2P8AFFINEQB $0xf8, Z1, Z2, Z2
+	VMOVDQU64      Z2, 4800(CX)
+	VMOVDQU64      384(R14), Z2
+	VGF2P8AFFINEQB $0xf8, Z0, Z2, Z3
+	VMOVDQU64      Z3, 4864(CX)
+	VGF2P8AFFINEQB $0xf8, Z1, Z2, Z2
+	VMOVDQU64      Z2, 4928(CX)
+	VMOVDQU64      448(R14), Z2
+	VGF2P8AFFINEQB $0xf8, Z0, Z2, Z3
+	VMOVDQU64      Z3, 4992(CX)
+	VGF2P8AFFINEQB $0xf8, Z1, Z2, Z2
+	VMOVDQU64      Z2, 5056(CX)
+	VMOVDQU64      512(R14), Z2
+	VGF2P8AFFINEQB $0xf8, Z0, Z2, Z3
+	VMOVDQU64      Z3, 5120(CX)
+	VGF2P8AFFINEQB $0xf8, Z1, Z2, Z2
+	VMOVDQU64      Z2, 5184(CX)
+	VMOVDQU64      576(R14), Z2
+	VGF2P8AFFINEQB $0xf8, Z0, Z2, Z3
+	VMOVDQU64      Z3, 5248(CX)
+	VGF2P8AFFINEQB $0xf8, Z1, Z2, Z2
+	VMOVDQU64      Z2, 5312(CX)
+	VMOVDQU64      640(R14), Z2
+	VGF2P8AFFINEQB $0xf8, Z0, Z2, Z3
+	VMOVDQU64      Z3, 5376(CX)
+	VGF2P8AFFINEQB $0xf8, Z1, Z2, Z2
+	VMOVDQU64      Z2, 5440(CX)
+	VMOVDQU64      704(R14), Z2
+	VGF2P8AFFINEQB $0xf8, Z0, Z2, Z3
+	VMOVDQU64      Z3, 5504(CX)
+	VGF2P8AFFINEQB $0xf8, Z1, Z2, Z2
+	VMOVDQU64      Z2, 5568(CX)
+	VMOVDQU64      768(R14), Z2
+	VGF2P8AFFINEQB $0xf8, Z0, Z2, Z3
+	VMOVDQU64      Z3, 5632(CX)
+	VGF2P8AFFINEQB $0xf8, Z1, Z2, Z2
+	VMOVDQU64      Z2, 5696(CX)
+	VMOVDQU64      832(R14), Z2
+	VGF2P8AFFINEQB $0xf8, Z0, Z2, Z3
+	VMOVDQU64      Z3, 5760(CX)
+	VGF2P8AFFINEQB $0xf8, Z1, Z2, Z2
+	VMOVDQU64      Z2, 5824(CX)
+	VMOVDQU64      896(R14), Z2
+	VGF2P8AFFINEQB $0xf8, Z0, Z2, Z3
+	VMOVDQU64      Z3, 5888(CX)
+	VGF2P8AFFINEQB $0xf8, Z1, Z2, Z2
+	VMOVDQU64      Z2, 5952(CX)
+	VMOVDQU64      960(R14), Z2
+	VGF2P8AFFINEQB $0xf8, Z0, Z2, Z3
+	VMOVDQU64      Z3, 6016(CX)
+	VGF2P8AFFINEQB $0xf8, Z1, Z2, Z2
+	VMOVDQU64      Z2, 6080(CX)
+	ADDQ           $+1024, R14
+
+unpackedalone:
+	ADDQ $+64, SI
+	ADDQ $+2048, CX
+	DECQ R9
+	JNZ  kalone
+	ADDQ 16(R13), SI
+	DECQ R10
+	JNZ  runalone
+	ADDQ 32(R13), SI
+	DECQ R11
+	JNZ  outalone
+	MOVQ R12, CX
+	ADDQ $+0, CX
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x44
+	BYTE $0x11
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x4c
+	BYTE $0x11
+	BYTE $0x40
+	JMP  store
+
+pairs:
+	CMPQ BX, $+2
+	JLT  single
+	MOVQ a+0(FP), SI
+	ADDQ (AX), SI
+	MOVQ a+0(FP), DI
+	ADDQ 24(AX), DI
+	MOVQ b+8(FP), CX
+	MOVQ start+24(FP), R15
+	XORQ R9, R9
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x44
+	BYTE $0x0f
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x4c
+	BYTE $0x0f
+	BYTE $0x40
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x54
+	BYTE $0x0f
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x5c
+	BYTE $0x0f
+	BYTE $0x40
+	MOVQ 24(R13), R11
+
+outtwo:
+	MOVQ 8(R13), R10
+
+runtwo:
+	MOVQ (R13), R9
+
+ktwo:
+	BYTE $0xc4
+	BYTE $0xa2
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x64
+	BYTE $0x06
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x74
+	BYTE $0x11
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x49
+	BYTE $0x5e
+	BYTE $0xc4
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x7c
+	BYTE $0x11
+	BYTE $0x40
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x41
+	BYTE $0x5e
+	BYTE $0xcc
+	BYTE $0xc4
+	BYTE $0xa2
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x6c
+	BYTE $0x07
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x49
+	BYTE $0x5e
+	BYTE $0xd5
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x41
+	BYTE $0x5e
+	BYTE $0xdd
+	ADDQ $+64, SI
+	ADDQ $+64, DI
+	ADDQ $+2048, CX
+	DECQ R9
+	JNZ  ktwo
+	ADDQ 16(R13), SI
+	ADDQ 16(R13), DI
+	DECQ R10
+	JNZ  runtwo
+	ADDQ 32(R13), SI
+	ADDQ 32(R13), DI
+	DECQ R11
+	JNZ  outtwo
+	MOVQ R12, CX
+	ADDQ $+0, CX
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x44
+	BYTE $0x11
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x4c
+	BYTE $0x11
+	BYTE $0x40
+	MOVQ R12, CX
+	ADDQ $+2048, CX
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x54
+	BYTE $0x11
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x5c
+	BYTE $0x11
+	BYTE $0x40
+
+stores:
+	MOVQ c+16(FP), DI
+	ADDQ 8(AX), DI
+	MOVQ 16(AX), R10
+	MOVQ R12, SI
+	ADDQ $+0, SI
+	MOVQ 88(R13), R9
+
+pixelfirst:
+	TESTQ     R10, R10
+	JLE       gapfirst
+	VMOVDQU32 (SI), Z0
+	VMOVDQU32 Z0, (DI)
+	VMOVDQU32 64(SI), Z0
+	VMOVDQU32 Z0, K1, 64(DI)
+
+gapfirst:
+	ADDQ $+128, SI
+	ADDQ 48(R13), DI
+	DECQ R10
+	CMPQ R10, 64(R13)
+	JNE  nextfirst
+	MOVQ 56(R13), R10
+	ADDQ 72(R13), DI
+
+nextfirst:
+	DECQ R9
+	JNZ  pixelfirst
+	MOVQ c+16(FP), DI
+	ADDQ 32(AX), DI
+	MOVQ 40(AX), R10
+	MOVQ R12, SI
+	ADDQ $+2048, SI
+	MOVQ 88(R13), R9
+
+pixelsecond:
+	TESTQ     R10, R10
+	JLE       gapsecond
+	VMOVDQU32 (SI), Z0
+	VMOVDQU32 Z0, (DI)
+	VMOVDQU32 64(SI), Z0
+	VMOVDQU32 Z0, K1, 64(DI)
+
+gapsecond:
+	ADDQ $+128, SI
+	ADDQ 48(R13), DI
+	DECQ R10
+	CMPQ R10, 64(R13)
+	JNE  nextsecond
+	MOVQ 56(R13), R10
+	ADDQ 72(R13), DI
+
+nextsecond:
+	DECQ R9
+	JNZ  pixelsecond
+	ADDQ $+48, AX
+	SUBQ $+2, BX
+	JMP  pairs
+
+single:
+	TESTQ BX, BX
+	JZ    end
+	MOVQ  a+0(FP), SI
+	ADDQ  (AX), SI
+	MOVQ  b+8(FP), CX
+	MOVQ  start+24(FP), R15
+	XORQ  R9, R9
+	BYTE  $0xc4
+	BYTE  $0x82
+	BYTE  $0x7b
+	BYTE  $0x4b
+	BYTE  $0x44
+	BYTE  $0x0f
+	BYTE  $0x00
+	BYTE  $0xc4
+	BYTE  $0x82
+	BYTE  $0x7b
+	BYTE  $0x4b
+	BYTE  $0x4c
+	BYTE  $0x0f
+	BYTE  $0x40
+	MOVQ  24(R13), R11
+
+outone:
+	MOVQ 8(R13), R10
+
+runone:
+	MOVQ (R13), R9
+
+kone:
 	BYTE $0xc4
 	BYTE $0xa2
 	BYTE $0x7b
@@ -1299,13 +5648,13 @@ k1:
 	ADDQ $+64, SI
 	ADDQ $+2048, CX
 	DECQ R9
-	JNZ  k1
+	JNZ  kone
 	ADDQ 16(R13), SI
 	DECQ R10
-	JNZ  run1
+	JNZ  runone
 	ADDQ 32(R13), SI
 	DECQ R11
-	JNZ  out1
+	JNZ  outone
 	MOVQ R12, CX
 	ADDQ $+0, CX
 	BYTE $0xc4
@@ -1322,6 +5671,2142 @@ k1:
 	BYTE $0x4c
 	BYTE $0x11
 	BYTE $0x40
+
+store:
+	MOVQ c+16(FP), DI
+	ADDQ 8(AX), DI
+	MOVQ 16(AX), R10
+	MOVQ R12, SI
+	ADDQ $+0, SI
+	MOVQ 88(R13), R9
+
+pixellast:
+	TESTQ     R10, R10
+	JLE       gaplast
+	VMOVDQU32 (SI), Z0
+	VMOVDQU32 Z0, (DI)
+	VMOVDQU32 64(SI), Z0
+	VMOVDQU32 Z0, K1, 64(DI)
+
+gaplast:
+	ADDQ $+128, SI
+	ADDQ 48(R13), DI
+	DECQ R10
+	CMPQ R10, 64(R13)
+	JNE  nextlast
+	MOVQ 56(R13), R10
+	ADDQ 72(R13), DI
+
+nextlast:
+	DECQ R9
+	JNZ  pixellast
+
+end:
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x78
+	BYTE $0x49
+	BYTE $0xc0
+	VZEROUPPER
+	RET
+
+// func tilesI32S3AMXx2(a *uint8, b *int8, c *int32, start *int32, t *[17]int, table *[3]int, config *[64]uint8, scratch *uint8, ahead *int8)
+// Requires: AMX_INT8, AMX_TILE, AVX, AVX512BW, AVX512F, GFNI, MMX+
+TEXT ·tilesI32S3AMXx2(SB), NOSPLIT, $0-72
+	MOVQ           t+32(FP), R13
+	MOVQ           80(R13), CX
+	MOVQ           $+1, AX
+	SHLQ           CL, AX
+	DECQ           AX
+	KMOVW          AX, K1
+	MOVQ           config+48(FP), AX
+	BYTE           $0xc4
+	BYTE           $0xe2
+	BYTE           $0x78
+	BYTE           $0x49
+	BYTE           $0x00
+	MOVQ           table+40(FP), AX
+	MOVQ           scratch+56(FP), R12
+	MOVQ           ahead+64(FP), R14
+	MOVQ           96(R13), BX
+	MOVQ           40(R13), R8
+	MOVQ           $+128, DX
+	MOVQ           $0x0102000000000000, R15
+	VPBROADCASTQ   R15, Z0
+	MOVQ           $0x0408000000000000, R15
+	VPBROADCASTQ   R15, Z1
+	MOVQ           $0x1020000000000000, R15
+	VPBROADCASTQ   R15, Z2
+	MOVQ           $0x4080000000000000, R15
+	VPBROADCASTQ   R15, Z3
+	MOVQ           $0x0404040404040404, R15
+	VPBROADCASTQ   R15, Z4
+	MOVQ           b+8(FP), CX
+	DECQ           128(R13)
+	JL             unpacked0
+	MOVQ           120(R13), R15
+	PREFETCHT1     (R14)(R15*1)
+	PREFETCHT1     64(R14)(R15*1)
+	PREFETCHT1     128(R14)(R15*1)
+	PREFETCHT1     192(R14)(R15*1)
+	PREFETCHT1     256(R14)(R15*1)
+	PREFETCHT1     320(R14)(R15*1)
+	PREFETCHT1     384(R14)(R15*1)
+	PREFETCHT1     448(R14)(R15*1)
+	PREFETCHT1     512(R14)(R15*1)
+	PREFETCHT1     576(R14)(R15*1)
+	PREFETCHT1     640(R14)(R15*1)
+	PREFETCHT1     704(R14)(R15*1)
+	VMOVDQU64      (R14), Z5
+	VGF2P8AFFINEQB $0x00, Z0, Z5, Z6
+	KMOVQ          64(R14), K2
+	VPSUBB         Z4, Z6, K2, Z6
+	VMOVDQU64      Z6, (CX)
+	VGF2P8AFFINEQB $0x00, Z1, Z5, Z6
+	KMOVQ          72(R14), K2
+	VPSUBB         Z4, Z6, K2, Z6
+	VMOVDQU64      Z6, 64(CX)
+	VGF2P8AFFINEQB $0x00, Z2, Z5, Z6
+	KMOVQ          80(R14), K2
+	VPSUBB         Z4, Z6, K2, Z6
+	VMOVDQU64      Z6, 128(CX)
+	VGF2P8AFFINEQB $0x00, Z3, Z5, Z5
+	KMOVQ          88(R14), K2
+	VPSUBB         Z4, Z5, K2, Z5
+	VMOVDQU64      Z5, 192(CX)
+	VMOVDQU64      96(R14), Z5
+	VGF2P8AFFINEQB $0x00, Z0, Z5, Z6
+	KMOVQ          160(R14), K2
+	VPSUBB         Z4, Z6, K2, Z6
+	VMOVDQU64      Z6, 256(CX)
+	VGF2P8AFFINEQB $0x00, Z1, Z5, Z6
+	KMOVQ          168(R14), K2
+	VPSUBB         Z4, Z6, K2, Z6
+	VMOVDQU64      Z6, 320(CX)
+	VGF2P8AFFINEQB $0x00, Z2, Z5, Z6
+	KMOVQ          176(R14), K2
+	VPSUBB         Z4, Z6, K2, Z6
+	VMOVDQU64      Z6, 384(CX)
+	VGF2P8AFFINEQB $0x00, Z3, Z5, Z5
+	KMOVQ          184(R14), K2
+	VPSUBB         Z4, Z5, K2, Z5
+	VMOVDQU64      Z5, 448(CX)
+	VMOVDQU64      192(R14), Z5
+	VGF2P8AFFINEQB $0x00, Z0, Z5, Z6
+	KMOVQ          256(R14), K2
+	VPSUBB         Z4, Z6, K2, Z6
+	VMOVDQU64      Z6, 512(CX)
+	VGF2P8AFFINEQB $0x00, Z1, Z5, Z6
+	KMOVQ          264(R14), K2
+	VPSUBB         Z4, Z6, K2, Z6
+	VMOVDQU64      Z6, 576(CX)
+	VGF2P8AFFINEQB $0x00, Z2, Z5, Z6
+	KMOVQ          272(R14), K2
+	VPSUBB         Z4, Z6, K2, Z6
+	VMOVDQU64      Z6, 640(CX)
+	VGF2P8AFFINEQB $0x00, Z3, Z5, Z5
+	KMOVQ          280(R14), K2
+	VPSUBB         Z4, Z5, K2, Z5
+	VMOVDQU64      Z5, 704(CX)
+	VMOVDQU64      288(R14), Z5
+	VGF2P8AFFINEQB $0x00, Z0, Z5, Z6
+	KMOVQ          352(R14), K2
+	VPSUBB         Z4, Z6, K2, Z6
+	VMOVDQU64      Z6, 768(CX)
+	VGF2P8AFFINEQB $0x00, Z1, Z5, Z6
+	KMOVQ          360(R14), K2
+	VPSUBB         Z4, Z6, K2, Z6
+	VMOVDQU64      Z6, 832(CX)
+	VGF2P8AFFINEQB $0x00, Z2, Z5, Z6
+	KMOVQ          368(R14), K2
+	VPSUBB         Z4, Z6, K2, Z6
+	VMOVDQU64      Z6, 896(CX)
+	VGF2P8AFFINEQB $0x00, Z3, Z5, Z5
+	KMOVQ          376(R14), K2
+	VPSUBB         Z4, Z5, K2, Z5
+	VMOVDQU64      Z5, 960(CX)
+	VMOVDQU64      384(R14), Z5
+	VGF2P8AFFINEQB $0x00, Z0, Z5, Z6
+	KMOVQ          448(R14), K2
+	VPSUBB         Z4, Z6, K2, Z6
+	VMOVDQU64      Z6, 1024(CX)
+	VGF2P8AFFINEQB $0x00, Z1, Z5, Z6
+	KMOVQ          456(R14), K2
+	VPSUBB         Z4, Z6, K2, Z6
+	VMOVDQU64      Z6, 1088(CX)
+	VGF2P8AFFINEQB $0x00, Z2, Z5, Z6
+	KMOVQ          464(R14), K2
+	VPSUBB         Z4, Z6, K2, Z6
+	VMOVDQU64      Z6, 1152(CX)
+	VGF2P8AFFINEQB $0x00, Z3, Z5, Z5
+	KMOVQ          472(R14), K2
+	VPSUBB         Z4, Z5, K2, Z5
+	VMOVDQU64      Z5, 1216(CX)
+	VMOVDQU64      480(R14), Z5
+	VGF2P8AFFINEQB $0x00, Z0, Z5, Z6
+	KMOVQ          544(R14), K2
+	VPSUBB         Z4, Z6, K2, Z6
+	VMOVDQU64      Z6, 1280(CX)
+	VGF2P8AFFINEQB $0x00, Z1, Z5, Z6
+	KMOVQ          552(R14), K2
+	VPSUBB         Z4, Z6, K2, Z6
+	VMOVDQU64      Z6, 1344(CX)
+	VGF2P8AFFINEQB $0x00, Z2, Z5, Z6
+	KMOVQ          560(R14), K2
+	VPSUBB         Z4, Z6, K2, Z6
+	VMOVDQU64      Z6, 1408(CX)
+	VGF2P8AFFINEQB $0x00, Z3, Z5, Z5
+	KMOVQ          568(R14), K2
+	VPSUBB         Z4, Z5, K2, Z5
+	VMOVDQU64      Z5, 1472(CX)
+	VMOVDQU64      576(R14), Z5
+	VGF2P8AFFINEQB $0x00, Z0, Z5, Z6
+	KMOVQ          640(R14), K2
+	VPSUBB         Z4, Z6, K2, Z6
+	VMOVDQU64      Z6, 1536(CX)
+	VGF2P8AFFINEQB $0x00, Z1, Z5, Z6
+	KMOVQ          648(R14), K2
+	VPSUBB         Z4, Z6, K2, Z6
+	VMOVDQU64      Z6, 1600(CX)
+	VGF2P8AFFINEQB $0x00, Z2, Z5, Z6
+	KMOVQ          656(R14), K2
+	VPSUBB         Z4, Z6, K2, Z6
+	VMOVDQU64      Z6, 1664(CX)
+	VGF2P8AFFINEQB $0x00, Z3, Z5, Z5
+	KMOVQ          664(R14), K2
+	VPSUBB         Z4, Z5, K2, Z5
+	VMOVDQU64      Z5, 1728(CX)
+	VMOVDQU64      672(R14), Z5
+	VGF2P8AFFINEQB $0x00, Z0, Z5, Z6
+	KMOVQ          736(R14), K2
+	VPSUBB         Z4, Z6, K2, Z6
+	VMOVDQU64      Z6, 1792(CX)
+	VGF2P8AFFINEQB $0x00, Z1, Z5, Z6
+	KMOVQ          744(R14), K2
+	VPSUBB         Z4, Z6, K2, Z6
+	VMOVDQU64      Z6, 1856(CX)
+	VGF2P8AFFINEQB $0x00, Z2, Z5, Z6
+	KMOVQ          752(R14), K2
+	VPSUBB         Z4, Z6, K2, Z6
+	VMOVDQU64      Z6, 1920(CX)
+	VGF2P8AFFINEQB $0x00, Z3, Z5, Z5
+	KMOVQ          760(R14), K2
+	VPSUBB         Z4, Z5, K2, Z5
+	VMOVDQU64      Z5, 1984(CX)
+	ADDQ           $+768, R14
+
+unpacked0:
+	DECQ           128(R13)
+	JL             unpacked1
+	MOVQ           120(R13), R15
+	PREFETCHT1     (R14)(R15*1)
+	PREFETCHT1     64(R14)(R15*1)
+	PREFETCHT1     128(R14)(R15*1)
+	PREFETCHT1     192(R14)(R15*1)
+	PREFETCHT1     256(R14)(R15*1)
+	PREFETCHT1     320(R14)(R15*1)
+	PREFETCHT1     384(R14)(R15*1)
+	PREFETCHT1     448(R14)(R15*1)
+	PREFETCHT1     512(R14)(R15*1)
+	PREFETCHT1     576(R14)(R15*1)
+	PREFETCHT1     640(R14)(R15*1)
+	PREFETCHT1     704(R14)(R15*1)
+	VMOVDQU64      (R14), Z5
+	VGF2P8AFFINEQB $0x00, Z0, Z5, Z6
+	KMOVQ          64(R14), K2
+	VPSUBB         Z4, Z6, K2, Z6
+	VMOVDQU64      Z6, 2048(CX)
+	VGF2P8AFFINEQB $0x00, Z1, Z5, Z6
+	KMOVQ          72(R14), K2
+	VPSUBB         Z4, Z6, K2, Z6
+	VMOVDQU64      Z6, 2112(CX)
+	VGF2P8AFFINEQB $0x00, Z2, Z5, Z6
+	KMOVQ          80(R14), K2
+	VPSUBB         Z4, Z6, K2, Z6
+	VMOVDQU64      Z6, 2176(CX)
+	VGF2P8AFFINEQB $0x00, Z3, Z5, Z5
+	KMOVQ          88(R14), K2
+	VPSUBB         Z4, Z5, K2, Z5
+	VMOVDQU64      Z5, 2240(CX)
+	VMOVDQU64      96(R14), Z5
+	VGF2P8AFFINEQB $0x00, Z0, Z5, Z6
+	KMOVQ          160(R14), K2
+	VPSUBB         Z4, Z6, K2, Z6
+	VMOVDQU64      Z6, 2304(CX)
+	VGF2P8AFFINEQB $0x00, Z1, Z5, Z6
+	KMOVQ          168(R14), K2
+	VPSUBB         Z4, Z6, K2, Z6
+	VMOVDQU64      Z6, 2368(CX)
+	VGF2P8AFFINEQB $0x00, Z2, Z5, Z6
+	KMOVQ          176(R14), K2
+	VPSUBB         Z4, Z6, K2, Z6
+	VMOVDQU64      Z6, 2432(CX)
+	VGF2P8AFFINEQB $0x00, Z3, Z5, Z5
+	KMOVQ          184(R14), K2
+	VPSUBB         Z4, Z5, K2, Z5
+	VMOVDQU64      Z5, 2496(CX)
+	VMOVDQU64      192(R14), Z5
+	VGF2P8AFFINEQB $0x00, Z0, Z5, Z6
+	KMOVQ          256(R14), K2
+	VPSUBB         Z4, Z6, K2, Z6
+	VMOVDQU64      Z6, 2560(CX)
+	VGF2P8AFFINEQB $0x00, Z1, Z5, Z6
+	KMOVQ          264(R14), K2
+	VPSUBB         Z4, Z6, K2, Z6
+	VMOVDQU64      Z6, 2624(CX)
+	VGF2P8AFFINEQB $0x00, Z2, Z5, Z6
+	KMOVQ          272(R14), K2
+	VPSUBB         Z4, Z6, K2, Z6
+	VMOVDQU64      Z6, 2688(CX)
+	VGF2P8AFFINEQB $0x00, Z3, Z5, Z5
+	KMOVQ          280(R14), K2
+	VPSUBB         Z4, Z5, K2, Z5
+	VMOVDQU64      Z5, 2752(CX)
+	VMOVDQU64      288(R14), Z5
+	VGF2P8AFFINEQB $0x00, Z0, Z5, Z6
+	KMOVQ          352(R14), K2
+	VPSUBB         Z4, Z6, K2, Z6
+	VMOVDQU64      Z6, 2816(CX)
+	VGF2P8AFFINEQB $0x00, Z1, Z5, Z6
+	KMOVQ          360(R14), K2
+	VPSUBB         Z4, Z6, K2, Z6
+	VMOVDQU64      Z6, 2880(CX)
+	VGF2P8AFFINEQB $0x00, Z2, Z5, Z6
+	KMOVQ          368(R14), K2
+	VPSUBB         Z4, Z6, K2, Z6
+	VMOVDQU64      Z6, 2944(CX)
+	VGF2P8AFFINEQB $0x00, Z3, Z5, Z5
+	KMOVQ          376(R14), K2
+	VPSUBB         Z4, Z5, K2, Z5
+	VMOVDQU64      Z5, 3008(CX)
+	VMOVDQU64      384(R14), Z5
+	VGF2P8AFFINEQB $0x00, Z0, Z5, Z6
+	KMOVQ          448(R14), K2
+	VPSUBB         Z4, Z6, K2, Z6
+	VMOVDQU64      Z6, 3072(CX)
+	VGF2P8AFFINEQB $0x00, Z1, Z5, Z6
+	KMOVQ          456(R14), K2
+	VPSUBB         Z4, Z6, K2, Z6
+	VMOVDQU64      Z6, 3136(CX)
+	VGF2P8AFFINEQB $0x00, Z2, Z5, Z6
+	KMOVQ          464(R14), K2
+	VPSUBB         Z4, Z6, K2, Z6
+	VMOVDQU64      Z6, 3200(CX)
+	VGF2P8AFFINEQB $0x00, Z3, Z5, Z5
+	KMOVQ          472(R14), K2
+	VPSUBB         Z4, Z5, K2, Z5
+	VMOVDQU64      Z5, 3264(CX)
+	VMOVDQU64      480(R14), Z5
+	VGF2P8AFFINEQB $0x00, Z0, Z5, Z6
+	KMOVQ          544(R14), K2
+	VPSUBB         Z4, Z6, K2, Z6
+	VMOVDQU64      Z6, 3328(CX)
+	VGF2P8AFFINEQB $0x00, Z1, Z5, Z6
+	KMOVQ          552(R14), K2
+	VPSUBB         Z4, Z6, K2, Z6
+	VMOVDQU64      Z6, 3392(CX)
+	VGF2P8AFFINEQB $0x00, Z2, Z5, Z6
+	KMOVQ          560(R14), K2
+	VPSUBB         Z4, Z6, K2, Z6
+	VMOVDQU64      Z6, 3456(CX)
+	VGF2P8AFFINEQB $0x00, Z3, Z5, Z5
+	KMOVQ          568(R14), K2
+	VPSUBB         Z4, Z5, K2, Z5
+	VMOVDQU64      Z5, 3520(CX)
+	VMOVDQU64      576(R14), Z5
+	VGF2P8AFFINEQB $0x00, Z0, Z5, Z6
+	KMOVQ          640(R14), K2
+	VPSUBB         Z4, Z6, K2, Z6
+	VMOVDQU64      Z6, 3584(CX)
+	VGF2P8AFFINEQB $0x00, Z1, Z5, Z6
+	KMOVQ          648(R14), K2
+	VPSUBB         Z4, Z6, K2, Z6
+	VMOVDQU64      Z6, 3648(CX)
+	VGF2P8AFFINEQB $0x00, Z2, Z5, Z6
+	KMOVQ          656(R14), K2
+	VPSUBB         Z4, Z6, K2, Z6
+	VMOVDQU64      Z6, 3712(CX)
+	VGF2P8AFFINEQB $0x00, Z3, Z5, Z5
+	KMOVQ          664(R14), K2
+	VPSUBB         Z4, Z5, K2, Z5
+	VMOVDQU64      Z5, 3776(CX)
+	VMOVDQU64      672(R14), Z5
+	VGF2P8AFFINEQB $0x00, Z0, Z5, Z6
+	KMOVQ          736(R14), K2
+	VPSUBB         Z4, Z6, K2, Z6
+	VMOVDQU64      Z6, 3840(CX)
+	VGF2P8AFFINEQB $0x00, Z1, Z5, Z6
+	KMOVQ          744(R14), K2
+	VPSUBB         Z4, Z6, K2, Z6
+	VMOVDQU64      Z6, 3904(CX)
+	VGF2P8AFFINEQB $0x00, Z2, Z5, Z6
+	KMOVQ          752(R14), K2
+	VPSUBB         Z4, Z6, K2, Z6
+	VMOVDQU64      Z6, 3968(CX)
+	VGF2P8AFFINEQB $0x00, Z3, Z5, Z5
+	KMOVQ          760(R14), K2
+	VPSUBB         Z4, Z5, K2, Z5
+	VMOVDQU64      Z5, 4032(CX)
+	ADDQ           $+768, R14
+
+unpacked1:
+	CMPQ BX, $+2
+	JLT  alone
+	MOVQ a+0(FP), SI
+	ADDQ (AX), SI
+	MOVQ a+0(FP), DI
+	ADDQ 24(AX), DI
+	MOVQ b+8(FP), CX
+	MOVQ start+24(FP), R15
+	XORQ R9, R9
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x44
+	BYTE $0x0f
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x4c
+	BYTE $0x0f
+	BYTE $0x40
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x54
+	BYTE $0x0f
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x5c
+	BYTE $0x0f
+	BYTE $0x40
+	MOVQ 24(R13), R11
+
+outboth:
+	MOVQ 8(R13), R10
+
+runboth:
+	MOVQ (R13), R9
+
+kboth:
+	BYTE           $0xc4
+	BYTE           $0xa2
+	BYTE           $0x7b
+	BYTE           $0x4b
+	BYTE           $0x64
+	BYTE           $0x06
+	BYTE           $0x00
+	BYTE           $0xc4
+	BYTE           $0xe2
+	BYTE           $0x7b
+	BYTE           $0x4b
+	BYTE           $0x74
+	BYTE           $0x11
+	BYTE           $0x00
+	BYTE           $0xc4
+	BYTE           $0xe2
+	BYTE           $0x49
+	BYTE           $0x5e
+	BYTE           $0xc4
+	BYTE           $0xc4
+	BYTE           $0xe2
+	BYTE           $0x7b
+	BYTE           $0x4b
+	BYTE           $0x7c
+	BYTE           $0x11
+	BYTE           $0x40
+	BYTE           $0xc4
+	BYTE           $0xe2
+	BYTE           $0x41
+	BYTE           $0x5e
+	BYTE           $0xcc
+	BYTE           $0xc4
+	BYTE           $0xa2
+	BYTE           $0x7b
+	BYTE           $0x4b
+	BYTE           $0x6c
+	BYTE           $0x07
+	BYTE           $0x00
+	BYTE           $0xc4
+	BYTE           $0xe2
+	BYTE           $0x49
+	BYTE           $0x5e
+	BYTE           $0xd5
+	BYTE           $0xc4
+	BYTE           $0xe2
+	BYTE           $0x41
+	BYTE           $0x5e
+	BYTE           $0xdd
+	DECQ           128(R13)
+	JL             unpackedboth
+	MOVQ           120(R13), R15
+	PREFETCHT1     (R14)(R15*1)
+	PREFETCHT1     64(R14)(R15*1)
+	PREFETCHT1     128(R14)(R15*1)
+	PREFETCHT1     192(R14)(R15*1)
+	PREFETCHT1     256(R14)(R15*1)
+	PREFETCHT1     320(R14)(R15*1)
+	PREFETCHT1     384(R14)(R15*1)
+	PREFETCHT1     448(R14)(R15*1)
+	PREFETCHT1     512(R14)(R15*1)
+	PREFETCHT1     576(R14)(R15*1)
+	PREFETCHT1     640(R14)(R15*1)
+	PREFETCHT1     704(R14)(R15*1)
+	VMOVDQU64      (R14), Z5
+	VGF2P8AFFINEQB $0x00, Z0, Z5, Z6
+	KMOVQ          64(R14), K2
+	VPSUBB         Z4, Z6, K2, Z6
+	VMOVDQU64      Z6, 4096(CX)
+	VGF2P8AFFINEQB $0x00, Z1, Z5, Z6
+	KMOVQ          72(R14), K2
+	VPSUBB         Z4, Z6, K2, Z6
+	VMOVDQU64      Z6, 4160(CX)
+	VGF2P8AFFINEQB $0x00, Z2, Z5, Z6
+	KMOVQ          80(R14), K2
+	VPSUBB         Z4, Z6, K2, Z6
+	VMOVDQU64      Z6, 4224(CX)
+	VGF2P8AFFINEQB $0x00, Z3, Z5, Z5
+	KMOVQ          88(R14), K2
+	VPSUBB         Z4, Z5, K2, Z5
+	VMOVDQU64      Z5, 4288(CX)
+	VMOVDQU64      96(R14), Z5
+	VGF2P8AFFINEQB $0x00, Z0, Z5, Z6
+	KMOVQ          160(R14), K2
+	VPSUBB         Z4, Z6, K2, Z6
+	VMOVDQU64      Z6, 4352(CX)
+	VGF2P8AFFINEQB $0x00, Z1, Z5, Z6
+	KMOVQ          168(R14), K2
+	VPSUBB         Z4, Z6, K2, Z6
+	VMOVDQU64      Z6, 4416(CX)
+	VGF2P8AFFINEQB $0x00, Z2, Z5, Z6
+	KMOVQ          176(R14), K2
+	VPSUBB         Z4, Z6, K2, Z6
+	VMOVDQU64      Z6, 4480(CX)
+	VGF2P8AFFINEQB $0x00, Z3, Z5, Z5
+	KMOVQ          184(R14), K2
+	VPSUBB         Z4, Z5, K2, Z5
+	VMOVDQU64      Z5, 4544(CX)
+	VMOVDQU64      192(R14), Z5
+	VGF2P8AFFINEQB $0x00, Z0, Z5, Z6
+	KMOVQ          256(R14), K2
+	VPSUBB         Z4, Z6, K2, Z6
+	VMOVDQU64      Z6, 4608(CX)
+	VGF2P8AFFINEQB $0x00, Z1, Z5, Z6
+	KMOVQ          264(R14), K2
+	VPSUBB         Z4, Z6, K2, Z6
+	VMOVDQU64      Z6, 4672(CX)
+	VGF2P8AFFINEQB $0x00, Z2, Z5, Z6
+	KMOVQ          272(R14), K2
+	VPSUBB         Z4, Z6, K2, Z6
+	VMOVDQU64      Z6, 4736(CX)
+	VGF2P8AFFINEQB $0x00, Z3, Z5, Z5
+	KMOVQ          280(R14), K2
+	VPSUBB         Z4, Z5, K2, Z5
+	VMOVDQU64      Z5, 4800(CX)
+	VMOVDQU64      288(R14), Z5
+	VGF2P8AFFINEQB $0x00, Z0, Z5, Z6
+	KMOVQ          352(R14), K2
+	VPSUBB         Z4, Z6, K2, Z6
+	VMOVDQU64      Z6, 4864(CX)
+	VGF2P8AFFINEQB $0x00, Z1, Z5, Z6
+	KMOVQ          360(R14), K2
+	VPSUBB         Z4, Z6, K2, Z6
+	VMOVDQU64      Z6, 4928(CX)
+	VGF2P8AFFINEQB $0x00, Z2, Z5, Z6
+	KMOVQ          368(R14), K2
+	VPSUBB         Z4, Z6, K2, Z6
+	VMOVDQU64      Z6, 4992(CX)
+	VGF2P8AFFINEQB $0x00, Z3, Z5, Z5
+	KMOVQ          376(R14), K2
+	VPSUBB         Z4, Z5, K2, Z5
+	VMOVDQU64      Z5, 5056(CX)
+	VMOVDQU64      384(R14), Z5
+	VGF2P8AFFINEQB $0x00, Z0, Z5, Z6
+	KMOVQ          448(R14), K2
+	VPSUBB         Z4, Z6, K2, Z6
+	VMOVDQU64      Z6, 5120(CX)
+	VGF2P8AFFINEQB $0x00, Z1, Z5, Z6
+	KMOVQ          456(R14), K2
+	VPSUBB         Z4, Z6, K2, Z6
+	VMOVDQU64      Z6, 5184(CX)
+	VGF2P8AFFINEQB $0x00, Z2, Z5, Z6
+	KMOVQ          464(R14), K2
+	VPSUBB         Z4, Z6, K2, Z6
+	VMOVDQU64      Z6, 5248(CX)
+	VGF2P8AFFINEQB $0x00, Z3, Z5, Z5
+	KMOVQ          472(R14), K2
+	VPSUBB         Z4, Z5, K2, Z5
+	VMOVDQU64      Z5, 5312(CX)
+	VMOVDQU64      480(R14), Z5
+	VGF2P8AFFINEQB $0x00, Z0, Z5, Z6
+	KMOVQ          544(R14), K2
+	VPSUBB         Z4, Z6, K2, Z6
+	VMOVDQU64      Z6, 5376(CX)
+	VGF2P8AFFINEQB $0x00, Z1, Z5, Z6
+	KMOVQ          552(R14), K2
+	VPSUBB         Z4, Z6, K2, Z6
+	VMOVDQU64      Z6, 5440(CX)
+	VGF2P8AFFINEQB $0x00, Z2, Z5, Z6
+	KMOVQ          560(R14), K2
+	VPSUBB         Z4, Z6, K2, Z6
+	VMOVDQU64      Z6, 5504(CX)
+	VGF2P8AFFINEQB $0x00, Z3, Z5, Z5
+	KMOVQ          568(R14), K2
+	VPSUBB         Z4, Z5, K2, Z5
+	VMOVDQU64      Z5, 5568(CX)
+	VMOVDQU64      576(R14), Z5
+	VGF2P8AFFINEQB $0x00, Z0, Z5, Z6
+	KMOVQ          640(R14), K2
+	VPSUBB         Z4, Z6, K2, Z6
+	VMOVDQU64      Z6, 5632(CX)
+	VGF2P8AFFINEQB $0x00, Z1, Z5, Z6
+	KMOVQ          648(R14), K2
+	VPSUBB         Z4, Z6, K2, Z6
+	VMOVDQU64      Z6, 5696(CX)
+	VGF2P8AFFINEQB $0x00, Z2, Z5, Z6
+	KMOVQ          656(R14), K2
+	VPSUBB         Z4, Z6, K2, Z6
+	VMOVDQU64      Z6, 5760(CX)
+	VGF2P8AFFINEQB $0x00, Z3, Z5, Z5
+	KMOVQ          664(R14), K2
+	VPSUBB         Z4, Z5, K2, Z5
+	VMOVDQU64      Z5, 5824(CX)
+	VMOVDQU64      672(R14), Z5
+	VGF2P8AFFINEQB $0x00, Z0, Z5, Z6
+	KMOVQ          736(R14), K2
+	VPSUBB         Z4, Z6, K2, Z6
+	VMOVDQU64      Z6, 5888(CX)
+	VGF2P8AFFINEQB $0x00, Z1, Z5, Z6
+	KMOVQ          744(R14), K2
+	VPSUBB         Z4, Z6, K2, Z6
+	VMOVDQU64      Z6, 5952(CX)
+	VGF2P8AFFINEQB $0x00, Z2, Z5, Z6
+	KMOVQ          752(R14), K2
+	VPSUBB         Z4, Z6, K2, Z6
+	VMOVDQU64      Z6, 6016(CX)
+	VGF2P8AFFINEQB $0x00, Z3, Z5, Z5
+	KMOVQ          760(R14), K2
+	VPSUBB         Z4, Z5, K2, Z5
+	VMOVDQU64      Z5, 6080(CX)
+	ADDQ           $+768, R14
+
+unpackedboth:
+	ADDQ $+64, SI
+	ADDQ $+64, DI
+	ADDQ $+2048, CX
+	DECQ R9
+	JNZ  kboth
+	ADDQ 16(R13), SI
+	ADDQ 16(R13), DI
+	DECQ R10
+	JNZ  runboth
+	ADDQ 32(R13), SI
+	ADDQ 32(R13), DI
+	DECQ R11
+	JNZ  outboth
+	MOVQ R12, CX
+	ADDQ $+0, CX
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x44
+	BYTE $0x11
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x4c
+	BYTE $0x11
+	BYTE $0x40
+	MOVQ R12, CX
+	ADDQ $+2048, CX
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x54
+	BYTE $0x11
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x5c
+	BYTE $0x11
+	BYTE $0x40
+	JMP  stores
+
+alone:
+	MOVQ a+0(FP), SI
+	ADDQ (AX), SI
+	MOVQ b+8(FP), CX
+	MOVQ start+24(FP), R15
+	XORQ R9, R9
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x44
+	BYTE $0x0f
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x4c
+	BYTE $0x0f
+	BYTE $0x40
+	MOVQ 24(R13), R11
+
+outalone:
+	MOVQ 8(R13), R10
+
+runalone:
+	MOVQ (R13), R9
+
+kalone:
+	BYTE           $0xc4
+	BYTE           $0xa2
+	BYTE           $0x7b
+	BYTE           $0x4b
+	BYTE           $0x64
+	BYTE           $0x06
+	BYTE           $0x00
+	BYTE           $0xc4
+	BYTE           $0xe2
+	BYTE           $0x7b
+	BYTE           $0x4b
+	BYTE           $0x74
+	BYTE           $0x11
+	BYTE           $0x00
+	BYTE           $0xc4
+	BYTE           $0xe2
+	BYTE           $0x49
+	BYTE           $0x5e
+	BYTE           $0xc4
+	BYTE           $0xc4
+	BYTE           $0xe2
+	BYTE           $0x7b
+	BYTE           $0x4b
+	BYTE           $0x7c
+	BYTE           $0x11
+	BYTE           $0x40
+	BYTE           $0xc4
+	BYTE           $0xe2
+	BYTE           $0x41
+	BYTE           $0x5e
+	BYTE           $0xcc
+	DECQ           128(R13)
+	JL             unpackedalone
+	MOVQ           120(R13), R15
+	PREFETCHT1     (R14)(R15*1)
+	PREFETCHT1     64(R14)(R15*1)
+	PREFETCHT1     128(R14)(R15*1)
+	PREFETCHT1     192(R14)(R15*1)
+	PREFETCHT1     256(R14)(R15*1)
+	PREFETCHT1     320(R14)(R15*1)
+	PREFETCHT1     384(R14)(R15*1)
+	PREFETCHT1     448(R14)(R15*1)
+	PREFETCHT1     512(R14)(R15*1)
+	PREFETCHT1     576(R14)(R15*1)
+	PREFETCHT1     640(R14)(R15*1)
+	PREFETCHT1     704(R14)(R15*1)
+	VMOVDQU64      (R14), Z5
+	VGF2P8AFFINEQB $0x00, Z0, Z5, Z6
+	KMOVQ          64(R14), K2
+	VPSUBB         Z4, Z6, K2, Z6
+	VMOVDQU64      Z6, 4096(CX)
+	VGF2P8AFFINEQB $0x00, Z1, Z5, Z6
+	KMOVQ          72(R14), K2
+	VPSUBB         Z4, Z6, K2, Z6
+	VMOVDQU64      Z6, 4160(CX)
+	VGF2P8AFFINEQB $0x00, Z2, Z5, Z6
+	KMOVQ          80(R14), K2
+	VPSUBB         Z4, Z6, K2, Z6
+	VMOVDQU64      Z6, 4224(CX)
+	VGF2P8AFFINEQB $0x00, Z3, Z5, Z5
+	KMOVQ          88(R14), K2
+	VPSUBB         Z4, Z5, K2, Z5
+	VMOVDQU64      Z5, 4288(CX)
+	VMOVDQU64      96(R14), Z5
+	VGF2P8AFFINEQB $0x00, Z0, Z5, Z6
+	KMOVQ          160(R14), K2
+	VPSUBB         Z4, Z6, K2, Z6
+	VMOVDQU64      Z6, 4352(CX)
+	VGF2P8AFFINEQB $0x00, Z1, Z5, Z6
+	KMOVQ          168(R14), K2
+	VPSUBB         Z4, Z6, K2, Z6
+	VMOVDQU64      Z6, 4416(CX)
+	VGF2P8AFFINEQB $0x00, Z2, Z5, Z6
+	KMOVQ          176(R14), K2
+	VPSUBB         Z4, Z6, K2, Z6
+	VMOVDQU64      Z6, 4480(CX)
+	VGF2P8AFFINEQB $0x00, Z3, Z5, Z5
+	KMOVQ          184(R14), K2
+	VPSUBB         Z4, Z5, K2, Z5
+	VMOVDQU64      Z5, 4544(CX)
+	VMOVDQU64      192(R14), Z5
+	VGF2P8AFFINEQB $0x00, Z0, Z5, Z6
+	KMOVQ          256(R14), K2
+	VPSUBB         Z4, Z6, K2, Z6
+	VMOVDQU64      Z6, 4608(CX)
+	VGF2P8AFFINEQB $0x00, Z1, Z5, Z6
+	KMOVQ          264(R14), K2
+	VPSUBB         Z4, Z6, K2, Z6
+	VMOVDQU64      Z6, 4672(CX)
+	VGF2P8AFFINEQB $0x00, Z2, Z5, Z6
+	KMOVQ          272(R14), K2
+	VPSUBB         Z4, Z6, K2, Z6
+	VMOVDQU64      Z6, 4736(CX)
+	VGF2P8AFFINEQB $0x00, Z3, Z5, Z5
+	KMOVQ          280(R14), K2
+	VPSUBB         Z4, Z5, K2, Z5
+	VMOVDQU64      Z5, 4800(CX)
+	VMOVDQU64      288(R14), Z5
+	VGF2P8AFFINEQB $0x00, Z0, Z5, Z6
+	KMOVQ          352(R14), K2
+	VPSUBB         Z4, Z6, K2, Z6
+	VMOVDQU64      Z6, 4864(CX)
+	VGF2P8AFFINEQB $0x00, Z1, Z5, Z6
+	KMOVQ          360(R14), K2
+	VPSUBB         Z4, Z6, K2, Z6
+	VMOVDQU64      Z6, 4928(CX)
+	VGF2P8AFFINEQB $0x00, Z2, Z5, Z6
+	KMOVQ          368(R14), K2
+	VPSUBB         Z4, Z6, K2, Z6
+	VMOVDQU64      Z6, 4992(CX)
+	VGF2P8AFFINEQB $0x00, Z3, Z5, Z5
+	KMOVQ          376(R14), K2
+	VPSUBB         Z4, Z5, K2, Z5
+	VMOVDQU64      Z5, 5056(CX)
+	VMOVDQU64      384(R14), Z5
+	VGF2P8AFFINEQB $0x00, Z0, Z5, Z6
+	KMOVQ          448(R14), K2
+	VPSUBB         Z4, Z6, K2, Z6
+	VMOVDQU64      Z6, 5120(CX)
+	VGF2P8AFFINEQB $0x00, Z1, Z5, Z6
+	KMOVQ          456(R14), K2
+	VPSUBB         Z4, Z6, K2, Z6
+	VMOVDQU64      Z6, 5184(CX)
+	VGF2P8AFFINEQB $0x00, Z2, Z5, Z6
+	KMOVQ          464(R14), K2
+	VPSUBB         Z4, Z6, K2, Z6
+	VMOVDQU64      Z6, 5248(CX)
+	VGF2P8AFFINEQB $0x00, Z3, Z5, Z5
+	KMOVQ          472(R14), K2
+	VPSUBB         Z4, Z5, K2, Z5
+	VMOVDQU64      Z5, 5312(CX)
+	VMOVDQU64      480(R14), Z5
+	VGF2P8AFFINEQB $0x00, Z0, Z5, Z6
+	KMOVQ          544(R14), K2
+	VPSUBB         Z4, Z6, K2, Z6
+	VMOVDQU64      Z6, 5376(CX)
+	VGF2P8AFFINEQB $0x00, Z1, Z5, Z6
+	KMOVQ          552(R14), K2
+	VPSUBB         Z4, Z6, K2, Z6
+	VMOVDQU64      Z6, 5440(CX)
+	VGF2P8AFFINEQB $0x00, Z2, Z5, Z6
+	KMOVQ          560(R14), K2
+	VPSUBB         Z4, Z6, K2, Z6
+	VMOVDQU64      Z6, 5504(CX)
+	VGF2P8AFFINEQB $0x00, Z3, Z5, Z5
+	KMOVQ          568(R14), K2
+	VPSUBB         Z4, Z5, K2, Z5
+	VMOVDQU64      Z5, 5568(CX)
+	VMOVDQU64      576(R14), Z5
+	VGF2P8AFFINEQB $0x00, Z0, Z5, Z6
+	KMOVQ          640(R14), K2
+	VPSUBB         Z4, Z6, K2, Z6
+	VMOVDQU64      Z6, 5632(CX)
+	VGF2P8AFFINEQB $0x00, Z1, Z5, Z6
+	KMOVQ          648(R14), K2
+	VPSUBB         Z4, Z6, K2, Z6
+	VMOVDQU64      Z6, 5696(CX)
+	VGF2P8AFFINEQB $0x00, Z2, Z5, Z6
+	KMOVQ          656(R14), K2
+	VPSUBB         Z4, Z6, K2, Z6
+	VMOVDQU64      Z6, 5760(CX)
+	VGF2P8AFFINEQB $0x00, Z3, Z5, Z5
+	KMOVQ          664(R14), K2
+	VPSUBB         Z4, Z5, K2, Z5
+	VMOVDQU64      Z5, 5824(CX)
+	VMOVDQU64      672(R14), Z5
+	VGF2P8AFFINEQB $0x00, Z0, Z5, Z6
+	KMOVQ          736(R14), K2
+	VPSUBB         Z4, Z6, K2, Z6
+	VMOVDQU64      Z6, 5888(CX)
+	VGF2P8AFFINEQB $0x00, Z1, Z5, Z6
+	KMOVQ          744(R14), K2
+	VPSUBB         Z4, Z6, K2, Z6
+	VMOVDQU64      Z6, 5952(CX)
+	VGF2P8AFFINEQB $0x00, Z2, Z5, Z6
+	KMOVQ          752(R14), K2
+	VPSUBB         Z4, Z6, K2, Z6
+	VMOVDQU64      Z6, 6016(CX)
+	VGF2P8AFFINEQB $0x00, Z3, Z5, Z5
+	KMOVQ          760(R14), K2
+	VPSUBB         Z4, Z5, K2, Z5
+	VMOVDQU64      Z5, 6080(CX)
+	ADDQ           $+768, R14
+
+unpackedalone:
+	ADDQ $+64, SI
+	ADDQ $+2048, CX
+	DECQ R9
+	JNZ  kalone
+	ADDQ 16(R13), SI
+	DECQ R10
+	JNZ  runalone
+	ADDQ 32(R13), SI
+	DECQ R11
+	JNZ  outalone
+	MOVQ R12, CX
+	ADDQ $+0, CX
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x44
+	BYTE $0x11
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x4c
+	BYTE $0x11
+	BYTE $0x40
+	JMP  store
+
+pairs:
+	CMPQ BX, $+2
+	JLT  single
+	MOVQ a+0(FP), SI
+	ADDQ (AX), SI
+	MOVQ a+0(FP), DI
+	ADDQ 24(AX), DI
+	MOVQ b+8(FP), CX
+	MOVQ start+24(FP), R15
+	XORQ R9, R9
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x44
+	BYTE $0x0f
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x4c
+	BYTE $0x0f
+	BYTE $0x40
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x54
+	BYTE $0x0f
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x5c
+	BYTE $0x0f
+	BYTE $0x40
+	MOVQ 24(R13), R11
+
+outtwo:
+	MOVQ 8(R13), R10
+
+runtwo:
+	MOVQ (R13), R9
+
+ktwo:
+	BYTE $0xc4
+	BYTE $0xa2
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x64
+	BYTE $0x06
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x74
+	BYTE $0x11
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x49
+	BYTE $0x5e
+	BYTE $0xc4
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x7c
+	BYTE $0x11
+	BYTE $0x40
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x41
+	BYTE $0x5e
+	BYTE $0xcc
+	BYTE $0xc4
+	BYTE $0xa2
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x6c
+	BYTE $0x07
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x49
+	BYTE $0x5e
+	BYTE $0xd5
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x41
+	BYTE $0x5e
+	BYTE $0xdd
+	ADDQ $+64, SI
+	ADDQ $+64, DI
+	ADDQ $+2048, CX
+	DECQ R9
+	JNZ  ktwo
+	ADDQ 16(R13), SI
+	ADDQ 16(R13), DI
+	DECQ R10
+	JNZ  runtwo
+	ADDQ 32(R13), SI
+	ADDQ 32(R13), DI
+	DECQ R11
+	JNZ  outtwo
+	MOVQ R12, CX
+	ADDQ $+0, CX
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x44
+	BYTE $0x11
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x4c
+	BYTE $0x11
+	BYTE $0x40
+	MOVQ R12, CX
+	ADDQ $+2048, CX
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x54
+	BYTE $0x11
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x5c
+	BYTE $0x11
+	BYTE $0x40
+
+stores:
+	MOVQ c+16(FP), DI
+	ADDQ 8(AX), DI
+	MOVQ 16(AX), R10
+	MOVQ R12, SI
+	ADDQ $+0, SI
+	MOVQ 88(R13), R9
+
+pixelfirst:
+	TESTQ     R10, R10
+	JLE       gapfirst
+	VMOVDQU32 (SI), Z0
+	VMOVDQU32 Z0, (DI)
+	VMOVDQU32 64(SI), Z0
+	VMOVDQU32 Z0, K1, 64(DI)
+
+gapfirst:
+	ADDQ $+128, SI
+	ADDQ 48(R13), DI
+	DECQ R10
+	CMPQ R10, 64(R13)
+	JNE  nextfirst
+	MOVQ 56(R13), R10
+	ADDQ 72(R13), DI
+
+nextfirst:
+	DECQ R9
+	JNZ  pixelfirst
+	MOVQ c+16(FP), DI
+	ADDQ 32(AX), DI
+	MOVQ 40(AX), R10
+	MOVQ R12, SI
+	ADDQ $+2048, SI
+	MOVQ 88(R13), R9
+
+pixelsecond:
+	TESTQ     R10, R10
+	JLE       gapsecond
+	VMOVDQU32 (SI), Z0
+	VMOVDQU32 Z0, (DI)
+	VMOVDQU32 64(SI), Z0
+	VMOVDQU32 Z0, K1, 64(DI)
+
+gapsecond:
+	ADDQ $+128, SI
+	ADDQ 48(R13), DI
+	DECQ R10
+	CMPQ R10, 64(R13)
+	JNE  nextsecond
+	MOVQ 56(R13), R10
+	ADDQ 72(R13), DI
+
+nextsecond:
+	DECQ R9
+	JNZ  pixelsecond
+	ADDQ $+48, AX
+	SUBQ $+2, BX
+	JMP  pairs
+
+single:
+	TESTQ BX, BX
+	JZ    end
+	MOVQ  a+0(FP), SI
+	ADDQ  (AX), SI
+	MOVQ  b+8(FP), CX
+	MOVQ  start+24(FP), R15
+	XORQ  R9, R9
+	BYTE  $0xc4
+	BYTE  $0x82
+	BYTE  $0x7b
+	BYTE  $0x4b
+	BYTE  $0x44
+	BYTE  $0x0f
+	BYTE  $0x00
+	BYTE  $0xc4
+	BYTE  $0x82
+	BYTE  $0x7b
+	BYTE  $0x4b
+	BYTE  $0x4c
+	BYTE  $0x0f
+	BYTE  $0x40
+	MOVQ  24(R13), R11
+
+outone:
+	MOVQ 8(R13), R10
+
+runone:
+	MOVQ (R13), R9
+
+kone:
+	BYTE $0xc4
+	BYTE $0xa2
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x64
+	BYTE $0x06
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x74
+	BYTE $0x11
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x49
+	BYTE $0x5e
+	BYTE $0xc4
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x7c
+	BYTE $0x11
+	BYTE $0x40
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x41
+	BYTE $0x5e
+	BYTE $0xcc
+	ADDQ $+64, SI
+	ADDQ $+2048, CX
+	DECQ R9
+	JNZ  kone
+	ADDQ 16(R13), SI
+	DECQ R10
+	JNZ  runone
+	ADDQ 32(R13), SI
+	DECQ R11
+	JNZ  outone
+	MOVQ R12, CX
+	ADDQ $+0, CX
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x44
+	BYTE $0x11
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x4c
+	BYTE $0x11
+	BYTE $0x40
+
+store:
+	MOVQ c+16(FP), DI
+	ADDQ 8(AX), DI
+	MOVQ 16(AX), R10
+	MOVQ R12, SI
+	ADDQ $+0, SI
+	MOVQ 88(R13), R9
+
+pixellast:
+	TESTQ     R10, R10
+	JLE       gaplast
+	VMOVDQU32 (SI), Z0
+	VMOVDQU32 Z0, (DI)
+	VMOVDQU32 64(SI), Z0
+	VMOVDQU32 Z0, K1, 64(DI)
+
+gaplast:
+	ADDQ $+128, SI
+	ADDQ 48(R13), DI
+	DECQ R10
+	CMPQ R10, 64(R13)
+	JNE  nextlast
+	MOVQ 56(R13), R10
+	ADDQ 72(R13), DI
+
+nextlast:
+	DECQ R9
+	JNZ  pixellast
+
+end:
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x78
+	BYTE $0x49
+	BYTE $0xc0
+	VZEROUPPER
+	RET
+
+// func tilesI32S2AMXx2(a *uint8, b *int8, c *int32, start *int32, t *[17]int, table *[3]int, config *[64]uint8, scratch *uint8, ahead *int8)
+// Requires: AMX_INT8, AMX_TILE, AVX, AVX512F, GFNI, MMX+
+TEXT ·tilesI32S2AMXx2(SB), NOSPLIT, $0-72
+	MOVQ           t+32(FP), R13
+	MOVQ           80(R13), CX
+	MOVQ           $+1, AX
+	SHLQ           CL, AX
+	DECQ           AX
+	KMOVW          AX, K1
+	MOVQ           config+48(FP), AX
+	BYTE           $0xc4
+	BYTE           $0xe2
+	BYTE           $0x78
+	BYTE           $0x49
+	BYTE           $0x00
+	MOVQ           table+40(FP), AX
+	MOVQ           scratch+56(FP), R12
+	MOVQ           ahead+64(FP), R14
+	MOVQ           96(R13), BX
+	MOVQ           40(R13), R8
+	MOVQ           $+128, DX
+	MOVQ           $0x0102020202020202, R15
+	VPBROADCASTQ   R15, Z0
+	MOVQ           $0x0408080808080808, R15
+	VPBROADCASTQ   R15, Z1
+	MOVQ           $0x1020202020202020, R15
+	VPBROADCASTQ   R15, Z2
+	MOVQ           $0x4080808080808080, R15
+	VPBROADCASTQ   R15, Z3
+	MOVQ           b+8(FP), CX
+	DECQ           128(R13)
+	JL             unpacked0
+	MOVQ           120(R13), R15
+	PREFETCHT1     (R14)(R15*1)
+	PREFETCHT1     64(R14)(R15*1)
+	PREFETCHT1     128(R14)(R15*1)
+	PREFETCHT1     192(R14)(R15*1)
+	PREFETCHT1     256(R14)(R15*1)
+	PREFETCHT1     320(R14)(R15*1)
+	PREFETCHT1     384(R14)(R15*1)
+	PREFETCHT1     448(R14)(R15*1)
+	VMOVDQU64      (R14), Z4
+	VGF2P8AFFINEQB $0xfe, Z0, Z4, Z5
+	VMOVDQU64      Z5, (CX)
+	VGF2P8AFFINEQB $0xfe, Z1, Z4, Z5
+	VMOVDQU64      Z5, 64(CX)
+	VGF2P8AFFINEQB $0xfe, Z2, Z4, Z5
+	VMOVDQU64      Z5, 128(CX)
+	VGF2P8AFFINEQB $0xfe, Z3, Z4, Z4
+	VMOVDQU64      Z4, 192(CX)
+	VMOVDQU64      64(R14), Z4
+	VGF2P8AFFINEQB $0xfe, Z0, Z4, Z5
+	VMOVDQU64      Z5, 256(CX)
+	VGF2P8AFFINEQB $0xfe, Z1, Z4, Z5
+	VMOVDQU64      Z5, 320(CX)
+	VGF2P8AFFINEQB $0xfe, Z2, Z4, Z5
+	VMOVDQU64      Z5, 384(CX)
+	VGF2P8AFFINEQB $0xfe, Z3, Z4, Z4
+	VMOVDQU64      Z4, 448(CX)
+	VMOVDQU64      128(R14), Z4
+	VGF2P8AFFINEQB $0xfe, Z0, Z4, Z5
+	VMOVDQU64      Z5, 512(CX)
+	VGF2P8AFFINEQB $0xfe, Z1, Z4, Z5
+	VMOVDQU64      Z5, 576(CX)
+	VGF2P8AFFINEQB $0xfe, Z2, Z4, Z5
+	VMOVDQU64      Z5, 640(CX)
+	VGF2P8AFFINEQB $0xfe, Z3, Z4, Z4
+	VMOVDQU64      Z4, 704(CX)
+	VMOVDQU64      192(R14), Z4
+	VGF2P8AFFINEQB $0xfe, Z0, Z4, Z5
+	VMOVDQU64      Z5, 768(CX)
+	VGF2P8AFFINEQB $0xfe, Z1, Z4, Z5
+	VMOVDQU64      Z5, 832(CX)
+	VGF2P8AFFINEQB $0xfe, Z2, Z4, Z5
+	VMOVDQU64      Z5, 896(CX)
+	VGF2P8AFFINEQB $0xfe, Z3, Z4, Z4
+	VMOVDQU64      Z4, 960(CX)
+	VMOVDQU64      256(R14), Z4
+	VGF2P8AFFINEQB $0xfe, Z0, Z4, Z5
+	VMOVDQU64      Z5, 1024(CX)
+	VGF2P8AFFINEQB $0xfe, Z1, Z4, Z5
+	VMOVDQU64      Z5, 1088(CX)
+	VGF2P8AFFINEQB $0xfe, Z2, Z4, Z5
+	VMOVDQU64      Z5, 1152(CX)
+	VGF2P8AFFINEQB $0xfe, Z3, Z4, Z4
+	VMOVDQU64      Z4, 1216(CX)
+	VMOVDQU64      320(R14), Z4
+	VGF2P8AFFINEQB $0xfe, Z0, Z4, Z5
+	VMOVDQU64      Z5, 1280(CX)
+	VGF2P8AFFINEQB $0xfe, Z1, Z4, Z5
+	VMOVDQU64      Z5, 1344(CX)
+	VGF2P8AFFINEQB $0xfe, Z2, Z4, Z5
+	VMOVDQU64      Z5, 1408(CX)
+	VGF2P8AFFINEQB $0xfe, Z3, Z4, Z4
+	VMOVDQU64      Z4, 1472(CX)
+	VMOVDQU64      384(R14), Z4
+	VGF2P8AFFINEQB $0xfe, Z0, Z4, Z5
+	VMOVDQU64      Z5, 1536(CX)
+	VGF2P8AFFINEQB $0xfe, Z1, Z4, Z5
+	VMOVDQU64      Z5, 1600(CX)
+	VGF2P8AFFINEQB $0xfe, Z2, Z4, Z5
+	VMOVDQU64      Z5, 1664(CX)
+	VGF2P8AFFINEQB $0xfe, Z3, Z4, Z4
+	VMOVDQU64      Z4, 1728(CX)
+	VMOVDQU64      448(R14), Z4
+	VGF2P8AFFINEQB $0xfe, Z0, Z4, Z5
+	VMOVDQU64      Z5, 1792(CX)
+	VGF2P8AFFINEQB $0xfe, Z1, Z4, Z5
+	VMOVDQU64      Z5, 1856(CX)
+	VGF2P8AFFINEQB $0xfe, Z2, Z4, Z5
+	VMOVDQU64      Z5, 1920(CX)
+	VGF2P8AFFINEQB $0xfe, Z3, Z4, Z4
+	VMOVDQU64      Z4, 1984(CX)
+	ADDQ           $+512, R14
+
+unpacked0:
+	DECQ           128(R13)
+	JL             unpacked1
+	MOVQ           120(R13), R15
+	PREFETCHT1     (R14)(R15*1)
+	PREFETCHT1     64(R14)(R15*1)
+	PREFETCHT1     128(R14)(R15*1)
+	PREFETCHT1     192(R14)(R15*1)
+	PREFETCHT1     256(R14)(R15*1)
+	PREFETCHT1     320(R14)(R15*1)
+	PREFETCHT1     384(R14)(R15*1)
+	PREFETCHT1     448(R14)(R15*1)
+	VMOVDQU64      (R14), Z4
+	VGF2P8AFFINEQB $0xfe, Z0, Z4, Z5
+	VMOVDQU64      Z5, 2048(CX)
+	VGF2P8AFFINEQB $0xfe, Z1, Z4, Z5
+	VMOVDQU64      Z5, 2112(CX)
+	VGF2P8AFFINEQB $0xfe, Z2, Z4, Z5
+	VMOVDQU64      Z5, 2176(CX)
+	VGF2P8AFFINEQB $0xfe, Z3, Z4, Z4
+	VMOVDQU64      Z4, 2240(CX)
+	VMOVDQU64      64(R14), Z4
+	VGF2P8AFFINEQB $0xfe, Z0, Z4, Z5
+	VMOVDQU64      Z5, 2304(CX)
+	VGF2P8AFFINEQB $0xfe, Z1, Z4, Z5
+	VMOVDQU64      Z5, 2368(CX)
+	VGF2P8AFFINEQB $0xfe, Z2, Z4, Z5
+	VMOVDQU64      Z5, 2432(CX)
+	VGF2P8AFFINEQB $0xfe, Z3, Z4, Z4
+	VMOVDQU64      Z4, 2496(CX)
+	VMOVDQU64      128(R14), Z4
+	VGF2P8AFFINEQB $0xfe, Z0, Z4, Z5
+	VMOVDQU64      Z5, 2560(CX)
+	VGF2P8AFFINEQB $0xfe, Z1, Z4, Z5
+	VMOVDQU64      Z5, 2624(CX)
+	VGF2P8AFFINEQB $0xfe, Z2, Z4, Z5
+	VMOVDQU64      Z5, 2688(CX)
+	VGF2P8AFFINEQB $0xfe, Z3, Z4, Z4
+	VMOVDQU64      Z4, 2752(CX)
+	VMOVDQU64      192(R14), Z4
+	VGF2P8AFFINEQB $0xfe, Z0, Z4, Z5
+	VMOVDQU64      Z5, 2816(CX)
+	VGF2P8AFFINEQB $0xfe, Z1, Z4, Z5
+	VMOVDQU64      Z5, 2880(CX)
+	VGF2P8AFFINEQB $0xfe, Z2, Z4, Z5
+	VMOVDQU64      Z5, 2944(CX)
+	VGF2P8AFFINEQB $0xfe, Z3, Z4, Z4
+	VMOVDQU64      Z4, 3008(CX)
+	VMOVDQU64      256(R14), Z4
+	VGF2P8AFFINEQB $0xfe, Z0, Z4, Z5
+	VMOVDQU64      Z5, 3072(CX)
+	VGF2P8AFFINEQB $0xfe, Z1, Z4, Z5
+	VMOVDQU64      Z5, 3136(CX)
+	VGF2P8AFFINEQB $0xfe, Z2, Z4, Z5
+	VMOVDQU64      Z5, 3200(CX)
+	VGF2P8AFFINEQB $0xfe, Z3, Z4, Z4
+	VMOVDQU64      Z4, 3264(CX)
+	VMOVDQU64      320(R14), Z4
+	VGF2P8AFFINEQB $0xfe, Z0, Z4, Z5
+	VMOVDQU64      Z5, 3328(CX)
+	VGF2P8AFFINEQB $0xfe, Z1, Z4, Z5
+	VMOVDQU64      Z5, 3392(CX)
+	VGF2P8AFFINEQB $0xfe, Z2, Z4, Z5
+	VMOVDQU64      Z5, 3456(CX)
+	VGF2P8AFFINEQB $0xfe, Z3, Z4, Z4
+	VMOVDQU64      Z4, 3520(CX)
+	VMOVDQU64      384(R14), Z4
+	VGF2P8AFFINEQB $0xfe, Z0, Z4, Z5
+	VMOVDQU64      Z5, 3584(CX)
+	VGF2P8AFFINEQB $0xfe, Z1, Z4, Z5
+	VMOVDQU64      Z5, 3648(CX)
+	VGF2P8AFFINEQB $0xfe, Z2, Z4, Z5
+	VMOVDQU64      Z5, 3712(CX)
+	VGF2P8AFFINEQB $0xfe, Z3, Z4, Z4
+	VMOVDQU64      Z4, 3776(CX)
+	VMOVDQU64      448(R14), Z4
+	VGF2P8AFFINEQB $0xfe, Z0, Z4, Z5
+	VMOVDQU64      Z5, 3840(CX)
+	VGF2P8AFFINEQB $0xfe, Z1, Z4, Z5
+	VMOVDQU64      Z5, 3904(CX)
+	VGF2P8AFFINEQB $0xfe, Z2, Z4, Z5
+	VMOVDQU64      Z5, 3968(CX)
+	VGF2P8AFFINEQB $0xfe, Z3, Z4, Z4
+	VMOVDQU64      Z4, 4032(CX)
+	ADDQ           $+512, R14
+
+unpacked1:
+	CMPQ BX, $+2
+	JLT  alone
+	MOVQ a+0(FP), SI
+	ADDQ (AX), SI
+	MOVQ a+0(FP), DI
+	ADDQ 24(AX), DI
+	MOVQ b+8(FP), CX
+	MOVQ start+24(FP), R15
+	XORQ R9, R9
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x44
+	BYTE $0x0f
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x4c
+	BYTE $0x0f
+	BYTE $0x40
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x54
+	BYTE $0x0f
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x5c
+	BYTE $0x0f
+	BYTE $0x40
+	MOVQ 24(R13), R11
+
+outboth:
+	MOVQ 8(R13), R10
+
+runboth:
+	MOVQ (R13), R9
+
+kboth:
+	BYTE           $0xc4
+	BYTE           $0xa2
+	BYTE           $0x7b
+	BYTE           $0x4b
+	BYTE           $0x64
+	BYTE           $0x06
+	BYTE           $0x00
+	BYTE           $0xc4
+	BYTE           $0xe2
+	BYTE           $0x7b
+	BYTE           $0x4b
+	BYTE           $0x74
+	BYTE           $0x11
+	BYTE           $0x00
+	BYTE           $0xc4
+	BYTE           $0xe2
+	BYTE           $0x49
+	BYTE           $0x5e
+	BYTE           $0xc4
+	BYTE           $0xc4
+	BYTE           $0xe2
+	BYTE           $0x7b
+	BYTE           $0x4b
+	BYTE           $0x7c
+	BYTE           $0x11
+	BYTE           $0x40
+	BYTE           $0xc4
+	BYTE           $0xe2
+	BYTE           $0x41
+	BYTE           $0x5e
+	BYTE           $0xcc
+	BYTE           $0xc4
+	BYTE           $0xa2
+	BYTE           $0x7b
+	BYTE           $0x4b
+	BYTE           $0x6c
+	BYTE           $0x07
+	BYTE           $0x00
+	BYTE           $0xc4
+	BYTE           $0xe2
+	BYTE           $0x49
+	BYTE           $0x5e
+	BYTE           $0xd5
+	BYTE           $0xc4
+	BYTE           $0xe2
+	BYTE           $0x41
+	BYTE           $0x5e
+	BYTE           $0xdd
+	DECQ           128(R13)
+	JL             unpackedboth
+	MOVQ           120(R13), R15
+	PREFETCHT1     (R14)(R15*1)
+	PREFETCHT1     64(R14)(R15*1)
+	PREFETCHT1     128(R14)(R15*1)
+	PREFETCHT1     192(R14)(R15*1)
+	PREFETCHT1     256(R14)(R15*1)
+	PREFETCHT1     320(R14)(R15*1)
+	PREFETCHT1     384(R14)(R15*1)
+	PREFETCHT1     448(R14)(R15*1)
+	VMOVDQU64      (R14), Z4
+	VGF2P8AFFINEQB $0xfe, Z0, Z4, Z5
+	VMOVDQU64      Z5, 4096(CX)
+	VGF2P8AFFINEQB $0xfe, Z1, Z4, Z5
+	VMOVDQU64      Z5, 4160(CX)
+	VGF2P8AFFINEQB $0xfe, Z2, Z4, Z5
+	VMOVDQU64      Z5, 4224(CX)
+	VGF2P8AFFINEQB $0xfe, Z3, Z4, Z4
+	VMOVDQU64      Z4, 4288(CX)
+	VMOVDQU64      64(R14), Z4
+	VGF2P8AFFINEQB $0xfe, Z0, Z4, Z5
+	VMOVDQU64      Z5, 4352(CX)
+	VGF2P8AFFINEQB $0xfe, Z1, Z4, Z5
+	VMOVDQU64      Z5, 4416(CX)
+	VGF2P8AFFINEQB $0xfe, Z2, Z4, Z5
+	VMOVDQU64      Z5, 4480(CX)
+	VGF2P8AFFINEQB $0xfe, Z3, Z4, Z4
+	VMOVDQU64      Z4, 4544(CX)
+	VMOVDQU64      128(R14), Z4
+	VGF2P8AFFINEQB $0xfe, Z0, Z4, Z5
+	VMOVDQU64      Z5, 4608(CX)
+	VGF2P8AFFINEQB $0xfe, Z1, Z4, Z5
+	VMOVDQU64      Z5, 4672(CX)
+	VGF2P8AFFINEQB $0xfe, Z2, Z4, Z5
+	VMOVDQU64      Z5, 4736(CX)
+	VGF2P8AFFINEQB $0xfe, Z3, Z4, Z4
+	VMOVDQU64      Z4, 4800(CX)
+	VMOVDQU64      192(R14), Z4
+	VGF2P8AFFINEQB $0xfe, Z0, Z4, Z5
+	VMOVDQU64      Z5, 4864(CX)
+	VGF2P8AFFINEQB $0xfe, Z1, Z4, Z5
+	VMOVDQU64      Z5, 4928(CX)
+	VGF2P8AFFINEQB $0xfe, Z2, Z4, Z5
+	VMOVDQU64      Z5, 4992(CX)
+	VGF2P8AFFINEQB $0xfe, Z3, Z4, Z4
+	VMOVDQU64      Z4, 5056(CX)
+	VMOVDQU64      256(R14), Z4
+	VGF2P8AFFINEQB $0xfe, Z0, Z4, Z5
+	VMOVDQU64      Z5, 5120(CX)
+	VGF2P8AFFINEQB $0xfe, Z1, Z4, Z5
+	VMOVDQU64      Z5, 5184(CX)
+	VGF2P8AFFINEQB $0xfe, Z2, Z4, Z5
+	VMOVDQU64      Z5, 5248(CX)
+	VGF2P8AFFINEQB $0xfe, Z3, Z4, Z4
+	VMOVDQU64      Z4, 5312(CX)
+	VMOVDQU64      320(R14), Z4
+	VGF2P8AFFINEQB $0xfe, Z0, Z4, Z5
+	VMOVDQU64      Z5, 5376(CX)
+	VGF2P8AFFINEQB $0xfe, Z1, Z4, Z5
+	VMOVDQU64      Z5, 5440(CX)
+	VGF2P8AFFINEQB $0xfe, Z2, Z4, Z5
+	VMOVDQU64      Z5, 5504(CX)
+	VGF2P8AFFINEQB $0xfe, Z3, Z4, Z4
+	VMOVDQU64      Z4, 5568(CX)
+	VMOVDQU64      384(R14), Z4
+	VGF2P8AFFINEQB $0xfe, Z0, Z4, Z5
+	VMOVDQU64      Z5, 5632(CX)
+	VGF2P8AFFINEQB $0xfe, Z1, Z4, Z5
+	VMOVDQU64      Z5, 5696(CX)
+	VGF2P8AFFINEQB $0xfe, Z2, Z4, Z5
+	VMOVDQU64      Z5, 5760(CX)
+	VGF2P8AFFINEQB $0xfe, Z3, Z4, Z4
+	VMOVDQU64      Z4, 5824(CX)
+	VMOVDQU64      448(R14), Z4
+	VGF2P8AFFINEQB $0xfe, Z0, Z4, Z5
+	VMOVDQU64      Z5, 5888(CX)
+	VGF2P8AFFINEQB $0xfe, Z1, Z4, Z5
+	VMOVDQU64      Z5, 5952(CX)
+	VGF2P8AFFINEQB $0xfe, Z2, Z4, Z5
+	VMOVDQU64      Z5, 6016(CX)
+	VGF2P8AFFINEQB $0xfe, Z3, Z4, Z4
+	VMOVDQU64      Z4, 6080(CX)
+	ADDQ           $+512, R14
+
+unpackedboth:
+	ADDQ $+64, SI
+	ADDQ $+64, DI
+	ADDQ $+2048, CX
+	DECQ R9
+	JNZ  kboth
+	ADDQ 16(R13), SI
+	ADDQ 16(R13), DI
+	DECQ R10
+	JNZ  runboth
+	ADDQ 32(R13), SI
+	ADDQ 32(R13), DI
+	DECQ R11
+	JNZ  outboth
+	MOVQ R12, CX
+	ADDQ $+0, CX
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x44
+	BYTE $0x11
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x4c
+	BYTE $0x11
+	BYTE $0x40
+	MOVQ R12, CX
+	ADDQ $+2048, CX
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x54
+	BYTE $0x11
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x5c
+	BYTE $0x11
+	BYTE $0x40
+	JMP  stores
+
+alone:
+	MOVQ a+0(FP), SI
+	ADDQ (AX), SI
+	MOVQ b+8(FP), CX
+	MOVQ start+24(FP), R15
+	XORQ R9, R9
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x44
+	BYTE $0x0f
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x4c
+	BYTE $0x0f
+	BYTE $0x40
+	MOVQ 24(R13), R11
+
+outalone:
+	MOVQ 8(R13), R10
+
+runalone:
+	MOVQ (R13), R9
+
+kalone:
+	BYTE           $0xc4
+	BYTE           $0xa2
+	BYTE           $0x7b
+	BYTE           $0x4b
+	BYTE           $0x64
+	BYTE           $0x06
+	BYTE           $0x00
+	BYTE           $0xc4
+	BYTE           $0xe2
+	BYTE           $0x7b
+	BYTE           $0x4b
+	BYTE           $0x74
+	BYTE           $0x11
+	BYTE           $0x00
+	BYTE           $0xc4
+	BYTE           $0xe2
+	BYTE           $0x49
+	BYTE           $0x5e
+	BYTE           $0xc4
+	BYTE           $0xc4
+	BYTE           $0xe2
+	BYTE           $0x7b
+	BYTE           $0x4b
+	BYTE           $0x7c
+	BYTE           $0x11
+	BYTE           $0x40
+	BYTE           $0xc4
+	BYTE           $0xe2
+	BYTE           $0x41
+	BYTE           $0x5e
+	BYTE           $0xcc
+	DECQ           128(R13)
+	JL             unpackedalone
+	MOVQ           120(R13), R15
+	PREFETCHT1     (R14)(R15*1)
+	PREFETCHT1     64(R14)(R15*1)
+	PREFETCHT1     128(R14)(R15*1)
+	PREFETCHT1     192(R14)(R15*1)
+	PREFETCHT1     256(R14)(R15*1)
+	PREFETCHT1     320(R14)(R15*1)
+	PREFETCHT1     384(R14)(R15*1)
+	PREFETCHT1     448(R14)(R15*1)
+	VMOVDQU64      (R14), Z4
+	VGF2P8AFFINEQB $0xfe, Z0, Z4, Z5
+	VMOVDQU64      Z5, 4096(CX)
+	VGF2P8AFFINEQB $0xfe, Z1, Z4, Z5
+	VMOVDQU64      Z5, 4160(CX)
+	VGF2P8AFFINEQB $0xfe, Z2, Z4, Z5
+	VMOVDQU64      Z5, 4224(CX)
+	VGF2P8AFFINEQB $0xfe, Z3, Z4, Z4
+	VMOVDQU64      Z4, 4288(CX)
+	VMOVDQU64      64(R14), Z4
+	VGF2P8AFFINEQB $0xfe, Z0, Z4, Z5
+	VMOVDQU64      Z5, 4352(CX)
+	VGF2P8AFFINEQB $0xfe, Z1, Z4, Z5
+	VMOVDQU64      Z5, 4416(CX)
+	VGF2P8AFFINEQB $0xfe, Z2, Z4, Z5
+	VMOVDQU64      Z5, 4480(CX)
+	VGF2P8AFFINEQB $0xfe, Z3, Z4, Z4
+	VMOVDQU64      Z4, 4544(CX)
+	VMOVDQU64      128(R14), Z4
+	VGF2P8AFFINEQB $0xfe, Z0, Z4, Z5
+	VMOVDQU64      Z5, 4608(CX)
+	VGF2P8AFFINEQB $0xfe, Z1, Z4, Z5
+	VMOVDQU64      Z5, 4672(CX)
+	VGF2P8AFFINEQB $0xfe, Z2, Z4, Z5
+	VMOVDQU64      Z5, 4736(CX)
+	VGF2P8AFFINEQB $0xfe, Z3, Z4, Z4
+	VMOVDQU64      Z4, 4800(CX)
+	VMOVDQU64      192(R14), Z4
+	VGF2P8AFFINEQB $0xfe, Z0, Z4, Z5
+	VMOVDQU64      Z5, 4864(CX)
+	VGF2P8AFFINEQB $0xfe, Z1, Z4, Z5
+	VMOVDQU64      Z5, 4928(CX)
+	VGF2P8AFFINEQB $0xfe, Z2, Z4, Z5
+	VMOVDQU64      Z5, 4992(CX)
+	VGF2P8AFFINEQB $0xfe, Z3, Z4, Z4
+	VMOVDQU64      Z4, 5056(CX)
+	VMOVDQU64      256(R14), Z4
+	VGF2P8AFFINEQB $0xfe, Z0, Z4, Z5
+	VMOVDQU64      Z5, 5120(CX)
+	VGF2P8AFFINEQB $0xfe, Z1, Z4, Z5
+	VMOVDQU64      Z5, 5184(CX)
+	VGF2P8AFFINEQB $0xfe, Z2, Z4, Z5
+	VMOVDQU64      Z5, 5248(CX)
+	VGF2P8AFFINEQB $0xfe, Z3, Z4, Z4
+	VMOVDQU64      Z4, 5312(CX)
+	VMOVDQU64      320(R14), Z4
+	VGF2P8AFFINEQB $0xfe, Z0, Z4, Z5
+	VMOVDQU64      Z5, 5376(CX)
+	VGF2P8AFFINEQB $0xfe, Z1, Z4, Z5
+	VMOVDQU64      Z5, 5440(CX)
+	VGF2P8AFFINEQB $0xfe, Z2, Z4, Z5
+	VMOVDQU64      Z5, 5504(CX)
+	VGF2P8AFFINEQB $0xfe, Z3, Z4, Z4
+	VMOVDQU64      Z4, 5568(CX)
+	VMOVDQU64      384(R14), Z4
+	VGF2P8AFFINEQB $0xfe, Z0, Z4, Z5
+	VMOVDQU64      Z5, 5632(CX)
+	VGF2P8AFFINEQB $0xfe, Z1, Z4, Z5
+	VMOVDQU64      Z5, 5696(CX)
+	VGF2P8AFFINEQB $0xfe, Z2, Z4, Z5
+	VMOVDQU64      Z5, 5760(CX)
+	VGF2P8AFFINEQB $0xfe, Z3, Z4, Z4
+	VMOVDQU64      Z4, 5824(CX)
+	VMOVDQU64      448(R14), Z4
+	VGF2P8AFFINEQB $0xfe, Z0, Z4, Z5
+	VMOVDQU64      Z5, 5888(CX)
+	VGF2P8AFFINEQB $0xfe, Z1, Z4, Z5
+	VMOVDQU64      Z5, 5952(CX)
+	VGF2P8AFFINEQB $0xfe, Z2, Z4, Z5
+	VMOVDQU64      Z5, 6016(CX)
+	VGF2P8AFFINEQB $0xfe, Z3, Z4, Z4
+	VMOVDQU64      Z4, 6080(CX)
+	ADDQ           $+512, R14
+
+unpackedalone:
+	ADDQ $+64, SI
+	ADDQ $+2048, CX
+	DECQ R9
+	JNZ  kalone
+	ADDQ 16(R13), SI
+	DECQ R10
+	JNZ  runalone
+	ADDQ 32(R13), SI
+	DECQ R11
+	JNZ  outalone
+	MOVQ R12, CX
+	ADDQ $+0, CX
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x44
+	BYTE $0x11
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x4c
+	BYTE $0x11
+	BYTE $0x40
+	JMP  store
+
+pairs:
+	CMPQ BX, $+2
+	JLT  single
+	MOVQ a+0(FP), SI
+	ADDQ (AX), SI
+	MOVQ a+0(FP), DI
+	ADDQ 24(AX), DI
+	MOVQ b+8(FP), CX
+	MOVQ start+24(FP), R15
+	XORQ R9, R9
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x44
+	BYTE $0x0f
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x4c
+	BYTE $0x0f
+	BYTE $0x40
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x54
+	BYTE $0x0f
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x5c
+	BYTE $0x0f
+	BYTE $0x40
+	MOVQ 24(R13), R11
+
+outtwo:
+	MOVQ 8(R13), R10
+
+runtwo:
+	MOVQ (R13), R9
+
+ktwo:
+	BYTE $0xc4
+	BYTE $0xa2
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x64
+	BYTE $0x06
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x74
+	BYTE $0x11
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x49
+	BYTE $0x5e
+	BYTE $0xc4
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x7c
+	BYTE $0x11
+	BYTE $0x40
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x41
+	BYTE $0x5e
+	BYTE $0xcc
+	BYTE $0xc4
+	BYTE $0xa2
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x6c
+	BYTE $0x07
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x49
+	BYTE $0x5e
+	BYTE $0xd5
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x41
+	BYTE $0x5e
+	BYTE $0xdd
+	ADDQ $+64, SI
+	ADDQ $+64, DI
+	ADDQ $+2048, CX
+	DECQ R9
+	JNZ  ktwo
+	ADDQ 16(R13), SI
+	ADDQ 16(R13), DI
+	DECQ R10
+	JNZ  runtwo
+	ADDQ 32(R13), SI
+	ADDQ 32(R13), DI
+	DECQ R11
+	JNZ  outtwo
+	MOVQ R12, CX
+	ADDQ $+0, CX
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x44
+	BYTE $0x11
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x4c
+	BYTE $0x11
+	BYTE $0x40
+	MOVQ R12, CX
+	ADDQ $+2048, CX
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x54
+	BYTE $0x11
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x5c
+	BYTE $0x11
+	BYTE $0x40
+
+stores:
+	MOVQ c+16(FP), DI
+	ADDQ 8(AX), DI
+	MOVQ 16(AX), R10
+	MOVQ R12, SI
+	ADDQ $+0, SI
+	MOVQ 88(R13), R9
+
+pixelfirst:
+	TESTQ     R10, R10
+	JLE       gapfirst
+	VMOVDQU32 (SI), Z0
+	VMOVDQU32 Z0, (DI)
+	VMOVDQU32 64(SI), Z0
+	VMOVDQU32 Z0, K1, 64(DI)
+
+gapfirst:
+	ADDQ $+128, SI
+	ADDQ 48(R13), DI
+	DECQ R10
+	CMPQ R10, 64(R13)
+	JNE  nextfirst
+	MOVQ 56(R13), R10
+	ADDQ 72(R13), DI
+
+nextfirst:
+	DECQ R9
+	JNZ  pixelfirst
+	MOVQ c+16(FP), DI
+	ADDQ 32(AX), DI
+	MOVQ 40(AX), R10
+	MOVQ R12, SI
+	ADDQ $+2048, SI
+	MOVQ 88(R13), R9
+
+pixelsecond:
+	TESTQ     R10, R10
+	JLE       gapsecond
+	VMOVDQU32 (SI), Z0
+	VMOVDQU32 Z0, (DI)
+	VMOVDQU32 64(SI), Z0
+	VMOVDQU32 Z0, K1, 64(DI)
+
+gapsecond:
+	ADDQ $+128, SI
+	ADDQ 48(R13), DI
+	DECQ R10
+	CMPQ R10, 64(R13)
+	JNE  nextsecond
+	MOVQ 56(R13), R10
+	ADDQ 72(R13), DI
+
+nextsecond:
+	DECQ R9
+	JNZ  pixelsecond
+	ADDQ $+48, AX
+	SUBQ $+2, BX
+	JMP  pairs
+
+single:
+	TESTQ BX, BX
+	JZ    end
+	MOVQ  a+0(FP), SI
+	ADDQ  (AX), SI
+	MOVQ  b+8(FP), CX
+	MOVQ  start+24(FP), R15
+	XORQ  R9, R9
+	BYTE  $0xc4
+	BYTE  $0x82
+	BYTE  $0x7b
+	BYTE  $0x4b
+	BYTE  $0x44
+	BYTE  $0x0f
+	BYTE  $0x00
+	BYTE  $0xc4
+	BYTE  $0x82
+	BYTE  $0x7b
+	BYTE  $0x4b
+	BYTE  $0x4c
+	BYTE  $0x0f
+	BYTE  $0x40
+	MOVQ  24(R13), R11
+
+outone:
+	MOVQ 8(R13), R10
+
+runone:
+	MOVQ (R13), R9
+
+kone:
+	BYTE $0xc4
+	BYTE $0xa2
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x64
+	BYTE $0x06
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x74
+	BYTE $0x11
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x49
+	BYTE $0x5e
+	BYTE $0xc4
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x7c
+	BYTE $0x11
+	BYTE $0x40
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x41
+	BYTE $0x5e
+	BYTE $0xcc
+	ADDQ $+64, SI
+	ADDQ $+2048, CX
+	DECQ R9
+	JNZ  kone
+	ADDQ 16(R13), SI
+	DECQ R10
+	JNZ  runone
+	ADDQ 32(R13), SI
+	DECQ R11
+	JNZ  outone
+	MOVQ R12, CX
+	ADDQ $+0, CX
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x44
+	BYTE $0x11
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x4c
+	BYTE $0x11
+	BYTE $0x40
+
+store:
 	MOVQ c+16(FP), DI
 	ADDQ 8(AX), DI
 	MOVQ 16(AX), R10

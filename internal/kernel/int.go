@@ -17,6 +17,9 @@ type IntLayer struct {
 	Bits   int   // of the weights, 2 to 8
 	Zero   uint8 // the activations' zero point
 	Packed []int8
+	// Next are the packed weights that are needed after these, if that is known:
+	// they are fetched ahead.
+	Next []int8
 }
 
 // IntPart is a part of a layer's result: output rows R0 to R1 and output

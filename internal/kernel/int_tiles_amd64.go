@@ -17,6 +17,7 @@ type tilesCall struct {
 	pixel                           int
 	out, width, gap, row            int
 	cols, rows, count               int
+	rate, lines, next, steps        int
 }
 
 // tileEntry is one tile: where its first pixel lies in the operands, and how
@@ -123,21 +124,78 @@ func (d *intCall) runTiles() {
 
 // tilePanel computes one panel.
 func (d *intCall) tilePanel(nv, g, j int, t *tilesCall, table []tileEntry, config *[64]uint8) {
-	a, b, start, o := &d.x[g*d.cg], d.weights(g, j, nv), d.starts(g, j), g*d.og+j
-	w, first, sums := t.words(), (*[3]int)(&table[0]), &d.scratch[0]
+	a, start, o := &d.x[g*d.cg], d.starts(g, j), g*d.og+j
+	first, sums := (*[3]int)(&table[0]), &d.scratch[0]
+	if d.bits < 8 && nv == 2 {
+		d.tileBits(j, t, a, start, first, config, sums)
+		return
+	}
+	b, ahead := d.weights(g, j, nv), d.nextPanel(g, j)
+	t.lines, t.rate = 0, 1
+	if ahead != nil && d.bits == 8 {
+		steps, pairs := d.laneBytes()/64, (t.count+1)/2
+		t.lines, t.rate = 16*nv*steps, (16*nv+pairs-1)/pairs
+	}
+	w := t.words()
 	switch {
 	case d.acc != nil && nv == 1:
-		tilesI32AMXx1(a, b, &d.acc[o], start, w, first, config, sums)
+		tilesI32S8AMXx1(a, b, &d.acc[o], start, w, first, config, sums, ahead)
 	case d.acc != nil:
-		tilesI32AMXx2(a, b, &d.acc[o], start, w, first, config, sums)
+		tilesI32S8AMXx2(a, b, &d.acc[o], start, w, first, config, sums, ahead)
 	case nv == 1:
-		tilesU8AMXx1(a, b, &d.dst[o], start, &d.m[o], &d.q.Lo, w, first, config, sums)
+		tilesU8S8AMXx1(a, b, &d.dst[o], start, &d.m[o], &d.q.Lo, w, first, config, sums, ahead)
 	default:
-		tilesU8AMXx2(a, b, &d.dst[o], start, &d.m[o], &d.q.Lo, w, first, config, sums)
+		tilesU8S8AMXx2(a, b, &d.dst[o], start, &d.m[o], &d.q.Lo, w, first, config, sums, ahead)
 	}
 }
 
-const tilesWords = 13
+// tileBits computes a panel of weights of fewer bits, which the kernel unpacks.
+func (d *intCall) tileBits(j int, t *tilesCall, a *uint8, start *int32, first *[3]int, config *[64]uint8, sums *uint8) {
+	b, src := (*int8)(unsafe.Pointer(&d.panels[0])), &d.Packed[d.panelAt(0, j)]
+	t.steps = d.laneBytes() / 64
+	t.next = 0
+	if next := d.nextPanel(0, j); next != nil {
+		t.next = int(uintptr(unsafe.Pointer(next)) - uintptr(unsafe.Pointer(src)))
+	}
+	w := t.words()
+	if d.acc != nil {
+		switch d.bits {
+		case 4:
+			tilesI32S4AMXx2(a, b, &d.acc[j], start, w, first, config, sums, src)
+		case 3:
+			tilesI32S3AMXx2(a, b, &d.acc[j], start, w, first, config, sums, src)
+		case 2:
+			tilesI32S2AMXx2(a, b, &d.acc[j], start, w, first, config, sums, src)
+		}
+		return
+	}
+	switch d.bits {
+	case 4:
+		tilesU8S4AMXx2(a, b, &d.dst[j], start, &d.m[j], &d.q.Lo, w, first, config, sums, src)
+	case 3:
+		tilesU8S3AMXx2(a, b, &d.dst[j], start, &d.m[j], &d.q.Lo, w, first, config, sums, src)
+	case 2:
+		tilesU8S2AMXx2(a, b, &d.dst[j], start, &d.m[j], &d.q.Lo, w, first, config, sums, src)
+	}
+}
+
+// nextPanel is what is read behind the panel of channels j and up of a group:
+// another panel, or the next layer's, of which a call for a part of the channels
+// takes the same part; nil if that is not known.
+func (d *intCall) nextPanel(g, j int) *int8 {
+	_, to := d.channels()
+	switch {
+	case j+IntPanel < to:
+		return &d.Packed[d.panelAt(g, j+IntPanel)]
+	case g+1 < d.Groups:
+		return &d.Packed[d.panelAt(g+1, 0)]
+	case len(d.Next) > 0:
+		return &d.Next[len(d.Next)*d.part.O0/d.O]
+	}
+	return nil
+}
+
+const tilesWords = 17
 
 // words is t as the assembly sees it.
 func (t *tilesCall) words() *[tilesWords]int { return (*[tilesWords]int)(unsafe.Pointer(t)) }

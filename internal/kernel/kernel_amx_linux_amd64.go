@@ -13,7 +13,8 @@ import (
 // process the registers when it asks for them.
 var hasTiles = sync.OnceValue(func() bool {
 	const requestPermission, tileData = 0x1023, 18 // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
-	if !cpu.X86.HasAMXTile || !cpu.X86.HasAMXInt8 {
+	x := &cpu.X86
+	if !x.HasAMXTile || !x.HasAMXInt8 || !x.HasAVX512VBMI || !x.HasAVX512GFNI {
 		return false
 	}
 	_, _, errno := unix.RawSyscall(unix.SYS_ARCH_PRCTL, requestPermission, tileData, 0)

@@ -15,9 +15,11 @@ func init() { sets["amx"] = genAMX }
 // genAMX emits integer convolutions on tiles of AMX, registers of 16 rows of 64
 // bytes. Neither avo nor Go's assembler knows its instructions: they are bytes.
 func genAMX() {
-	for nt := 1; nt <= 2; nt++ {
-		tiles("U8", nt)
-		tiles("I32", nt)
+	for _, kind := range []string{"U8", "I32"} {
+		tiles(kind, 8, 1)
+		for _, bits := range []int{8, 4, 3, 2} {
+			tiles(kind, bits, 2)
+		}
 	}
 }
 
@@ -34,6 +36,7 @@ var (
 	amxOuts    = reg.R11
 	amxScratch = reg.R12
 	amxT       = reg.R13
+	amxAhead   = reg.R14 // what is fetched ahead, or unpacked
 	amxStart   = reg.R15
 )
 
@@ -52,6 +55,10 @@ const (
 	tilesCols  // columns of the last vector
 	tilesRows  // pixels of a tile
 	tilesCount // tiles
+	tilesRate  // lines of the next panel that are fetched ahead at a step
+	tilesLines // lines left to fetch
+	tilesNext  // from a panel of fewer bits to the next
+	tilesSteps // steps of 64 values left to unpack
 	tilesFields
 )
 
@@ -97,12 +104,16 @@ func tileRelease() { raw([]byte{0xc4, 0xe2, 0x78, 0x49, 0xc0}) }
 // values, and groups of runs, as in rows. b is nt vectors for each word, and
 // each sum begins with its start. As codes (U8) or sums (I32) the pixels go to
 // c; those that a row of c has no room for are dropped.
-func tiles(kind string, nt int) {
+//
+// While the tiles are multiplied, what will be needed is fetched: of 8 bits the
+// panel at ahead. Of fewer bits ahead is this panel as it lies in memory: the
+// first two entries' pass unpacks it to b, two steps before they are multiplied.
+func tiles(kind string, bits, nt int) {
 	sig := "func(a *uint8, b *int8, c *int32, start *int32"
 	if kind == "U8" {
 		sig = "func(a *uint8, b *int8, c *uint8, start *int32, m, q *float32"
 	}
-	TEXT(fmt.Sprintf("tiles%sAMXx%d", kind, nt), attr.NOSPLIT, sig+fmt.Sprintf(", t *[%d]int, table *[3]int, config *[64]uint8, scratch *uint8)", tilesFields))
+	TEXT(fmt.Sprintf("tiles%sS%dAMXx%d", kind, bits, nt), attr.NOSPLIT, sig+fmt.Sprintf(", t *[%d]int, table *[3]int, config *[64]uint8, scratch *uint8, ahead *int8)", tilesFields))
 	Pragma("noescape")
 	Load(Param("t"), amxT)
 	e := tilesEnd{kind: kind, nt: nt}
@@ -111,13 +122,18 @@ func tiles(kind string, nt int) {
 	tileConfig()
 	Load(Param("table"), amxTable)
 	Load(Param("scratch"), amxScratch)
+	Load(Param("ahead"), amxAhead)
 	MOVQ(field(amxT, tilesCount), amxLeft)
 	MOVQ(field(amxT, tilesPixel), amxPixel)
 	MOVQ(I32(int32(64*nt)), amxBStep)
+	if bits < 8 {
+		e.unpacked(bits)
+	}
 	Label("pairs")
 	CMPQ(amxLeft, I32(2))
 	JLT(LabelRef("single"))
-	tilesSum(2, nt)
+	tilesSum("two", 2, nt, fetch(bits, nt))
+	Label("stores")
 	e.store(0, "first")
 	e.store(1, "second")
 	ADDQ(I32(48), amxTable)
@@ -126,7 +142,8 @@ func tiles(kind string, nt int) {
 	Label("single")
 	TESTQ(amxLeft, amxLeft)
 	JZ(LabelRef("end"))
-	tilesSum(1, nt)
+	tilesSum("one", 1, nt, fetch(bits, nt))
+	Label("store")
 	e.store(0, "last")
 	Label("end")
 	tileRelease()
@@ -134,9 +151,120 @@ func tiles(kind string, nt int) {
 	RET()
 }
 
+// fetch is what a step does beside: it fetches lines of the next panel. Of
+// fewer bits that is done where they are unpacked.
+func fetch(bits, nt int) func(tag string) {
+	if bits < 8 {
+		return func(string) {}
+	}
+	return func(tag string) {
+		n := reg.R15
+		MOVQ(field(amxT, tilesLines), n)
+		SUBQ(field(amxT, tilesRate), n)
+		JL(LabelRef("fetched" + tag))
+		MOVQ(n, field(amxT, tilesLines))
+		MOVQ(field(amxT, tilesRate), n)
+		Label("fetch" + tag)
+		PREFETCHT1(Mem{Base: amxAhead})
+		ADDQ(I32(64), amxAhead)
+		DECQ(n)
+		JNZ(LabelRef("fetch" + tag))
+		Label("fetched" + tag)
+	}
+}
+
+// unpacked is the first pass over weights of fewer bits.
+func (e *tilesEnd) unpacked(bits int) {
+	u := newUnpacker(bits)
+	step := func(tag string, disp int) {
+		DECQ(field(amxT, tilesSteps))
+		JL(LabelRef("unpacked" + tag))
+		u.step(disp)
+		Label("unpacked" + tag)
+	}
+	Load(Param("b"), amxB)
+	step("0", 0)
+	step("1", 2048)
+	beside := func(tag string) { step(tag, 4096) }
+	CMPQ(amxLeft, I32(2))
+	JLT(LabelRef("alone"))
+	tilesSum("both", 2, 2, beside)
+	JMP(LabelRef("stores"))
+	Label("alone")
+	tilesSum("alone", 1, 2, beside)
+	JMP(LabelRef("store"))
+}
+
+// unpacker makes bytes of weights of fewer bits, packed as the Go file
+// int_bits_amd64.go says: a byte is a linear function of the bits of another
+// over the field of two elements, sign extension included.
+type unpacker struct {
+	bits     int
+	matrices []reg.VecVirtual // of each quarter, or of the halves
+	four     reg.VecVirtual   // of 3 bits: what a sign is worth
+}
+
+func newUnpacker(bits int) unpacker {
+	u := unpacker{bits: bits}
+	value := func(v uint64) reg.VecVirtual {
+		z := ZMM()
+		MOVQ(U64(v), reg.R15)
+		VPBROADCASTQ(reg.R15, z)
+		return z
+	}
+	per := min(bits, 4) &^ 1
+	for shift := 0; shift < 8; shift += per {
+		var m uint64
+		for out := 0; out < 8; out++ { // byte 7-out selects the bits of bit out
+			from := min(out, per-1)
+			if bits == 3 && out > 1 {
+				continue
+			}
+			m |= 1 << (shift + from) << (8 * (7 - out))
+		}
+		u.matrices = append(u.matrices, value(m))
+	}
+	if bits == 3 {
+		u.four = value(0x0404040404040404)
+	}
+	return u
+}
+
+// step unpacks 64 values of 32 channels to b + disp and fetches as many of the
+// next panel.
+func (u unpacker) step(disp int) {
+	MOVQ(field(amxT, tilesNext), reg.R15)
+	for line := 0; line < 4*u.bits; line++ {
+		PREFETCHT1(Mem{Base: amxAhead, Index: reg.R15, Scale: 1, Disp: 64 * line})
+	}
+	flip := U8(uint8(0xff << (u.bits - 1)))
+	for chunk := 0; chunk < 8; chunk++ {
+		src := Mem{Base: amxAhead, Disp: chunk * 32 * u.bits}
+		var v reg.VecVirtual
+		for q := 0; q < 4; q++ {
+			m := q % len(u.matrices)
+			if m == 0 {
+				v = ZMM()
+				VMOVDQU64(src.Offset(64*(q/len(u.matrices))), v)
+			}
+			w := ZMM()
+			if u.bits == 3 {
+				VGF2P8AFFINEQB(U8(0), u.matrices[m], v, w)
+				k := K()
+				KMOVQ(src.Offset(64+8*q), k)
+				VPSUBB(u.four, w, k, w)
+			} else {
+				VGF2P8AFFINEQB(flip, u.matrices[m], v, w)
+			}
+			VMOVDQU64(w, Mem{Base: amxB, Disp: disp + 256*chunk + 64*q})
+		}
+	}
+	ADDQ(I32(int32(256*u.bits)), amxAhead)
+}
+
 // tilesSum sums mt tiles of pixels into the scratch, [pixel][nt vectors].
 // Tiles 0 to 3 are the sums, 4 and 5 pixels, 6 and 7 weights.
-func tilesSum(mt, nt int) {
+func tilesSum(tag string, mt, nt int, beside func(tag string)) {
 	for i := 0; i < mt; i++ {
 		Load(Param("a"), amxA[i])
 		ADDQ(Mem{Base: amxTable, Disp: 24 * i}, amxA[i])
@@ -149,7 +277,6 @@ func tilesSum(mt, nt int) {
 			tileLoad(byte(2*i+j), amxStart, amxK, int8(64*j)) // the same row 16 times
 		}
 	}
-	tag := fmt.Sprint(mt)
 	MOVQ(field(amxT, tilesOuts), amxOuts)
 	Label("out" + tag)
 	MOVQ(field(amxT, tilesRuns), amxRuns)
@@ -165,6 +292,7 @@ func tilesSum(mt, nt int) {
 			tileDot(byte(2*i+j), byte(4+i), byte(6+j))
 		}
 	}
+	beside(tag)
 	for i := 0; i < mt; i++ {
 		ADDQ(I32(64), amxA[i])
 	}
@@ -235,12 +363,7 @@ func (e *tilesEnd) begin() {
 // pixelOrder is the constant that takes the lower bytes of the words of two
 // packed vectors, which alternate in fours.
 func pixelOrder() Mem {
-	t := GLOBL("pixelOrder", attr.RODATA|attr.NOPTR)
-	for i := 0; i < 64; i++ {
-		word := i%32/16*4 + i%16/4*8 + i%4
-		DATA(i, U8(uint8(2*word)))
-	}
-	return t
+	return byteTable("pixelOrder", func(i int) int { return 2 * (i%32/16*4 + i%16/4*8 + i%4) })
 }
 
 // pair stores the codes of a pixel of two vectors.

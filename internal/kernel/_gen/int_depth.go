@@ -73,16 +73,7 @@ func (d *depthGen) begin() {
 // wordOrder is the constant that makes words of four bytes, one of each of four
 // lanes.
 func wordOrder() Mem {
-	const name = "wordOrder"
-	if t, ok := tables[name]; ok {
-		return t
-	}
-	t := GLOBL(name, 24)
-	for i := 0; i < 64; i++ {
-		DATA(i, U8(uint8(i%4*16+i/4)))
-	}
-	tables[name] = t
-	return t
+	return byteTable("wordOrder", func(i int) int { return i%4*16 + i/4 })
 }
 
 // setMask selects the channels of the block: all but of the last.

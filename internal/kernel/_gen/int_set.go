@@ -251,20 +251,26 @@ func newPacker(lo, hi, zero Mem, zeroIsFloat bool) packer {
 // packOrder is the constant that brings the words of four packed vectors, which
 // alternate, in order.
 func packOrder() Mem {
-	const name = "packOrder"
-	if t, ok := tables[name]; ok {
-		return t
-	}
-	t := GLOBL(name, attr.RODATA|attr.NOPTR)
-	for i := 0; i < 16; i++ {
-		DATA(4*i, U32(uint32(i%4*4+i/4)))
-	}
-	tables[name] = t
-	return t
+	return byteTable("packOrder", func(i int) int {
+		if i%4 > 0 {
+			return 0
+		}
+		return i/4%4*4 + i/16
+	})
 }
 
-// tables are the constants in memory by name.
-var tables = map[string]Mem{}
+// byteTables are the constants of 64 bytes in memory by name.
+var byteTables = map[string]Mem{}
+
+func byteTable(name string, at func(i int) int) Mem {
+	if _, ok := byteTables[name]; !ok {
+		byteTables[name] = GLOBL(name, attr.RODATA|attr.NOPTR)
+		for i := 0; i < 64; i++ {
+			DATA(i, U8(uint8(at(i))))
+		}
+	}
+	return byteTables[name]
+}
 
 // pack makes v[0] the bytes of four vectors of floats.
 func (p packer) pack(v [4]reg.VecVirtual) {
@@ -406,11 +412,7 @@ func interleaveU8() {
 	begin("interleaveU8AVX512", "func(dst, src *uint8, plane, n int)")
 	dst, src, plane, n := param("dst"), param("src"), param("plane"), param("n")
 	order, z, k, bits := ZMM(), ZMM(), K(), GP64()
-	t := GLOBL("interleaveOrder", attr.RODATA|attr.NOPTR)
-	for i := 0; i < 64; i++ {
-		DATA(i, U8(uint8(i%3*16+i/3)))
-	}
-	VMOVDQU8(t, order)
+	VMOVDQU8(byteTable("interleaveOrder", func(i int) int { return i%3*16 + i/3 }), order)
 	MOVQ(U64(1<<48-1), bits)
 	KMOVQ(bits, k)
 	Label("loop")
