@@ -2,6 +2,7 @@ package infer
 
 import (
 	"lowbit/graph"
+	"lowbit/internal/kernel"
 )
 
 // OpInfo describes one instruction of a network.
@@ -13,6 +14,10 @@ type OpInfo struct {
 	WeightBits int    `json:"weight_bits,omitempty"` // of a layer
 	ActBits    int    `json:"act_bits,omitempty"`    // of a layer's input
 	MACs       int64  `json:"macs,omitempty"`        // of one example
+	Kernel     string `json:"kernel,omitempty"`      // of an integer sum: what computes it
+	MemoryBits int    `json:"memory_bits,omitempty"` // of a layer: in which its weights lie in memory
+	// WeightBytes is the memory of a layer's packed weights.
+	WeightBytes int `json:"weight_bytes,omitempty"`
 	// Inputs and Outputs are the forms of the values: "u4", "s8", "float".
 	Inputs  []string `json:"inputs"`
 	Outputs []string `json:"outputs"`
@@ -37,7 +42,7 @@ func (l *lowering) layerInfo(t *root) OpInfo {
 }
 
 // explain completes what is known of an instruction when all of them are.
-func (i *instruction) explain() OpInfo {
+func (i *instruction) explain(k *kernel.Table) OpInfo {
 	info := i.info
 	for _, v := range i.in {
 		info.Inputs = append(info.Inputs, v.to.String())
@@ -50,6 +55,8 @@ func (i *instruction) explain() OpInfo {
 	case *inputOp:
 		info.Inputs, info.Integer = []string{"float"}, true
 	case *sumOp:
+		info.Kernel, info.MemoryBits = k.IntKernel(&o.layer)
+		info.WeightBytes = len(o.layer.Packed)
 		for _, s := range o.sinks {
 			if !s.out.to.codes {
 				info.Why = "its result is wanted in floats"

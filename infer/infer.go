@@ -116,7 +116,7 @@ func (m *Model) Kernel() string { return m.plan.k.Name }
 func (m *Model) Explain() []OpInfo {
 	var list []OpInfo
 	for _, i := range m.plan.instructions {
-		list = append(list, i.explain())
+		list = append(list, i.explain(m.plan.k))
 	}
 	return list
 }

@@ -204,7 +204,7 @@ type Timing struct {
 func (s *Session) Profile(in []float32, runs int) ([]Timing, error) {
 	list := make([]Timing, len(s.model.plan.instructions))
 	for i, n := range s.model.plan.instructions {
-		list[i].OpInfo = n.explain()
+		list[i].OpInfo = n.explain(s.model.plan.k)
 	}
 	out := make([]float32, tensor.Shape(s.model.plan.outputShape).Size())
 	if one := tensor.Shape(s.model.plan.input).Size(); len(in) != one {

@@ -13,6 +13,7 @@ import (
 	"lowbit/internal/rng"
 	"lowbit/load"
 	"lowbit/method/lsq"
+	"lowbit/quant"
 	"lowbit/tensor"
 	"lowbit/train"
 )
@@ -60,11 +61,7 @@ func (a *app) bench() *cobra.Command {
 
 // network loads the network with its weights, or random ones, and puts
 // quantizers on it.
-func (v *benchFlags) network(a *app, e *engine.Engine) (*load.Loaded, error) {
-	p, err := parseBits(v.bits)
-	if err != nil {
-		return nil, err
-	}
+func (v *benchFlags) network(a *app, e *engine.Engine, p quant.BitPlan) (*load.Loaded, error) {
 	l, err := v.model.load(nil)
 	if errors.Is(err, load.ErrNoWeights) {
 		l, err = a.fresh(v.model)
@@ -114,7 +111,11 @@ func (v *benchFlags) train(a *app) error {
 	e := engine.New(a.threads)
 	defer e.Close()
 	machine := train.ThisMachine()
-	l, err := v.network(a, e)
+	plan, err := parseBits(v.bits)
+	if err != nil {
+		return err
+	}
+	l, err := v.network(a, e, plan)
 	if err != nil {
 		return err
 	}

@@ -3,42 +3,74 @@ package cli
 import (
 	"fmt"
 	"io"
+	"os"
+	"runtime"
+	"slices"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"lowbit/app/bench"
 	"lowbit/app/verify"
+	"lowbit/engine"
 	"lowbit/infer"
+	"lowbit/model"
+	"lowbit/quant"
 	"lowbit/tensor"
 	"lowbit/train"
 )
 
 const benchInferHelp = `Measures calls of a quantized network on integers, on noise.
 
-GFLOP/s counts two operations for each multiply-add. The peak is what the same
-threads reach with nothing but 8-bit products into 32-bit sums. --explain lists
-each instruction with its least time. For figures to compare, leave the machine
-alone meanwhile.`
+GOP/s counts two operations for each multiply-add. The peak is what the same
+threads reach with nothing but 8-bit products into 32-bit sums, on the kernels in
+use. For figures to compare, leave the machine alone meanwhile.
+
+  --bits     a network of the zoo, or one in full precision, gets quantizers with
+             steps from a few pictures of noise: for timings, not for results
+  --table    batches 1 and 16, on one thread and on all
+  --explain  each instruction: what computes it, its least time, its share of the
+             peak, and why it runs on floats, if it does
+  --clients  latency of calls from so many clients at once, served by a pool of
+             sessions of one thread`
 
 const benchInferExample = `  lowbit bench infer --model r20-w4.lowbit.safetensors --batch 1 --threads 1
-  lowbit bench infer --model runs/r20-w4 --batch 64 --explain --json`
+  lowbit bench infer --model resnet18 --bits w8a8 --table
+  lowbit bench infer --model runs/r20-w4 --explain --json
+  lowbit bench infer --model r20-w4.lowbit.safetensors --clients 16`
 
-// benchInferResult is the verb's result.
+// benchInferResult is the verb's result: the first measurement, and all of them
+// with --table.
 type benchInferResult struct {
 	bench.Result
-	Model   string         `json:"model"`
-	Machine train.Machine  `json:"machine"`
-	Ops     []infer.Timing `json:"ops,omitempty"`
+	Model   string        `json:"model"`
+	Bits    string        `json:"bits,omitempty"`
+	Runtime string        `json:"runtime"`
+	Machine train.Machine `json:"machine"`
+	// LoadMS is the time to open a packed file, FileBytes its size.
+	LoadMS      float64              `json:"load_ms,omitempty"`
+	FileBytes   int64                `json:"file_bytes,omitempty"`
+	WeightBytes int                  `json:"weight_bytes"`
+	Rows        []bench.Result       `json:"rows,omitempty"`
+	Ops         []benchOp            `json:"ops,omitempty"`
+	Clients     *bench.ClientsResult `json:"clients,omitempty"`
+}
+
+// benchOp is an instruction with what its time means.
+type benchOp struct {
+	infer.Timing
+	TimeShare float64 `json:"time_share"`
+	PeakShare float64 `json:"peak_share,omitempty"`
 }
 
 type benchInferFlags struct {
-	model   modelFlags
-	explain bool
-	c       bench.Config
+	benchFlags
+	explain, table bool
+	clients        int
 }
 
 func (a *app) benchInfer() *cobra.Command {
-	v := benchInferFlags{c: bench.DefaultInfer()}
+	v := benchInferFlags{benchFlags: benchFlags{c: bench.DefaultInfer()}}
 	cmd := &cobra.Command{
 		Use: "infer --model FILE", Short: "measure a quantized network on integers",
 		Long: benchInferHelp, Example: benchInferExample, Args: none,
@@ -46,13 +78,19 @@ func (a *app) benchInfer() *cobra.Command {
 	}
 	v.model.add(cmd)
 	f := cmd.Flags()
+	f.StringVar(&v.bits, "bits", "", "quantizers for a network in full precision: w8a8 and the like, or a bits file")
 	f.IntVar(&v.c.Batch, "batch", v.c.Batch, "examples a call")
 	f.IntVar(&v.c.Steps, "steps", v.c.Steps, "measured calls")
 	f.IntVar(&v.c.Warmup, "warmup", v.c.Warmup, "calls before")
 	f.Float64Var(&v.c.PeakSeconds, "peak-seconds", v.c.PeakSeconds, "time to measure the machine's peak; 0: do not")
+	f.BoolVar(&v.table, "table", false, "batches 1 and 16, one thread and all")
 	f.BoolVar(&v.explain, "explain", false, "time each instruction")
+	f.IntVar(&v.clients, "clients", 0, "clients that call at once; 0: do not measure them")
 	return cmd
 }
+
+// clientSeconds is how long clients are measured.
+const clientSeconds = 3
 
 func (v *benchInferFlags) run(a *app) error {
 	v.c.Seed = a.seed
@@ -62,57 +100,189 @@ func (v *benchInferFlags) run(a *app) error {
 	if err := v.model.check(); err != nil {
 		return err
 	}
-	machine := train.ThisMachine()
-	n, err := v.model.integers(nil)
+	if v.clients < 0 {
+		return usagef("--clients %d, want 1 or more", v.clients)
+	}
+	out := benchInferResult{Model: v.model.model, Bits: v.bits, Runtime: "lowbit", Machine: train.ThisMachine()}
+	p := a.progress()
+	defer p.clear()
+	p.set("opening " + v.model.model)
+	began := time.Now()
+	n, err := v.open(a)
 	if err != nil {
 		return err
 	}
 	defer n.Close()
-	p := a.progress()
-	p.set(fmt.Sprintf("%d calls of %s", v.c.Warmup+v.c.Steps, v.model.model))
-	r, err := bench.Infer(a.ctx, n.Model, a.threads, v.c)
-	p.clear()
+	if stat, err := os.Stat(v.model.model); err == nil && n.Packed {
+		out.LoadMS, out.FileBytes = 1000*time.Since(began).Seconds(), stat.Size()
+	}
+	out.WeightBytes = n.Model.WeightBytes()
+	threads, batches := []int{a.threads}, []int{v.c.Batch}
+	if v.table {
+		threads, batches = []int{1}, []int{1, 16}
+		if all := a.threads; all != 1 && runtime.GOMAXPROCS(0) > 1 {
+			threads = append(threads, all)
+		}
+	}
+	p.set("calling " + v.model.model)
+	rows, err := bench.InferTable(a.ctx, n.Model, threads, batches, v.c)
 	if err != nil {
 		return err
 	}
-	out := benchInferResult{Result: r, Model: v.model.model, Machine: machine}
+	if out.Result = rows[0]; v.table {
+		out.Rows = rows
+	}
 	if v.explain {
-		if out.Ops, err = v.profile(a, n); err != nil {
+		p.set("timing each instruction")
+		if out.Ops, err = v.profile(a, n, out.PeakGFLOPS); err != nil {
 			return err
 		}
 	}
-	return a.print(out, true, func(w io.Writer) { benchInferText(w, out) })
+	if v.clients > 0 {
+		p.set(fmt.Sprintf("%d clients", v.clients))
+		c, err := bench.Clients(a.ctx, n.Model, a.threads, v.clients, clientSeconds*time.Second, a.seed)
+		if err != nil {
+			return err
+		}
+		out.Clients = &c
+	}
+	p.clear()
+	return a.print(out, true, func(w io.Writer) { out.text(w) })
+}
+
+// open opens what runs on integers, or puts quantizers on a network.
+func (v *benchInferFlags) open(a *app) (*verify.Network, error) {
+	if v.bits == "" {
+		n, err := v.model.integers(nil)
+		if _, zoo := model.Lookup(v.model.model); err != nil && zoo {
+			return nil, fmt.Errorf("%w\nFor timings alone, let it be quantized: --bits w8a8", err)
+		}
+		return n, err
+	}
+	plan, err := parseBits(v.bits)
+	if err != nil {
+		return nil, err
+	}
+	plan.Residual = quant.Residual8 // all of the network runs on integers
+	e := engine.New(a.threads)
+	defer e.Close()
+	l, err := v.network(a, e, plan)
+	if err != nil {
+		return nil, err
+	}
+	return verify.Lower(l)
 }
 
 // profile times each instruction on one example.
-func (v *benchInferFlags) profile(a *app, n *verify.Network) ([]infer.Timing, error) {
-	s := n.Model.NewSession(infer.Options{Threads: a.threads})
+func (v *benchInferFlags) profile(a *app, n *verify.Network, peak float64) ([]benchOp, error) {
+	threads := a.threads
+	if v.table {
+		threads = 1
+	}
+	s := n.Model.NewSession(infer.Options{Threads: threads})
 	defer s.Close()
-	return s.Profile(make([]float32, tensor.Shape(n.Model.InputShape()).Size()), v.c.Steps)
+	times, err := s.Profile(make([]float32, tensor.Shape(n.Model.InputShape()).Size()), v.c.Steps)
+	if err != nil {
+		return nil, err
+	}
+	var total float64
+	for _, t := range times {
+		total += t.Seconds
+	}
+	ops := make([]benchOp, len(times))
+	for i, t := range times {
+		ops[i] = benchOp{Timing: t, TimeShare: t.Seconds / total}
+		if peak > 0 {
+			ops[i].PeakShare = 2 * float64(t.MACs) / t.Seconds / 1e9 / peak
+		}
+	}
+	return ops, nil
 }
 
-func benchInferText(w io.Writer, r benchInferResult) {
-	fmt.Fprintf(w, "call       %.3f ms median, %.3f min, %.3f p90, %.3f max (%d calls of %d)\n", r.MedianMS, r.MinMS, r.P90MS, r.MaxMS, r.Steps, r.Batch)
-	fmt.Fprintf(w, "speed      %.0f images/s, %.1f GFLOP/s", r.ItemsPerS, r.GFLOPS)
-	if r.PeakGFLOPS > 0 {
-		fmt.Fprintf(w, ", %s of the measured peak of %.0f", percent(r.PeakShare), r.PeakGFLOPS)
+func (r *benchInferResult) text(w io.Writer) {
+	fmt.Fprintf(w, "network    %s", r.Model)
+	if r.Bits != "" {
+		fmt.Fprintf(w, " at %s", r.Bits)
 	}
-	fmt.Fprintf(w, "\nmemory     %s of weights and activations, %s of the process at most\n", size(r.PlanBytes), size(r.PeakRSSBytes))
+	fmt.Fprintf(w, ", %s of weights in memory\n", size(int64(r.WeightBytes)))
+	if r.FileBytes > 0 {
+		fmt.Fprintf(w, "file       %s, opened in %.1f ms\n", size(r.FileBytes), r.LoadMS)
+	}
+	if r.Rows != nil {
+		fmt.Fprintln(w)
+		benchRows(w, r.Rows)
+		fmt.Fprintln(w)
+	} else {
+		fmt.Fprintf(w, "call       %.3f ms median, %.3f min, %.3f p90, %.3f p99, %.3f max (%d calls of %d)\n", r.MedianMS, r.MinMS, r.P90MS, r.P99MS, r.MaxMS, r.Steps, r.Batch)
+		fmt.Fprintf(w, "speed      %.0f images/s, %.0f GOP/s", r.ItemsPerS, r.GFLOPS)
+		if r.PeakGFLOPS > 0 {
+			fmt.Fprintf(w, ", %s of the measured peak of %.0f", percent(r.PeakShare), r.PeakGFLOPS)
+		}
+		fmt.Fprintln(w)
+	}
+	fmt.Fprintf(w, "memory     %s of weights and activations, %s of the process at most\n", size(r.PlanBytes), size(r.PeakRSSBytes))
 	fmt.Fprintf(w, "machine    %s, %d threads (%s), load %.2f before\n", r.Machine.CPU, r.Threads, r.Kernel, r.Machine.Load)
-	if r.Ops == nil {
-		return
+	if c := r.Clients; c != nil {
+		fmt.Fprintf(w, "clients    %d on %d sessions: %.3f ms median, %.3f p90, %.3f p99, %.3f max; %.0f images/s\n", c.Clients, c.Sessions, c.MedianMS, c.P90MS, c.P99MS, c.MaxMS, c.ItemsPerS)
+		fmt.Fprintf(w, "           one alone %.3f ms; p99 is %.2f times that of a queue served in turn\n", c.AloneMS, c.Ratio)
 	}
-	rows := [][]string{{"instruction", "kind", "bits w/a", "µs", "on"}}
-	for _, o := range r.Ops {
-		bits, on := "-", "integers"
+	if r.Ops != nil {
+		fmt.Fprintln(w)
+		benchOps(w, r.Ops)
+	}
+}
+
+// benchRows is the table of threads and batches.
+func benchRows(w io.Writer, list []bench.Result) {
+	rows := [][]string{{"threads", "batch", "median ms", "min ms", "p99 ms", "images/s", "GOP/s", "of the peak"}}
+	for _, r := range list {
+		rows = append(rows, []string{
+			fmt.Sprint(r.Threads), fmt.Sprint(r.Batch), fmt.Sprintf("%.3f", r.MedianMS), fmt.Sprintf("%.3f", r.MinMS), fmt.Sprintf("%.3f", r.P99MS),
+			fmt.Sprintf("%.0f", r.ItemsPerS), fmt.Sprintf("%.0f", r.GFLOPS), share(r.PeakShare),
+		})
+	}
+	table(w, rows)
+}
+
+// share is a percentage, or nothing where nothing was measured.
+func share(x float64) string {
+	if x == 0 {
+		return "-"
+	}
+	return fmt.Sprintf("%.1f %%", 100*x)
+}
+
+// benchOps lists the instructions, and how much of the time the floats take.
+func benchOps(w io.Writer, ops []benchOp) {
+	rows := [][]string{{"instruction", "kind", "result", "bits w/a", "kernel", "MMACs", "µs", "of all", "of the peak", "on"}}
+	var floats, total float64
+	for _, o := range ops {
+		bits, on, macs := "-", "integers", "-"
 		if o.WeightBits > 0 {
 			bits = fmt.Sprintf("%d/%d", o.WeightBits, o.ActBits)
 		}
+		if o.MACs > 0 {
+			macs = fmt.Sprintf("%.2f", float64(o.MACs)/1e6)
+		}
 		if !o.Integer {
 			on = "floats: " + o.Why
+			floats += o.Seconds
 		}
-		rows = append(rows, []string{o.Name, o.Kind, bits, fmt.Sprintf("%.1f", 1e6*o.Seconds), on})
+		total += o.Seconds
+		kernel := o.Kernel
+		if o.MemoryBits > 0 && o.MemoryBits < 8 {
+			kernel += fmt.Sprintf(", %d bits in memory", o.MemoryBits)
+		}
+		rows = append(rows, []string{
+			o.Name, o.Kind, fmt.Sprintf("%dx%dx%d", o.Shape[0], o.Shape[1], o.Shape[2]), bits, kernel, macs,
+			fmt.Sprintf("%.1f", 1e6*o.Seconds), share(o.TimeShare), share(o.PeakShare), on,
+		})
+	}
+	table(w, rows)
+	islands := slices.ContainsFunc(ops, func(o benchOp) bool { return !o.Integer })
+	fmt.Fprintf(w, "\n%.3f ms together", 1000*total)
+	if islands {
+		fmt.Fprintf(w, ", %s of it on floats", share(floats/total))
 	}
 	fmt.Fprintln(w)
-	table(w, rows)
 }

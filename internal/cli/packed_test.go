@@ -88,7 +88,35 @@ func TestExportEvalVerifyRunBench(t *testing.T) {
 	for _, o := range items(t, infers, "ops") {
 		fields(t, o, "name", "kind", "seconds", "integer")
 	}
+	fields(t, infers, "load_ms", "file_bytes", "weight_bytes")
 	wantFailure(t, 2, []string{"bench", "infer", "--model", file, "--batch", "0"}, "batch 0")
+	wantFailure(t, 2, []string{"bench", "infer", "--model", file, "--clients", "-1"}, "--clients -1")
+	wantFailure(t, 1, []string{"bench", "infer", "--model", "resnet20"}, "--bits w8a8")
+}
+
+// A network of the zoo gets quantizers for timings.
+func TestBenchInferTablesAndClients(t *testing.T) {
+	args := []string{"bench", "infer", "--model", "resnet20", "--bits", "w4a8", "--table", "--clients", "3", "--steps", "1", "--warmup", "0", "--peak-seconds", "0.01"}
+	r := object(t, args...)
+	rows := items(t, r, "rows")
+	if len(rows) != 2 && len(rows) != 4 {
+		t.Fatalf("%d rows", len(rows))
+	}
+	for i, row := range rows {
+		if want := []float64{1, 16}[i%2]; number(t, row, "batch") != want || !(number(t, row, "peak_share") > 0) {
+			t.Errorf("row %d: %v", i, row)
+		}
+	}
+	c, ok := r["clients"].(map[string]any)
+	if !ok || c["clients"] != 3.0 || !(c["p99_ms"].(float64) >= c["median_ms"].(float64)) || !(c["ratio"].(float64) > 0) {
+		t.Errorf("clients %v", r["clients"])
+	}
+	code, out, errs := call(append(args, "--explain")...)
+	for _, want := range []string{"threads  batch", "of the peak", "clients", "layer1.0.conv1", "4/8"} {
+		if code != 0 || errs != "" || !strings.Contains(out, want) {
+			t.Errorf("code %d, %q not in %s%s", code, want, out, errs)
+		}
+	}
 }
 
 // Networks of other weights differ, and verify says so with 1.

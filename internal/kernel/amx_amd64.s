@@ -7843,3 +7843,44 @@ end:
 	BYTE $0xc0
 	VZEROUPPER
 	RET
+
+// func peakTilesAMX(n int, config *[64]uint8)
+// Requires: AMX_INT8, AMX_TILE
+TEXT ·peakTilesAMX(SB), NOSPLIT, $0-16
+	MOVQ config+8(FP), AX
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x78
+	BYTE $0x49
+	BYTE $0x00
+	MOVQ n+0(FP), R9
+
+round:
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x49
+	BYTE $0x5e
+	BYTE $0xc4
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x41
+	BYTE $0x5e
+	BYTE $0xcc
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x49
+	BYTE $0x5e
+	BYTE $0xd5
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x41
+	BYTE $0x5e
+	BYTE $0xdd
+	DECQ R9
+	JNZ  round
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x78
+	BYTE $0x49
+	BYTE $0xc0
+	RET

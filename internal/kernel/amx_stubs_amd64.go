@@ -33,3 +33,6 @@ func tilesI32S3AMXx2(a *uint8, b *int8, c *int32, start *int32, t *[17]int, tabl
 
 //go:noescape
 func tilesI32S2AMXx2(a *uint8, b *int8, c *int32, start *int32, t *[17]int, table *[3]int, config *[64]uint8, scratch *uint8, ahead *int8)
+
+//go:noescape
+func peakTilesAMX(n int, config *[64]uint8)

@@ -45,6 +45,9 @@ type IntOps struct {
 	// pays, weights of 4, 3 and 2 bits stay packed in as many.
 	IntPackSize func(l *IntLayer) int
 	IntPack     func(l *IntLayer, w []int8, bias []int32)
+	// IntKernel names what computes a layer, and the bits in which its weights
+	// lie in memory.
+	IntKernel func(l *IntLayer) (name string, bits int)
 	// IntScratch is the bytes of scratch, aligned to 64, for a call with that
 	// many rows.
 	IntScratch func(l *IntLayer, pitch, rows int) int

@@ -69,6 +69,7 @@ func (is intISA) ops(base IntOps) IntOps {
 	t := base
 	t.IntPackSize = is.intPackSize
 	t.IntPack = is.intPack
+	t.IntKernel = is.intKernel
 	t.IntScratch = is.intScratch
 	t.IntConv = is.intConv
 	t.IntConvU8 = is.intConvU8
@@ -228,6 +229,21 @@ func sumS8(w []int8) int32 {
 		sum += int64(v)
 	}
 	return int32(sum)
+}
+
+func (is intISA) intKernel(l *IntLayer) (name string, bits int) {
+	switch d := is.intShape(l); {
+	case l.depthwise() && is.depthWords(l):
+		return "vnni, words of pixels", 8
+	case l.depthwise():
+		return "a tap at a time", 8
+	case is.isa == avx2:
+		return "avx2, 16 bits", 8
+	case d.tiled:
+		return "amx", d.bits
+	default:
+		return "vnni", d.bits
+	}
 }
 
 func (is intISA) intScratch(l *IntLayer, pitch, rows int) int {

@@ -9,6 +9,7 @@ func genericInt() IntOps {
 	return IntOps{
 		IntPackSize: func(l *IntLayer) int { return convWeights(&l.ConvShape) + 4*l.O },
 		IntPack:     intPackGeneric,
+		IntKernel:   func(*IntLayer) (string, int) { return "generic", 8 },
 		IntScratch:  func(l *IntLayer, _, _ int) int { return 4 * l.OW() * l.O },
 		IntConv:     intConvGeneric,
 		IntConvU8:   intConvU8Generic,

@@ -208,3 +208,8 @@ func entriesIn(scratch []uint8, n int) []tileEntry {
 	scratch = scratch[:n*entrySize]
 	return unsafe.Slice((*tileEntry)(unsafe.Pointer(unsafe.SliceData(scratch))), n)
 }
+
+func peakU8S8AMX(n int) int {
+	peakTilesAMX(n, &tileConfigs[tileRows])
+	return 4 * 2 * tileRows * 16 * 64
+}

@@ -25,6 +25,7 @@ func rows() []Table {
 			if hasTiles() {
 				t.Name = "amx"
 				t.IntOps = amxInt(t.IntOps)
+				t.peak.u8s8 = peakU8S8AMX
 				all = append(all, t)
 			}
 		}

@@ -21,6 +21,24 @@ func genAMX() {
 			tiles(kind, bits, 2)
 		}
 	}
+	peakTiles()
+}
+
+// peakTiles: n rounds of four products of whole tiles.
+func peakTiles() {
+	TEXT("peakTilesAMX", attr.NOSPLIT, "func(n int, config *[64]uint8)")
+	Pragma("noescape")
+	Load(Param("config"), reg.RAX)
+	tileConfig()
+	Load(Param("n"), amxK)
+	Label("round")
+	for acc := byte(0); acc < 4; acc++ {
+		tileDot(acc, 4+acc/2, 6+acc%2)
+	}
+	DECQ(amxK)
+	JNZ(LabelRef("round"))
+	tileRelease()
+	RET()
 }
 
 // Registers that the bytes of AMX instructions name.
