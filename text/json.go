@@ -3,6 +3,7 @@ package text
 import (
 	"encoding/json"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -278,7 +279,7 @@ func Open(path string) (*Tokenizer, error) {
 		}
 		return t, c.apply(t)
 	}
-	return nil, fmt.Errorf("text: %s has neither tokenizer.json nor vocab.txt", path)
+	return nil, fmt.Errorf("text: %s has neither tokenizer.json nor vocab.txt: %w", path, fs.ErrNotExist)
 }
 
 func openFile(path string, lower bool) (*Tokenizer, error) {

@@ -1,0 +1,244 @@
+package load
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"math"
+	"os"
+	"path/filepath"
+
+	"lowbit/format/safetensors"
+	"lowbit/graph"
+	"lowbit/model"
+	"lowbit/tensor"
+	"lowbit/text"
+)
+
+// configName is the file that describes the network of a Hugging Face folder.
+const configName = "config.json"
+
+// maxConfigBytes bounds it; public ones have a few thousand.
+const maxConfigBytes = 1 << 20
+
+// decoders are the decoder architectures that are read, with what each has
+// beside Llama's description.
+var decoders = map[string]func(c *model.Llama, h hfConfig){
+	"LlamaForCausalLM":   func(c *model.Llama, h hfConfig) {},
+	"MistralForCausalLM": func(c *model.Llama, h hfConfig) { c.Context = window(c.Context, h.SlidingWindow) },
+	"Qwen2ForCausalLM": func(c *model.Llama, h hfConfig) {
+		c.QKVBias = true
+		if h.UseSlidingWindow {
+			c.Context = window(c.Context, h.SlidingWindow)
+		}
+	},
+	"GraniteForCausalLM": func(c *model.Llama, h hfConfig) {
+		c.EmbeddingMultiplier, c.AttentionMultiplier = h.EmbeddingMultiplier, h.AttentionMultiplier
+		c.ResidualMultiplier, c.LogitsScaling = h.ResidualMultiplier, h.LogitsScaling
+	},
+}
+
+// window bounds a context by that of sliding attention: within it the two see
+// the same tokens.
+func window(context, sliding int) int {
+	if sliding > 0 {
+		return min(context, sliding)
+	}
+	return context
+}
+
+// hfConfig is what is read of a config.json; other keys are left alone, since
+// every library adds its own.
+type hfConfig struct {
+	Architectures    []string `json:"architectures"`
+	ModelType        string   `json:"model_type"`
+	VocabSize        int      `json:"vocab_size"`
+	HiddenSize       int      `json:"hidden_size"`
+	Layers           int      `json:"num_hidden_layers"`
+	Heads            int      `json:"num_attention_heads"`
+	KVHeads          int      `json:"num_key_value_heads"`
+	HeadDim          int      `json:"head_dim"`
+	Intermediate     int      `json:"intermediate_size"`
+	Context          int      `json:"max_position_embeddings"`
+	NormEps          *float64 `json:"rms_norm_eps"`
+	Activation       string   `json:"hidden_act"`
+	Theta            float64  `json:"rope_theta"`
+	Scaling          *hfRope  `json:"rope_scaling"`
+	Rope             *hfRope  `json:"rope_parameters"` // transformers 5: rope_theta and rope_scaling in one
+	Tied             *bool    `json:"tie_word_embeddings"`
+	AttentionBias    bool     `json:"attention_bias"`
+	MLPBias          bool     `json:"mlp_bias"`
+	SlidingWindow    int      `json:"sliding_window"`
+	UseSlidingWindow bool     `json:"use_sliding_window"`
+
+	EmbeddingMultiplier float64 `json:"embedding_multiplier"`
+	AttentionMultiplier float64 `json:"attention_multiplier"`
+	ResidualMultiplier  float64 `json:"residual_multiplier"`
+	LogitsScaling       float64 `json:"logits_scaling"`
+
+	Quantization json.RawMessage `json:"quantization_config"`
+}
+
+type hfRope struct {
+	Theta    float64 `json:"rope_theta"`
+	Type     string  `json:"rope_type"`
+	OldType  string  `json:"type"`
+	Factor   float64 `json:"factor"`
+	Low      float64 `json:"low_freq_factor"`
+	High     float64 `json:"high_freq_factor"`
+	Original float64 `json:"original_max_position_embeddings"`
+}
+
+func (r *hfRope) scaling() (graph.RoPEScaling, error) {
+	kind := r.Type
+	if kind == "" {
+		kind = r.OldType
+	}
+	switch kind {
+	case "", "default":
+		return graph.RoPEScaling{}, nil
+	case "linear":
+		return graph.RoPEScaling{Factor: r.Factor}, nil
+	case "llama3":
+		return graph.RoPEScaling{Factor: r.Factor, Low: r.Low, High: r.High, Original: r.Original}, nil
+	}
+	return graph.RoPEScaling{}, fmt.Errorf("rope scaling %q is not supported, have default, linear, llama3", kind)
+}
+
+// readConfig reads a folder's config.json.
+func readConfig(dir string) (hfConfig, error) {
+	var h hfConfig
+	path := filepath.Join(dir, configName)
+	f, err := os.Open(path)
+	if err != nil {
+		return h, err
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, maxConfigBytes+1))
+	if err != nil {
+		return h, err
+	}
+	if len(b) > maxConfigBytes {
+		return h, fmt.Errorf("%s: more than %d bytes", path, maxConfigBytes)
+	}
+	if err := json.Unmarshal(b, &h); err != nil {
+		return h, fmt.Errorf("%s: %w", path, err)
+	}
+	if len(h.Architectures) == 0 {
+		return h, fmt.Errorf("%s names no architecture", path)
+	}
+	return h, nil
+}
+
+// llama turns the description of a decoder into a Llama.
+func (h hfConfig) llama() (model.Llama, error) {
+	c := model.Llama{
+		Vocab: h.VocabSize, Dim: h.HiddenSize, Layers: h.Layers, Heads: h.Heads, KVHeads: h.KVHeads, HeadDim: h.HeadDim,
+		Hidden: h.Intermediate, Context: h.Context, NormEps: 1e-6, Theta: h.Theta,
+		Tied: h.Tied != nil && *h.Tied, QKVBias: h.AttentionBias, OutBias: h.AttentionBias, MLPBias: h.MLPBias,
+	}
+	if h.NormEps != nil {
+		c.NormEps = *h.NormEps
+	}
+	if c.KVHeads == 0 {
+		c.KVHeads = c.Heads
+	}
+	adjust, ok := decoders[h.Architectures[0]]
+	switch {
+	case !ok:
+		return c, unsupported(h.Architectures[0], decoders)
+	case h.Activation != "" && h.Activation != "silu":
+		return c, fmt.Errorf("hidden_act %q is not supported, have silu", h.Activation)
+	case len(h.Quantization) > 0 && string(h.Quantization) != "null":
+		return c, errors.New("quantization_config: the weights are quantized by another tool; load the original")
+	}
+	adjust(&c, h)
+	for _, r := range []*hfRope{h.Scaling, h.Rope} {
+		if r == nil {
+			continue
+		}
+		if r.Theta != 0 {
+			c.Theta = r.Theta
+		}
+		s, err := r.scaling()
+		if err != nil {
+			return c, err
+		}
+		c.Scaling = s
+	}
+	if c.Theta == 0 {
+		c.Theta = 10000
+	}
+	return c, nil
+}
+
+func openHuggingFace(dir string) (*Language, error) {
+	h, err := readConfig(dir)
+	if err != nil {
+		return nil, err
+	}
+	l := &Language{Form: "huggingface", Types: map[string]int{}}
+	if l.Config, err = h.llama(); err != nil {
+		return nil, fmt.Errorf("%s: %w", filepath.Join(dir, configName), err)
+	}
+	f, err := safetensors.OpenFolder(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	// The weights are there already, so that a lying description costs at most
+	// what place compares.
+	if err := checkSize(l.Config, math.MaxInt64); err != nil {
+		return nil, fmt.Errorf("%s: %w", filepath.Join(dir, configName), err)
+	}
+	weights, err := l.readFolder(f)
+	if err != nil {
+		return nil, err
+	}
+	if err := l.place(weights); err != nil {
+		return nil, fmt.Errorf("%s: %w", dir, err)
+	}
+	l.Tokenizer, err = text.Open(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		l.Tokenizer, err = nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := l.checkVocabulary(); err != nil {
+		return nil, fmt.Errorf("%s: %w", dir, err)
+	}
+	return l, nil
+}
+
+// readFolder copies a folder's tensors as float32. Rotary frequencies that old
+// files hold are left out, and so is a head that is the embedding again.
+func (l *Language) readFolder(f *safetensors.Folder) (*tensor.Store, error) {
+	weights := tensor.NewStore()
+	for _, name := range f.Names() {
+		t, err := f.Tensor(name)
+		if err != nil {
+			return nil, err
+		}
+		l.Types[t.DType().String()]++
+		if isRotary(name) || l.Config.Tied && name == "lm_head.weight" {
+			continue
+		}
+		if t.DType() == tensor.F32 {
+			t = t.Clone()
+		} else if t, err = t.ToFloat32(); err != nil {
+			return nil, fmt.Errorf("tensor %q: %w", name, err)
+		}
+		if err := weights.Put(name, t); err != nil {
+			return nil, err
+		}
+	}
+	return weights, nil
+}
+
+func isRotary(name string) bool {
+	ok, _ := filepath.Match("model.layers.*.self_attn.rotary_emb.inv_freq", name)
+	return ok
+}
