@@ -27,7 +27,7 @@ var rows = map[string]int{
 	"graph": 2,
 	"nn":    3, "optim": 3, "text": 3, "engine": 3,
 	"format": 4, "data": 4, "model": 4, "eval": 4, "train": 4, "rl": 4, "mixed": 4,
-	"method": 5, "infer": 5, "neuro": 5, "load": 5,
+	"method": 5, "infer": 5, "neuro": 5, "load": 5, "generate": 5,
 	"app": 6, "internal/cli": 7, "cmd": 8, "": 8, "examples": 8, "internal/archtest": 8, "internal/docs": 8,
 }
 

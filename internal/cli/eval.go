@@ -9,17 +9,25 @@ import (
 	"lowbit/data"
 	"lowbit/engine"
 	"lowbit/eval"
+	"lowbit/load"
 )
 
 const evalHelp = `Measures accuracy, top-5 accuracy and loss on the test part.
 
 The float engine computes in float32; the quantizers of a quantized network round
 as in training. The integer engine computes sums of codes, as a packed file does,
-and gives the float engine's accuracy beside its own.`
+and gives the float engine's accuracy beside its own.
+
+A language model (a .gguf file, a Hugging Face folder, a .bin file of llama2.c) is
+measured by its perplexity on wikitext2:PATH or text:PATH, in windows that are read
+each by itself, and with --teacher by its divergence from another model; or by
+multiple-choice questions: hellaswag:FILE, arc:FILE, piqa:FILE.`
 
 const evalExample = `  lowbit eval --model runs/r20-w4 --data cifar10
   lowbit eval --model r20-w4.lowbit.safetensors --data cifar10 --engine integer
-  lowbit eval --model resnet20 --weights r20.safetensors --data cifar10 --limit 1000 --json`
+  lowbit eval --model resnet20 --weights r20.safetensors --data cifar10 --limit 1000 --json
+  lowbit eval --model smollm2.gguf --data wikitext2:wikitext-2 --windows 16
+  lowbit eval --model small.gguf --teacher smollm2.gguf --data text:book.txt`
 
 // evalResult is the verb's result.
 type evalResult struct {
@@ -40,6 +48,9 @@ type evalFlags struct {
 	engine    string
 	batch     int
 	confusion bool
+
+	teacher               string
+	windows, windowLength int
 }
 
 func (a *app) eval() *cobra.Command {
@@ -55,6 +66,9 @@ func (a *app) eval() *cobra.Command {
 	f.StringVar(&v.engine, "engine", "float", "float or integer")
 	f.IntVar(&v.batch, "batch", 128, "examples at once")
 	f.BoolVar(&v.confusion, "confusion", false, "count examples by label and predicted class")
+	f.StringVar(&v.teacher, "teacher", "", "language models: the model to measure the divergence from")
+	f.IntVar(&v.windows, "windows", 0, "language models: the first N windows of the text; 0: all")
+	f.IntVar(&v.windowLength, "window-length", 512, "language models: tokens of a window")
 	return cmd
 }
 
@@ -67,6 +81,9 @@ func (v *evalFlags) run(a *app) error {
 	}
 	if err := v.model.check(); err != nil {
 		return err
+	}
+	if load.IsLanguage(v.model.model) {
+		return v.language(a)
 	}
 	s, err := v.data.open(a)
 	if err != nil {

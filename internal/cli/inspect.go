@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 
 	"github.com/spf13/cobra"
@@ -20,10 +21,12 @@ well the codes of each layer's weights are used (entropy in bits).
 
 The size counts every weight packed at its bits and all else (biases, norms,
 running statistics, steps) in float32. A zoo network without weights is shown
-with random ones (those of --seed).`
+with random ones (those of --seed). Of a language model the costs are those of one
+token, without attention's to earlier ones.`
 
 const inspectExample = `  lowbit inspect resnet20
-  lowbit inspect runs/r20-w4 --json`
+  lowbit inspect runs/r20-w4 --json
+  lowbit inspect smollm2.gguf`
 
 // inspectResult is the verb's result.
 type inspectResult struct {
@@ -51,6 +54,9 @@ func (a *app) runInspect(m modelFlags) error {
 	if err := m.check(); err != nil {
 		return err
 	}
+	if load.IsLanguage(m.model) {
+		return a.inspectLanguage(m.model)
+	}
 	l, err := m.load(nil)
 	if errors.Is(err, load.ErrNoWeights) {
 		l, err = a.fresh(m)
@@ -64,6 +70,46 @@ func (a *app) runInspect(m modelFlags) error {
 	}
 	out := inspectResult{n, m.model, l.Weights, l.Info}
 	return a.print(out, true, func(w io.Writer) { inspectText(w, out) })
+}
+
+// languageInspectResult is the verb's result for a language model.
+type languageInspectResult struct {
+	inspectResult
+	Config   model.Llama    `json:"config"`
+	Form     string         `json:"form"`
+	Types    map[string]int `json:"types"`  // tensors of the file by type
+	Tokens   int            `json:"tokens"` // of the tokenizer; 0: none
+	Template bool           `json:"chat_template"`
+}
+
+func (a *app) inspectLanguage(spec string) error {
+	l, err := load.OpenLanguage(spec)
+	if err != nil {
+		return err
+	}
+	g, err := l.Graph(model.LlamaRun{Batch: 1, Seq: 1})
+	if err != nil {
+		return err
+	}
+	n, err := inspect.Describe(g, l.Store, nil)
+	if err != nil {
+		return err
+	}
+	out := languageInspectResult{inspectResult: inspectResult{Network: n, Model: spec, Weights: l.Source}, Config: l.Config, Form: l.Form, Types: l.Types}
+	if l.Tokenizer != nil {
+		out.Tokens, out.Template = l.Tokenizer.Size(), l.Tokenizer.Template != ""
+	}
+	return a.print(out, true, func(w io.Writer) {
+		inspectText(w, out.inspectResult)
+		c := l.Config
+		fmt.Fprintf(w, "context     %s tokens, vocabulary %s, %d layers of %d, %d heads of which %d with keys\n",
+			thousands(int64(c.Context)), thousands(int64(c.Vocab)), c.Layers, c.Dim, c.Heads, c.KVHeads)
+		fmt.Fprintf(w, "stored as   %s:", l.Form)
+		for _, t := range slices.Sorted(maps.Keys(l.Types)) {
+			fmt.Fprintf(w, " %d %s", l.Types[t], t)
+		}
+		fmt.Fprintln(w)
+	})
 }
 
 // fresh builds a zoo network with random weights.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	"lowbit/data"
 	"lowbit/train"
@@ -82,4 +83,14 @@ func (l *line) fetching(p data.Progress) {
 // stage is a callback for analyses.
 func (l *line) stage(stage string, done, all int) {
 	l.set(fmt.Sprintf("%s %s %d/%d", stage, bar(float64(done)/float64(max(all, 1))), done, all))
+}
+
+// counted returns a callback that shows how many of some things are done, and
+// the time that is left.
+func counted(l *line, what, things string) func(done, of int) {
+	began := time.Now()
+	return func(done, of int) {
+		left := time.Since(began).Seconds() / float64(done) * float64(of-done)
+		l.set(fmt.Sprintf("%s %s %d of %d %s, %s left", what, bar(float64(done)/float64(of)), done, of, things, duration(left)))
+	}
 }

@@ -10,15 +10,22 @@ import (
 	"github.com/spf13/cobra"
 
 	"lowbit/infer"
+	"lowbit/load"
 )
 
-const pictureHelp = `Classifies a picture (JPEG, PNG or GIF) with a packed file. The picture is resized
-and cut to the network's input, as the file says.
+const runHelp = `Classifies a picture (JPEG, PNG or GIF) with a packed file. The picture is resized
+and cut to the network's input, as the file says. The time is that of preprocessing
+and network, of the second of two runs.
 
-The time is that of preprocessing and network, of the second of two runs.`
+Or lets a language model write (a .gguf file, a Hugging Face folder, a .bin file of
+llama2.c): --prompt gives the text to go on with; --chat talks by the model's chat
+template, once with --prompt, else line by line from the input. The same --seed
+gives the same text.`
 
-const pictureExample = `  lowbit run --model r20-w4.lowbit.safetensors cat.png
-  lowbit run --model r20-w4.lowbit.safetensors cat.png --top 1 --json`
+const runExample = `  lowbit run --model r20-w4.lowbit.safetensors cat.png
+  lowbit run --model r20-w4.lowbit.safetensors cat.png --top 1 --json
+  lowbit run --model smollm2.gguf --prompt "The capital of France is" --tokens 20 --temperature 0
+  lowbit run --model smollm2.gguf --chat`
 
 // pictureResult is the verb's result.
 type pictureResult struct {
@@ -30,30 +37,45 @@ type pictureResult struct {
 	Kernel  string             `json:"kernel"`
 }
 
-type pictureFlags struct {
+type inputFlags struct {
 	model modelFlags
 	top   int
+	text  textFlags
 }
 
 func (a *app) run() *cobra.Command {
-	var v pictureFlags
+	var v inputFlags
 	cmd := &cobra.Command{
-		Use: "run --model FILE PICTURE", Short: "classify a picture",
-		Long: pictureHelp, Example: pictureExample, Args: exactly(1, "one PICTURE"),
-		RunE: func(_ *cobra.Command, args []string) error { return v.run(a, args[0]) },
+		Use: "run --model FILE [PICTURE|TEXT]", Short: "classify a picture, or let a language model write",
+		Long: runHelp, Example: runExample,
+		RunE: func(cmd *cobra.Command, args []string) error { return v.run(a, cmd, args) },
 	}
 	f := cmd.Flags()
-	f.StringVar(&v.model.model, "model", "", "packed file")
-	f.IntVar(&v.top, "top", 5, "classes to name")
+	f.StringVar(&v.model.model, "model", "", "packed file, or language model")
+	f.IntVar(&v.top, "top", 5, "pictures: classes to name")
+	v.text.add(cmd)
 	return cmd
 }
 
-func (v *pictureFlags) run(a *app, path string) error {
-	if v.top < 1 {
-		return usagef("--top %d, want at least 1", v.top)
-	}
+func (v *inputFlags) run(a *app, cmd *cobra.Command, args []string) error {
 	if err := v.model.check(); err != nil {
 		return err
+	}
+	if len(args) > 1 {
+		return usagef("%d arguments, want one PICTURE or TEXT", len(args))
+	}
+	if load.IsLanguage(v.model.model) {
+		return v.text.text(a, cmd, v.model.model, args)
+	}
+	if len(args) != 1 {
+		return usagef("no arguments, want one PICTURE")
+	}
+	return v.picture(a, args[0])
+}
+
+func (v *inputFlags) picture(a *app, path string) error {
+	if v.top < 1 {
+		return usagef("--top %d, want at least 1", v.top)
 	}
 	if stat, err := os.Stat(v.model.model); err != nil || stat.IsDir() {
 		return fmt.Errorf("%s is no packed file\nMake one of a quantized run: lowbit export --model %s --to packed --out FILE%s", v.model.model, v.model.model, packedExt)
