@@ -84,6 +84,7 @@ func (l *lowering) pack() {
 	for _, ops := range l.sums {
 		roots = append(roots, ops)
 	}
+	l.placeWeights()
 	var next atomic.Int32
 	var all sync.WaitGroup
 	for range runtime.GOMAXPROCS(0) {
@@ -101,11 +102,28 @@ func (l *lowering) pack() {
 			o.finish(l.plan)
 		}
 	}
-	var after []int8
-	for _, i := range slices.Backward(l.plan.instructions) {
+}
+
+// placeWeights gives all sums a place for their weights, one behind the other in
+// the order in which they are read.
+func (l *lowering) placeWeights() {
+	var ops []*sumOp
+	total := 0
+	sizes := map[*sumOp]int{}
+	for _, i := range l.plan.instructions {
 		if o, ok := i.op.(*sumOp); ok {
-			o.layer.Next, after = after, o.layer.Packed
+			sizes[o] = o.describe(l.plan.k)
+			ops, total = append(ops, o), total+sizes[o]
 		}
+	}
+	all := int8sOf(largeBytes(total))
+	for _, o := range ops {
+		n := sizes[o]
+		o.layer.Packed, all = all[:n:n], all[n:]
+	}
+	var after []int8
+	for _, o := range slices.Backward(ops) {
+		o.layer.Next, after = after, o.layer.Packed
 	}
 }
 

@@ -41,13 +41,19 @@ func (o *sumOp) sameSums(form []quant.Requant) bool {
 	return true
 }
 
-// pack brings the weights into the kernel's form, those of constant channels
-// as zeros.
-func (o *sumOp) pack(k *kernel.Table) {
+// describe tells the kernels of the layer and returns the bytes of its packed
+// weights, a multiple of the cache line.
+func (o *sumOp) describe(k *kernel.Table) int {
 	o.layer = kernel.IntLayer{ConvShape: o.root.shape, Bits: o.root.bits, Zero: uint8(o.in.to.zero())}
 	if o.root.bits == 0 { // a mean's weights are 1
 		o.layer.Bits = 2
 	}
+	return (k.IntPackSize(&o.layer) + 63) &^ 63
+}
+
+// pack brings the weights into the kernel's form, those of constant channels
+// as zeros.
+func (o *sumOp) pack(k *kernel.Table) {
 	w := o.root.weights()
 	size := len(w) / o.layer.O
 	bias := make([]int32, o.layer.O)
@@ -61,7 +67,6 @@ func (o *sumOp) pack(k *kernel.Table) {
 			clear(w[c*size:][:size])
 		}
 	}
-	o.layer.Packed = make([]int8, k.IntPackSize(&o.layer))
 	k.IntPack(&o.layer, w, bias)
 }
 

@@ -4,9 +4,9 @@
 
 #include "textflag.h"
 
-// func tilesU8S8AMXx1(a *uint8, b *int8, c *uint8, start *int32, m *float32, q *float32, t *[17]int, table *[3]int, config *[64]uint8, scratch *uint8, ahead *int8)
+// func tilesU8S8AMXx1(a *uint8, b *int8, c *uint8, start *int32, m *float32, q *float32, t *[23]int, table *[3]int, blocks *[5]int, config *[64]uint8, scratch *uint8, ahead *int8)
 // Requires: AMX_INT8, AMX_TILE, AVX, AVX512F, MMX+
-TEXT ·tilesU8S8AMXx1(SB), NOSPLIT, $0-88
+TEXT ·tilesU8S8AMXx1(SB), NOSPLIT, $0-96
 	MOVQ         t+48(FP), R13
 	MOVQ         80(R13), CX
 	MOVQ         $+1, AX
@@ -19,29 +19,57 @@ TEXT ·tilesU8S8AMXx1(SB), NOSPLIT, $0-88
 	VBROADCASTSS (BX), Z1
 	VBROADCASTSS 4(BX), Z2
 	VPBROADCASTD 8(BX), Z3
-	MOVQ         config+64(FP), AX
+	MOVQ         config+72(FP), AX
 	BYTE         $0xc4
 	BYTE         $0xe2
 	BYTE         $0x78
 	BYTE         $0x49
 	BYTE         $0x00
-	MOVQ         table+56(FP), AX
-	MOVQ         scratch+72(FP), R12
-	MOVQ         ahead+80(FP), R14
-	MOVQ         96(R13), BX
+	MOVQ         ahead+88(FP), R14
 	MOVQ         40(R13), R8
 	MOVQ         $+64, DX
+	MOVQ         $+1, R9
+	MOVQ         R9, 160(R13)
+	XORQ         R9, R9
+	MOVQ         R9, 168(R13)
+
+block:
+	MOVQ blocks+64(FP), R15
+	MOVQ (R15), R9
+	MOVQ R9, 144(R13)
+	MOVQ 8(R15), R9
+	MOVQ R9, (R13)
+	MOVQ 16(R15), R9
+	MOVQ R9, 8(R13)
+	MOVQ 24(R15), R9
+	MOVQ R9, 16(R13)
+	MOVQ 32(R15), R9
+	MOVQ R9, 152(R13)
+	ADDQ $+40, R15
+	MOVQ R15, blocks+64(FP)
+	DECQ 128(R13)
+	MOVQ table+56(FP), AX
+	MOVQ scratch+80(FP), R12
+	MOVQ 96(R13), BX
 
 pairs:
 	CMPQ BX, $+2
 	JLT  single
 	MOVQ a+0(FP), SI
+	ADDQ 144(R13), SI
 	ADDQ (AX), SI
 	MOVQ a+0(FP), DI
+	ADDQ 144(R13), DI
 	ADDQ 24(AX), DI
 	MOVQ b+8(FP), CX
+	MOVQ R12, R15
+	MOVQ DX, R9
+	CMPQ 160(R13), $+0
+	JE   beguntwo
 	MOVQ start+24(FP), R15
 	XORQ R9, R9
+
+beguntwo:
 	BYTE $0xc4
 	BYTE $0x82
 	BYTE $0x7b
@@ -49,6 +77,7 @@ pairs:
 	BYTE $0x44
 	BYTE $0x0f
 	BYTE $0x00
+	ADDQ 168(R13), R15
 	BYTE $0xc4
 	BYTE $0x82
 	BYTE $0x7b
@@ -122,6 +151,7 @@ fetchedtwo:
 	ADDQ 32(R13), DI
 	DECQ R11
 	JNZ  outtwo
+	MOVQ CX, 176(R13)
 	MOVQ R12, CX
 	ADDQ $+0, CX
 	BYTE $0xc4
@@ -140,6 +170,8 @@ fetchedtwo:
 	BYTE $0x54
 	BYTE $0x11
 	BYTE $0x00
+	CMPQ 128(R13), $+0
+	JNE  stored
 	MOVQ c+16(FP), DI
 	ADDQ 8(AX), DI
 	MOVQ 16(AX), R10
@@ -202,6 +234,9 @@ gapsecond:
 nextsecond:
 	DECQ R9
 	JNZ  pixelsecond
+
+stored:
+	ADDQ 136(R13), R12
 	ADDQ $+48, AX
 	SUBQ $+2, BX
 	JMP  pairs
@@ -210,18 +245,25 @@ single:
 	TESTQ BX, BX
 	JZ    end
 	MOVQ  a+0(FP), SI
+	ADDQ  144(R13), SI
 	ADDQ  (AX), SI
 	MOVQ  b+8(FP), CX
+	MOVQ  R12, R15
+	MOVQ  DX, R9
+	CMPQ  160(R13), $+0
+	JE    begunone
 	MOVQ  start+24(FP), R15
 	XORQ  R9, R9
-	BYTE  $0xc4
-	BYTE  $0x82
-	BYTE  $0x7b
-	BYTE  $0x4b
-	BYTE  $0x44
-	BYTE  $0x0f
-	BYTE  $0x00
-	MOVQ  24(R13), R11
+
+begunone:
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x44
+	BYTE $0x0f
+	BYTE $0x00
+	MOVQ 24(R13), R11
 
 outone:
 	MOVQ 8(R13), R10
@@ -272,6 +314,7 @@ fetchedone:
 	ADDQ 32(R13), SI
 	DECQ R11
 	JNZ  outone
+	MOVQ CX, 176(R13)
 	MOVQ R12, CX
 	ADDQ $+0, CX
 	BYTE $0xc4
@@ -281,6 +324,8 @@ fetchedone:
 	BYTE $0x44
 	BYTE $0x11
 	BYTE $0x00
+	CMPQ 128(R13), $+0
+	JNE  end
 	MOVQ c+16(FP), DI
 	ADDQ 8(AX), DI
 	MOVQ 16(AX), R10
@@ -314,6 +359,17 @@ nextlast:
 	JNZ  pixellast
 
 end:
+	CMPQ 128(R13), $+0
+	JE   done
+	XORQ R9, R9
+	MOVQ R9, 160(R13)
+	MOVQ $+1024, R9
+	MOVQ R9, 168(R13)
+	MOVQ 176(R13), R9
+	MOVQ R9, b+8(FP)
+	JMP  block
+
+done:
 	BYTE $0xc4
 	BYTE $0xe2
 	BYTE $0x78
@@ -322,9 +378,9 @@ end:
 	VZEROUPPER
 	RET
 
-// func tilesU8S8AMXx2(a *uint8, b *int8, c *uint8, start *int32, m *float32, q *float32, t *[17]int, table *[3]int, config *[64]uint8, scratch *uint8, ahead *int8)
+// func tilesU8S8AMXx2(a *uint8, b *int8, c *uint8, start *int32, m *float32, q *float32, t *[23]int, table *[3]int, blocks *[5]int, config *[64]uint8, scratch *uint8, ahead *int8)
 // Requires: AMX_INT8, AMX_TILE, AVX, AVX512BW, AVX512F, AVX512VBMI, AVX512VL, MMX+
-TEXT ·tilesU8S8AMXx2(SB), NOSPLIT, $0-88
+TEXT ·tilesU8S8AMXx2(SB), NOSPLIT, $0-96
 	MOVQ         t+48(FP), R13
 	MOVQ         80(R13), CX
 	MOVQ         $+1, AX
@@ -347,29 +403,57 @@ TEXT ·tilesU8S8AMXx2(SB), NOSPLIT, $0-88
 	SHLL         $0x10, BX
 	ORL          $0x0000ffff, BX
 	KMOVD        BX, K1
-	MOVQ         config+64(FP), AX
+	MOVQ         config+72(FP), AX
 	BYTE         $0xc4
 	BYTE         $0xe2
 	BYTE         $0x78
 	BYTE         $0x49
 	BYTE         $0x00
-	MOVQ         table+56(FP), AX
-	MOVQ         scratch+72(FP), R12
-	MOVQ         ahead+80(FP), R14
-	MOVQ         96(R13), BX
+	MOVQ         ahead+88(FP), R14
 	MOVQ         40(R13), R8
 	MOVQ         $+128, DX
+	MOVQ         $+1, R9
+	MOVQ         R9, 160(R13)
+	XORQ         R9, R9
+	MOVQ         R9, 168(R13)
+
+block:
+	MOVQ blocks+64(FP), R15
+	MOVQ (R15), R9
+	MOVQ R9, 144(R13)
+	MOVQ 8(R15), R9
+	MOVQ R9, (R13)
+	MOVQ 16(R15), R9
+	MOVQ R9, 8(R13)
+	MOVQ 24(R15), R9
+	MOVQ R9, 16(R13)
+	MOVQ 32(R15), R9
+	MOVQ R9, 152(R13)
+	ADDQ $+40, R15
+	MOVQ R15, blocks+64(FP)
+	DECQ 128(R13)
+	MOVQ table+56(FP), AX
+	MOVQ scratch+80(FP), R12
+	MOVQ 96(R13), BX
 
 pairs:
 	CMPQ BX, $+2
 	JLT  single
 	MOVQ a+0(FP), SI
+	ADDQ 144(R13), SI
 	ADDQ (AX), SI
 	MOVQ a+0(FP), DI
+	ADDQ 144(R13), DI
 	ADDQ 24(AX), DI
 	MOVQ b+8(FP), CX
+	MOVQ R12, R15
+	MOVQ DX, R9
+	CMPQ 160(R13), $+0
+	JE   beguntwo
 	MOVQ start+24(FP), R15
 	XORQ R9, R9
+
+beguntwo:
 	BYTE $0xc4
 	BYTE $0x82
 	BYTE $0x7b
@@ -384,6 +468,7 @@ pairs:
 	BYTE $0x4c
 	BYTE $0x0f
 	BYTE $0x40
+	ADDQ 168(R13), R15
 	BYTE $0xc4
 	BYTE $0x82
 	BYTE $0x7b
@@ -481,6 +566,7 @@ fetchedtwo:
 	ADDQ 32(R13), DI
 	DECQ R11
 	JNZ  outtwo
+	MOVQ CX, 176(R13)
 	MOVQ R12, CX
 	ADDQ $+0, CX
 	BYTE $0xc4
@@ -513,6 +599,8 @@ fetchedtwo:
 	BYTE $0x5c
 	BYTE $0x11
 	BYTE $0x40
+	CMPQ 128(R13), $+0
+	JNE  stored
 	MOVQ c+16(FP), DI
 	ADDQ 8(AX), DI
 	MOVQ 16(AX), R10
@@ -585,6 +673,9 @@ gapsecond:
 nextsecond:
 	DECQ R9
 	JNZ  pixelsecond
+
+stored:
+	ADDQ 136(R13), R12
 	ADDQ $+48, AX
 	SUBQ $+2, BX
 	JMP  pairs
@@ -593,25 +684,32 @@ single:
 	TESTQ BX, BX
 	JZ    end
 	MOVQ  a+0(FP), SI
+	ADDQ  144(R13), SI
 	ADDQ  (AX), SI
 	MOVQ  b+8(FP), CX
+	MOVQ  R12, R15
+	MOVQ  DX, R9
+	CMPQ  160(R13), $+0
+	JE    begunone
 	MOVQ  start+24(FP), R15
 	XORQ  R9, R9
-	BYTE  $0xc4
-	BYTE  $0x82
-	BYTE  $0x7b
-	BYTE  $0x4b
-	BYTE  $0x44
-	BYTE  $0x0f
-	BYTE  $0x00
-	BYTE  $0xc4
-	BYTE  $0x82
-	BYTE  $0x7b
-	BYTE  $0x4b
-	BYTE  $0x4c
-	BYTE  $0x0f
-	BYTE  $0x40
-	MOVQ  24(R13), R11
+
+begunone:
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x44
+	BYTE $0x0f
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x4c
+	BYTE $0x0f
+	BYTE $0x40
+	MOVQ 24(R13), R11
 
 outone:
 	MOVQ 8(R13), R10
@@ -674,6 +772,7 @@ fetchedone:
 	ADDQ 32(R13), SI
 	DECQ R11
 	JNZ  outone
+	MOVQ CX, 176(R13)
 	MOVQ R12, CX
 	ADDQ $+0, CX
 	BYTE $0xc4
@@ -690,6 +789,8 @@ fetchedone:
 	BYTE $0x4c
 	BYTE $0x11
 	BYTE $0x40
+	CMPQ 128(R13), $+0
+	JNE  end
 	MOVQ c+16(FP), DI
 	ADDQ 8(AX), DI
 	MOVQ 16(AX), R10
@@ -728,6 +829,17 @@ nextlast:
 	JNZ  pixellast
 
 end:
+	CMPQ 128(R13), $+0
+	JE   done
+	XORQ R9, R9
+	MOVQ R9, 160(R13)
+	MOVQ $+2048, R9
+	MOVQ R9, 168(R13)
+	MOVQ 176(R13), R9
+	MOVQ R9, b+8(FP)
+	JMP  block
+
+done:
 	BYTE $0xc4
 	BYTE $0xe2
 	BYTE $0x78
@@ -802,49 +914,69 @@ DATA pixelOrder<>+62(SB)/1, $0x3c
 DATA pixelOrder<>+63(SB)/1, $0x3e
 GLOBL pixelOrder<>(SB), RODATA|NOPTR, $64
 
-// func tilesU8S4AMXx2(a *uint8, b *int8, c *uint8, start *int32, m *float32, q *float32, t *[17]int, table *[3]int, config *[64]uint8, scratch *uint8, ahead *int8)
+// func tilesU8S4AMXx2(a *uint8, b *int8, c *uint8, start *int32, m *float32, q *float32, t *[23]int, table *[3]int, blocks *[5]int, config *[64]uint8, scratch *uint8, ahead *int8)
 // Requires: AMX_INT8, AMX_TILE, AVX, AVX512BW, AVX512F, AVX512VBMI, AVX512VL, GFNI, MMX+
-TEXT ·tilesU8S4AMXx2(SB), NOSPLIT, $0-88
-	MOVQ           t+48(FP), R13
-	MOVQ           80(R13), CX
-	MOVQ           $+1, AX
-	SHLQ           CL, AX
-	DECQ           AX
-	KMOVW          AX, K1
-	MOVQ           m+32(FP), BX
-	VMOVUPS        (BX), Z0
-	VMOVUPS.Z      64(BX), K1, Z1
-	MOVQ           q+40(FP), BX
-	VBROADCASTSS   (BX), Z2
-	VBROADCASTSS   4(BX), Z3
-	VPBROADCASTD   8(BX), Z4
-	VPACKSSDW      Z4, Z4, Z5
-	VCVTPS2DQ      Z2, Z2
-	VPADDD         Z4, Z2, Z2
-	VPACKSSDW      Z2, Z2, Z2
-	VMOVDQU8       pixelOrder<>+0(SB), Z4
-	KMOVW          K1, BX
-	SHLL           $0x10, BX
-	ORL            $0x0000ffff, BX
-	KMOVD          BX, K1
-	MOVQ           config+64(FP), AX
-	BYTE           $0xc4
-	BYTE           $0xe2
-	BYTE           $0x78
-	BYTE           $0x49
-	BYTE           $0x00
-	MOVQ           table+56(FP), AX
-	MOVQ           scratch+72(FP), R12
-	MOVQ           ahead+80(FP), R14
-	MOVQ           96(R13), BX
-	MOVQ           40(R13), R8
-	MOVQ           $+128, DX
-	MOVQ           $0x0102040808080808, R15
-	VPBROADCASTQ   R15, Z6
-	MOVQ           $0x1020408080808080, R15
-	VPBROADCASTQ   R15, Z7
-	MOVQ           b+8(FP), CX
+TEXT ·tilesU8S4AMXx2(SB), NOSPLIT, $0-96
+	MOVQ         t+48(FP), R13
+	MOVQ         80(R13), CX
+	MOVQ         $+1, AX
+	SHLQ         CL, AX
+	DECQ         AX
+	KMOVW        AX, K1
+	MOVQ         m+32(FP), BX
+	VMOVUPS      (BX), Z0
+	VMOVUPS.Z    64(BX), K1, Z1
+	MOVQ         q+40(FP), BX
+	VBROADCASTSS (BX), Z2
+	VBROADCASTSS 4(BX), Z3
+	VPBROADCASTD 8(BX), Z4
+	VPACKSSDW    Z4, Z4, Z5
+	VCVTPS2DQ    Z2, Z2
+	VPADDD       Z4, Z2, Z2
+	VPACKSSDW    Z2, Z2, Z2
+	VMOVDQU8     pixelOrder<>+0(SB), Z4
+	KMOVW        K1, BX
+	SHLL         $0x10, BX
+	ORL          $0x0000ffff, BX
+	KMOVD        BX, K1
+	MOVQ         config+72(FP), AX
+	BYTE         $0xc4
+	BYTE         $0xe2
+	BYTE         $0x78
+	BYTE         $0x49
+	BYTE         $0x00
+	MOVQ         ahead+88(FP), R14
+	MOVQ         40(R13), R8
+	MOVQ         $+128, DX
+	MOVQ         $+1, R9
+	MOVQ         R9, 160(R13)
+	XORQ         R9, R9
+	MOVQ         R9, 168(R13)
+	MOVQ         $0x0102040808080808, R15
+	VPBROADCASTQ R15, Z6
+	MOVQ         $0x1020408080808080, R15
+	VPBROADCASTQ R15, Z7
+
+block:
+	MOVQ           blocks+64(FP), R15
+	MOVQ           (R15), R9
+	MOVQ           R9, 144(R13)
+	MOVQ           8(R15), R9
+	MOVQ           R9, (R13)
+	MOVQ           16(R15), R9
+	MOVQ           R9, 8(R13)
+	MOVQ           24(R15), R9
+	MOVQ           R9, 16(R13)
+	MOVQ           32(R15), R9
+	MOVQ           R9, 152(R13)
+	ADDQ           $+40, R15
+	MOVQ           R15, blocks+64(FP)
 	DECQ           128(R13)
+	MOVQ           table+56(FP), AX
+	MOVQ           scratch+80(FP), R12
+	MOVQ           96(R13), BX
+	MOVQ           b+8(FP), CX
+	DECQ           152(R13)
 	JL             unpacked0
 	MOVQ           120(R13), R15
 	PREFETCHT1     (R14)(R15*1)
@@ -946,7 +1078,7 @@ TEXT ·tilesU8S4AMXx2(SB), NOSPLIT, $0-88
 	ADDQ           $+1024, R14
 
 unpacked0:
-	DECQ           128(R13)
+	DECQ           152(R13)
 	JL             unpacked1
 	MOVQ           120(R13), R15
 	PREFETCHT1     (R14)(R15*1)
@@ -1051,12 +1183,20 @@ unpacked1:
 	CMPQ BX, $+2
 	JLT  alone
 	MOVQ a+0(FP), SI
+	ADDQ 144(R13), SI
 	ADDQ (AX), SI
 	MOVQ a+0(FP), DI
+	ADDQ 144(R13), DI
 	ADDQ 24(AX), DI
 	MOVQ b+8(FP), CX
+	MOVQ R12, R15
+	MOVQ DX, R9
+	CMPQ 160(R13), $+0
+	JE   begunboth
 	MOVQ start+24(FP), R15
 	XORQ R9, R9
+
+begunboth:
 	BYTE $0xc4
 	BYTE $0x82
 	BYTE $0x7b
@@ -1071,6 +1211,7 @@ unpacked1:
 	BYTE $0x4c
 	BYTE $0x0f
 	BYTE $0x40
+	ADDQ 168(R13), R15
 	BYTE $0xc4
 	BYTE $0x82
 	BYTE $0x7b
@@ -1142,7 +1283,7 @@ kboth:
 	BYTE           $0x41
 	BYTE           $0x5e
 	BYTE           $0xdd
-	DECQ           128(R13)
+	DECQ           152(R13)
 	JL             unpackedboth
 	MOVQ           120(R13), R15
 	PREFETCHT1     (R14)(R15*1)
@@ -1257,6 +1398,7 @@ unpackedboth:
 	ADDQ 32(R13), DI
 	DECQ R11
 	JNZ  outboth
+	MOVQ CX, 176(R13)
 	MOVQ R12, CX
 	ADDQ $+0, CX
 	BYTE $0xc4
@@ -1293,10 +1435,17 @@ unpackedboth:
 
 alone:
 	MOVQ a+0(FP), SI
+	ADDQ 144(R13), SI
 	ADDQ (AX), SI
 	MOVQ b+8(FP), CX
+	MOVQ R12, R15
+	MOVQ DX, R9
+	CMPQ 160(R13), $+0
+	JE   begunalone
 	MOVQ start+24(FP), R15
 	XORQ R9, R9
+
+begunalone:
 	BYTE $0xc4
 	BYTE $0x82
 	BYTE $0x7b
@@ -1351,7 +1500,7 @@ kalone:
 	BYTE           $0x41
 	BYTE           $0x5e
 	BYTE           $0xcc
-	DECQ           128(R13)
+	DECQ           152(R13)
 	JL             unpackedalone
 	MOVQ           120(R13), R15
 	PREFETCHT1     (R14)(R15*1)
@@ -1463,6 +1612,7 @@ unpackedalone:
 	ADDQ 32(R13), SI
 	DECQ R11
 	JNZ  outalone
+	MOVQ CX, 176(R13)
 	MOVQ R12, CX
 	ADDQ $+0, CX
 	BYTE $0xc4
@@ -1485,12 +1635,20 @@ pairs:
 	CMPQ BX, $+2
 	JLT  single
 	MOVQ a+0(FP), SI
+	ADDQ 144(R13), SI
 	ADDQ (AX), SI
 	MOVQ a+0(FP), DI
+	ADDQ 144(R13), DI
 	ADDQ 24(AX), DI
 	MOVQ b+8(FP), CX
+	MOVQ R12, R15
+	MOVQ DX, R9
+	CMPQ 160(R13), $+0
+	JE   beguntwo
 	MOVQ start+24(FP), R15
 	XORQ R9, R9
+
+beguntwo:
 	BYTE $0xc4
 	BYTE $0x82
 	BYTE $0x7b
@@ -1505,6 +1663,7 @@ pairs:
 	BYTE $0x4c
 	BYTE $0x0f
 	BYTE $0x40
+	ADDQ 168(R13), R15
 	BYTE $0xc4
 	BYTE $0x82
 	BYTE $0x7b
@@ -1589,6 +1748,7 @@ ktwo:
 	ADDQ 32(R13), DI
 	DECQ R11
 	JNZ  outtwo
+	MOVQ CX, 176(R13)
 	MOVQ R12, CX
 	ADDQ $+0, CX
 	BYTE $0xc4
@@ -1623,6 +1783,8 @@ ktwo:
 	BYTE $0x40
 
 stores:
+	CMPQ 128(R13), $+0
+	JNE  stored
 	MOVQ c+16(FP), DI
 	ADDQ 8(AX), DI
 	MOVQ 16(AX), R10
@@ -1633,19 +1795,19 @@ stores:
 pixelfirst:
 	TESTQ     R10, R10
 	JLE       gapfirst
-	VCVTDQ2PS (SI), Z6
-	VMULPS    Z0, Z6, Z6
-	VMINPS    Z3, Z6, Z6
-	VCVTPS2DQ Z6, Z6
-	VCVTDQ2PS 64(SI), Z7
-	VMULPS    Z1, Z7, Z7
-	VMINPS    Z3, Z7, Z7
-	VCVTPS2DQ Z7, Z7
-	VPACKSSDW Z7, Z6, Z6
-	VPADDSW   Z5, Z6, Z6
-	VPMAXSW   Z2, Z6, Z6
-	VPERMB    Z6, Z4, Z6
-	VMOVDQU8  Y6, K1, (DI)
+	VCVTDQ2PS (SI), Z8
+	VMULPS    Z0, Z8, Z8
+	VMINPS    Z3, Z8, Z8
+	VCVTPS2DQ Z8, Z8
+	VCVTDQ2PS 64(SI), Z9
+	VMULPS    Z1, Z9, Z9
+	VMINPS    Z3, Z9, Z9
+	VCVTPS2DQ Z9, Z9
+	VPACKSSDW Z9, Z8, Z8
+	VPADDSW   Z5, Z8, Z8
+	VPMAXSW   Z2, Z8, Z8
+	VPERMB    Z8, Z4, Z8
+	VMOVDQU8  Y8, K1, (DI)
 
 gapfirst:
 	ADDQ $+128, SI
@@ -1669,19 +1831,19 @@ nextfirst:
 pixelsecond:
 	TESTQ     R10, R10
 	JLE       gapsecond
-	VCVTDQ2PS (SI), Z6
-	VMULPS    Z0, Z6, Z6
-	VMINPS    Z3, Z6, Z6
-	VCVTPS2DQ Z6, Z6
-	VCVTDQ2PS 64(SI), Z7
-	VMULPS    Z1, Z7, Z7
-	VMINPS    Z3, Z7, Z7
-	VCVTPS2DQ Z7, Z7
-	VPACKSSDW Z7, Z6, Z6
-	VPADDSW   Z5, Z6, Z6
-	VPMAXSW   Z2, Z6, Z6
-	VPERMB    Z6, Z4, Z6
-	VMOVDQU8  Y6, K1, (DI)
+	VCVTDQ2PS (SI), Z8
+	VMULPS    Z0, Z8, Z8
+	VMINPS    Z3, Z8, Z8
+	VCVTPS2DQ Z8, Z8
+	VCVTDQ2PS 64(SI), Z9
+	VMULPS    Z1, Z9, Z9
+	VMINPS    Z3, Z9, Z9
+	VCVTPS2DQ Z9, Z9
+	VPACKSSDW Z9, Z8, Z8
+	VPADDSW   Z5, Z8, Z8
+	VPMAXSW   Z2, Z8, Z8
+	VPERMB    Z8, Z4, Z8
+	VMOVDQU8  Y8, K1, (DI)
 
 gapsecond:
 	ADDQ $+128, SI
@@ -1695,6 +1857,9 @@ gapsecond:
 nextsecond:
 	DECQ R9
 	JNZ  pixelsecond
+
+stored:
+	ADDQ 136(R13), R12
 	ADDQ $+48, AX
 	SUBQ $+2, BX
 	JMP  pairs
@@ -1703,25 +1868,32 @@ single:
 	TESTQ BX, BX
 	JZ    end
 	MOVQ  a+0(FP), SI
+	ADDQ  144(R13), SI
 	ADDQ  (AX), SI
 	MOVQ  b+8(FP), CX
+	MOVQ  R12, R15
+	MOVQ  DX, R9
+	CMPQ  160(R13), $+0
+	JE    begunone
 	MOVQ  start+24(FP), R15
 	XORQ  R9, R9
-	BYTE  $0xc4
-	BYTE  $0x82
-	BYTE  $0x7b
-	BYTE  $0x4b
-	BYTE  $0x44
-	BYTE  $0x0f
-	BYTE  $0x00
-	BYTE  $0xc4
-	BYTE  $0x82
-	BYTE  $0x7b
-	BYTE  $0x4b
-	BYTE  $0x4c
-	BYTE  $0x0f
-	BYTE  $0x40
-	MOVQ  24(R13), R11
+
+begunone:
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x44
+	BYTE $0x0f
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x4c
+	BYTE $0x0f
+	BYTE $0x40
+	MOVQ 24(R13), R11
 
 outone:
 	MOVQ 8(R13), R10
@@ -1771,6 +1943,7 @@ kone:
 	ADDQ 32(R13), SI
 	DECQ R11
 	JNZ  outone
+	MOVQ CX, 176(R13)
 	MOVQ R12, CX
 	ADDQ $+0, CX
 	BYTE $0xc4
@@ -1789,6 +1962,8 @@ kone:
 	BYTE $0x40
 
 store:
+	CMPQ 128(R13), $+0
+	JNE  end
 	MOVQ c+16(FP), DI
 	ADDQ 8(AX), DI
 	MOVQ 16(AX), R10
@@ -1799,19 +1974,19 @@ store:
 pixellast:
 	TESTQ     R10, R10
 	JLE       gaplast
-	VCVTDQ2PS (SI), Z6
-	VMULPS    Z0, Z6, Z6
-	VMINPS    Z3, Z6, Z6
-	VCVTPS2DQ Z6, Z6
-	VCVTDQ2PS 64(SI), Z7
-	VMULPS    Z1, Z7, Z7
-	VMINPS    Z3, Z7, Z7
-	VCVTPS2DQ Z7, Z7
-	VPACKSSDW Z7, Z6, Z6
-	VPADDSW   Z5, Z6, Z6
-	VPMAXSW   Z2, Z6, Z6
-	VPERMB    Z6, Z4, Z6
-	VMOVDQU8  Y6, K1, (DI)
+	VCVTDQ2PS (SI), Z8
+	VMULPS    Z0, Z8, Z8
+	VMINPS    Z3, Z8, Z8
+	VCVTPS2DQ Z8, Z8
+	VCVTDQ2PS 64(SI), Z9
+	VMULPS    Z1, Z9, Z9
+	VMINPS    Z3, Z9, Z9
+	VCVTPS2DQ Z9, Z9
+	VPACKSSDW Z9, Z8, Z8
+	VPADDSW   Z5, Z8, Z8
+	VPMAXSW   Z2, Z8, Z8
+	VPERMB    Z8, Z4, Z8
+	VMOVDQU8  Y8, K1, (DI)
 
 gaplast:
 	ADDQ $+128, SI
@@ -1827,6 +2002,15 @@ nextlast:
 	JNZ  pixellast
 
 end:
+	CMPQ 128(R13), $+0
+	JE   done
+	XORQ R9, R9
+	MOVQ R9, 160(R13)
+	MOVQ $+2048, R9
+	MOVQ R9, 168(R13)
+	JMP  block
+
+done:
 	BYTE $0xc4
 	BYTE $0xe2
 	BYTE $0x78
@@ -1835,55 +2019,75 @@ end:
 	VZEROUPPER
 	RET
 
-// func tilesU8S3AMXx2(a *uint8, b *int8, c *uint8, start *int32, m *float32, q *float32, t *[17]int, table *[3]int, config *[64]uint8, scratch *uint8, ahead *int8)
+// func tilesU8S3AMXx2(a *uint8, b *int8, c *uint8, start *int32, m *float32, q *float32, t *[23]int, table *[3]int, blocks *[5]int, config *[64]uint8, scratch *uint8, ahead *int8)
 // Requires: AMX_INT8, AMX_TILE, AVX, AVX512BW, AVX512F, AVX512VBMI, AVX512VL, GFNI, MMX+
-TEXT ·tilesU8S3AMXx2(SB), NOSPLIT, $0-88
-	MOVQ           t+48(FP), R13
-	MOVQ           80(R13), CX
-	MOVQ           $+1, AX
-	SHLQ           CL, AX
-	DECQ           AX
-	KMOVW          AX, K1
-	MOVQ           m+32(FP), BX
-	VMOVUPS        (BX), Z0
-	VMOVUPS.Z      64(BX), K1, Z1
-	MOVQ           q+40(FP), BX
-	VBROADCASTSS   (BX), Z2
-	VBROADCASTSS   4(BX), Z3
-	VPBROADCASTD   8(BX), Z4
-	VPACKSSDW      Z4, Z4, Z5
-	VCVTPS2DQ      Z2, Z2
-	VPADDD         Z4, Z2, Z2
-	VPACKSSDW      Z2, Z2, Z2
-	VMOVDQU8       pixelOrder<>+0(SB), Z4
-	KMOVW          K1, BX
-	SHLL           $0x10, BX
-	ORL            $0x0000ffff, BX
-	KMOVD          BX, K1
-	MOVQ           config+64(FP), AX
-	BYTE           $0xc4
-	BYTE           $0xe2
-	BYTE           $0x78
-	BYTE           $0x49
-	BYTE           $0x00
-	MOVQ           table+56(FP), AX
-	MOVQ           scratch+72(FP), R12
-	MOVQ           ahead+80(FP), R14
-	MOVQ           96(R13), BX
-	MOVQ           40(R13), R8
-	MOVQ           $+128, DX
-	MOVQ           $0x0102000000000000, R15
-	VPBROADCASTQ   R15, Z6
-	MOVQ           $0x0408000000000000, R15
-	VPBROADCASTQ   R15, Z7
-	MOVQ           $0x1020000000000000, R15
-	VPBROADCASTQ   R15, Z8
-	MOVQ           $0x4080000000000000, R15
-	VPBROADCASTQ   R15, Z9
-	MOVQ           $0x0404040404040404, R15
-	VPBROADCASTQ   R15, Z10
-	MOVQ           b+8(FP), CX
+TEXT ·tilesU8S3AMXx2(SB), NOSPLIT, $0-96
+	MOVQ         t+48(FP), R13
+	MOVQ         80(R13), CX
+	MOVQ         $+1, AX
+	SHLQ         CL, AX
+	DECQ         AX
+	KMOVW        AX, K1
+	MOVQ         m+32(FP), BX
+	VMOVUPS      (BX), Z0
+	VMOVUPS.Z    64(BX), K1, Z1
+	MOVQ         q+40(FP), BX
+	VBROADCASTSS (BX), Z2
+	VBROADCASTSS 4(BX), Z3
+	VPBROADCASTD 8(BX), Z4
+	VPACKSSDW    Z4, Z4, Z5
+	VCVTPS2DQ    Z2, Z2
+	VPADDD       Z4, Z2, Z2
+	VPACKSSDW    Z2, Z2, Z2
+	VMOVDQU8     pixelOrder<>+0(SB), Z4
+	KMOVW        K1, BX
+	SHLL         $0x10, BX
+	ORL          $0x0000ffff, BX
+	KMOVD        BX, K1
+	MOVQ         config+72(FP), AX
+	BYTE         $0xc4
+	BYTE         $0xe2
+	BYTE         $0x78
+	BYTE         $0x49
+	BYTE         $0x00
+	MOVQ         ahead+88(FP), R14
+	MOVQ         40(R13), R8
+	MOVQ         $+128, DX
+	MOVQ         $+1, R9
+	MOVQ         R9, 160(R13)
+	XORQ         R9, R9
+	MOVQ         R9, 168(R13)
+	MOVQ         $0x0102000000000000, R15
+	VPBROADCASTQ R15, Z6
+	MOVQ         $0x0408000000000000, R15
+	VPBROADCASTQ R15, Z7
+	MOVQ         $0x1020000000000000, R15
+	VPBROADCASTQ R15, Z8
+	MOVQ         $0x4080000000000000, R15
+	VPBROADCASTQ R15, Z9
+	MOVQ         $0x0404040404040404, R15
+	VPBROADCASTQ R15, Z10
+
+block:
+	MOVQ           blocks+64(FP), R15
+	MOVQ           (R15), R9
+	MOVQ           R9, 144(R13)
+	MOVQ           8(R15), R9
+	MOVQ           R9, (R13)
+	MOVQ           16(R15), R9
+	MOVQ           R9, 8(R13)
+	MOVQ           24(R15), R9
+	MOVQ           R9, 16(R13)
+	MOVQ           32(R15), R9
+	MOVQ           R9, 152(R13)
+	ADDQ           $+40, R15
+	MOVQ           R15, blocks+64(FP)
 	DECQ           128(R13)
+	MOVQ           table+56(FP), AX
+	MOVQ           scratch+80(FP), R12
+	MOVQ           96(R13), BX
+	MOVQ           b+8(FP), CX
+	DECQ           152(R13)
 	JL             unpacked0
 	MOVQ           120(R13), R15
 	PREFETCHT1     (R14)(R15*1)
@@ -2037,7 +2241,7 @@ TEXT ·tilesU8S3AMXx2(SB), NOSPLIT, $0-88
 	ADDQ           $+768, R14
 
 unpacked0:
-	DECQ           128(R13)
+	DECQ           152(R13)
 	JL             unpacked1
 	MOVQ           120(R13), R15
 	PREFETCHT1     (R14)(R15*1)
@@ -2194,12 +2398,20 @@ unpacked1:
 	CMPQ BX, $+2
 	JLT  alone
 	MOVQ a+0(FP), SI
+	ADDQ 144(R13), SI
 	ADDQ (AX), SI
 	MOVQ a+0(FP), DI
+	ADDQ 144(R13), DI
 	ADDQ 24(AX), DI
 	MOVQ b+8(FP), CX
+	MOVQ R12, R15
+	MOVQ DX, R9
+	CMPQ 160(R13), $+0
+	JE   begunboth
 	MOVQ start+24(FP), R15
 	XORQ R9, R9
+
+begunboth:
 	BYTE $0xc4
 	BYTE $0x82
 	BYTE $0x7b
@@ -2214,6 +2426,7 @@ unpacked1:
 	BYTE $0x4c
 	BYTE $0x0f
 	BYTE $0x40
+	ADDQ 168(R13), R15
 	BYTE $0xc4
 	BYTE $0x82
 	BYTE $0x7b
@@ -2285,7 +2498,7 @@ kboth:
 	BYTE           $0x41
 	BYTE           $0x5e
 	BYTE           $0xdd
-	DECQ           128(R13)
+	DECQ           152(R13)
 	JL             unpackedboth
 	MOVQ           120(R13), R15
 	PREFETCHT1     (R14)(R15*1)
@@ -2452,6 +2665,7 @@ unpackedboth:
 	ADDQ 32(R13), DI
 	DECQ R11
 	JNZ  outboth
+	MOVQ CX, 176(R13)
 	MOVQ R12, CX
 	ADDQ $+0, CX
 	BYTE $0xc4
@@ -2488,10 +2702,17 @@ unpackedboth:
 
 alone:
 	MOVQ a+0(FP), SI
+	ADDQ 144(R13), SI
 	ADDQ (AX), SI
 	MOVQ b+8(FP), CX
+	MOVQ R12, R15
+	MOVQ DX, R9
+	CMPQ 160(R13), $+0
+	JE   begunalone
 	MOVQ start+24(FP), R15
 	XORQ R9, R9
+
+begunalone:
 	BYTE $0xc4
 	BYTE $0x82
 	BYTE $0x7b
@@ -2546,7 +2767,7 @@ kalone:
 	BYTE           $0x41
 	BYTE           $0x5e
 	BYTE           $0xcc
-	DECQ           128(R13)
+	DECQ           152(R13)
 	JL             unpackedalone
 	MOVQ           120(R13), R15
 	PREFETCHT1     (R14)(R15*1)
@@ -2710,6 +2931,7 @@ unpackedalone:
 	ADDQ 32(R13), SI
 	DECQ R11
 	JNZ  outalone
+	MOVQ CX, 176(R13)
 	MOVQ R12, CX
 	ADDQ $+0, CX
 	BYTE $0xc4
@@ -2732,12 +2954,20 @@ pairs:
 	CMPQ BX, $+2
 	JLT  single
 	MOVQ a+0(FP), SI
+	ADDQ 144(R13), SI
 	ADDQ (AX), SI
 	MOVQ a+0(FP), DI
+	ADDQ 144(R13), DI
 	ADDQ 24(AX), DI
 	MOVQ b+8(FP), CX
+	MOVQ R12, R15
+	MOVQ DX, R9
+	CMPQ 160(R13), $+0
+	JE   beguntwo
 	MOVQ start+24(FP), R15
 	XORQ R9, R9
+
+beguntwo:
 	BYTE $0xc4
 	BYTE $0x82
 	BYTE $0x7b
@@ -2752,6 +2982,7 @@ pairs:
 	BYTE $0x4c
 	BYTE $0x0f
 	BYTE $0x40
+	ADDQ 168(R13), R15
 	BYTE $0xc4
 	BYTE $0x82
 	BYTE $0x7b
@@ -2836,6 +3067,7 @@ ktwo:
 	ADDQ 32(R13), DI
 	DECQ R11
 	JNZ  outtwo
+	MOVQ CX, 176(R13)
 	MOVQ R12, CX
 	ADDQ $+0, CX
 	BYTE $0xc4
@@ -2870,6 +3102,8 @@ ktwo:
 	BYTE $0x40
 
 stores:
+	CMPQ 128(R13), $+0
+	JNE  stored
 	MOVQ c+16(FP), DI
 	ADDQ 8(AX), DI
 	MOVQ 16(AX), R10
@@ -2880,19 +3114,19 @@ stores:
 pixelfirst:
 	TESTQ     R10, R10
 	JLE       gapfirst
-	VCVTDQ2PS (SI), Z6
-	VMULPS    Z0, Z6, Z6
-	VMINPS    Z3, Z6, Z6
-	VCVTPS2DQ Z6, Z6
-	VCVTDQ2PS 64(SI), Z7
-	VMULPS    Z1, Z7, Z7
-	VMINPS    Z3, Z7, Z7
-	VCVTPS2DQ Z7, Z7
-	VPACKSSDW Z7, Z6, Z6
-	VPADDSW   Z5, Z6, Z6
-	VPMAXSW   Z2, Z6, Z6
-	VPERMB    Z6, Z4, Z6
-	VMOVDQU8  Y6, K1, (DI)
+	VCVTDQ2PS (SI), Z11
+	VMULPS    Z0, Z11, Z11
+	VMINPS    Z3, Z11, Z11
+	VCVTPS2DQ Z11, Z11
+	VCVTDQ2PS 64(SI), Z12
+	VMULPS    Z1, Z12, Z12
+	VMINPS    Z3, Z12, Z12
+	VCVTPS2DQ Z12, Z12
+	VPACKSSDW Z12, Z11, Z11
+	VPADDSW   Z5, Z11, Z11
+	VPMAXSW   Z2, Z11, Z11
+	VPERMB    Z11, Z4, Z11
+	VMOVDQU8  Y11, K1, (DI)
 
 gapfirst:
 	ADDQ $+128, SI
@@ -2916,19 +3150,19 @@ nextfirst:
 pixelsecond:
 	TESTQ     R10, R10
 	JLE       gapsecond
-	VCVTDQ2PS (SI), Z6
-	VMULPS    Z0, Z6, Z6
-	VMINPS    Z3, Z6, Z6
-	VCVTPS2DQ Z6, Z6
-	VCVTDQ2PS 64(SI), Z7
-	VMULPS    Z1, Z7, Z7
-	VMINPS    Z3, Z7, Z7
-	VCVTPS2DQ Z7, Z7
-	VPACKSSDW Z7, Z6, Z6
-	VPADDSW   Z5, Z6, Z6
-	VPMAXSW   Z2, Z6, Z6
-	VPERMB    Z6, Z4, Z6
-	VMOVDQU8  Y6, K1, (DI)
+	VCVTDQ2PS (SI), Z11
+	VMULPS    Z0, Z11, Z11
+	VMINPS    Z3, Z11, Z11
+	VCVTPS2DQ Z11, Z11
+	VCVTDQ2PS 64(SI), Z12
+	VMULPS    Z1, Z12, Z12
+	VMINPS    Z3, Z12, Z12
+	VCVTPS2DQ Z12, Z12
+	VPACKSSDW Z12, Z11, Z11
+	VPADDSW   Z5, Z11, Z11
+	VPMAXSW   Z2, Z11, Z11
+	VPERMB    Z11, Z4, Z11
+	VMOVDQU8  Y11, K1, (DI)
 
 gapsecond:
 	ADDQ $+128, SI
@@ -2942,6 +3176,9 @@ gapsecond:
 nextsecond:
 	DECQ R9
 	JNZ  pixelsecond
+
+stored:
+	ADDQ 136(R13), R12
 	ADDQ $+48, AX
 	SUBQ $+2, BX
 	JMP  pairs
@@ -2950,25 +3187,32 @@ single:
 	TESTQ BX, BX
 	JZ    end
 	MOVQ  a+0(FP), SI
+	ADDQ  144(R13), SI
 	ADDQ  (AX), SI
 	MOVQ  b+8(FP), CX
+	MOVQ  R12, R15
+	MOVQ  DX, R9
+	CMPQ  160(R13), $+0
+	JE    begunone
 	MOVQ  start+24(FP), R15
 	XORQ  R9, R9
-	BYTE  $0xc4
-	BYTE  $0x82
-	BYTE  $0x7b
-	BYTE  $0x4b
-	BYTE  $0x44
-	BYTE  $0x0f
-	BYTE  $0x00
-	BYTE  $0xc4
-	BYTE  $0x82
-	BYTE  $0x7b
-	BYTE  $0x4b
-	BYTE  $0x4c
-	BYTE  $0x0f
-	BYTE  $0x40
-	MOVQ  24(R13), R11
+
+begunone:
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x44
+	BYTE $0x0f
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x4c
+	BYTE $0x0f
+	BYTE $0x40
+	MOVQ 24(R13), R11
 
 outone:
 	MOVQ 8(R13), R10
@@ -3018,6 +3262,7 @@ kone:
 	ADDQ 32(R13), SI
 	DECQ R11
 	JNZ  outone
+	MOVQ CX, 176(R13)
 	MOVQ R12, CX
 	ADDQ $+0, CX
 	BYTE $0xc4
@@ -3036,6 +3281,8 @@ kone:
 	BYTE $0x40
 
 store:
+	CMPQ 128(R13), $+0
+	JNE  end
 	MOVQ c+16(FP), DI
 	ADDQ 8(AX), DI
 	MOVQ 16(AX), R10
@@ -3046,19 +3293,19 @@ store:
 pixellast:
 	TESTQ     R10, R10
 	JLE       gaplast
-	VCVTDQ2PS (SI), Z6
-	VMULPS    Z0, Z6, Z6
-	VMINPS    Z3, Z6, Z6
-	VCVTPS2DQ Z6, Z6
-	VCVTDQ2PS 64(SI), Z7
-	VMULPS    Z1, Z7, Z7
-	VMINPS    Z3, Z7, Z7
-	VCVTPS2DQ Z7, Z7
-	VPACKSSDW Z7, Z6, Z6
-	VPADDSW   Z5, Z6, Z6
-	VPMAXSW   Z2, Z6, Z6
-	VPERMB    Z6, Z4, Z6
-	VMOVDQU8  Y6, K1, (DI)
+	VCVTDQ2PS (SI), Z11
+	VMULPS    Z0, Z11, Z11
+	VMINPS    Z3, Z11, Z11
+	VCVTPS2DQ Z11, Z11
+	VCVTDQ2PS 64(SI), Z12
+	VMULPS    Z1, Z12, Z12
+	VMINPS    Z3, Z12, Z12
+	VCVTPS2DQ Z12, Z12
+	VPACKSSDW Z12, Z11, Z11
+	VPADDSW   Z5, Z11, Z11
+	VPMAXSW   Z2, Z11, Z11
+	VPERMB    Z11, Z4, Z11
+	VMOVDQU8  Y11, K1, (DI)
 
 gaplast:
 	ADDQ $+128, SI
@@ -3074,6 +3321,15 @@ nextlast:
 	JNZ  pixellast
 
 end:
+	CMPQ 128(R13), $+0
+	JE   done
+	XORQ R9, R9
+	MOVQ R9, 160(R13)
+	MOVQ $+2048, R9
+	MOVQ R9, 168(R13)
+	JMP  block
+
+done:
 	BYTE $0xc4
 	BYTE $0xe2
 	BYTE $0x78
@@ -3082,53 +3338,73 @@ end:
 	VZEROUPPER
 	RET
 
-// func tilesU8S2AMXx2(a *uint8, b *int8, c *uint8, start *int32, m *float32, q *float32, t *[17]int, table *[3]int, config *[64]uint8, scratch *uint8, ahead *int8)
+// func tilesU8S2AMXx2(a *uint8, b *int8, c *uint8, start *int32, m *float32, q *float32, t *[23]int, table *[3]int, blocks *[5]int, config *[64]uint8, scratch *uint8, ahead *int8)
 // Requires: AMX_INT8, AMX_TILE, AVX, AVX512BW, AVX512F, AVX512VBMI, AVX512VL, GFNI, MMX+
-TEXT ·tilesU8S2AMXx2(SB), NOSPLIT, $0-88
-	MOVQ           t+48(FP), R13
-	MOVQ           80(R13), CX
-	MOVQ           $+1, AX
-	SHLQ           CL, AX
-	DECQ           AX
-	KMOVW          AX, K1
-	MOVQ           m+32(FP), BX
-	VMOVUPS        (BX), Z0
-	VMOVUPS.Z      64(BX), K1, Z1
-	MOVQ           q+40(FP), BX
-	VBROADCASTSS   (BX), Z2
-	VBROADCASTSS   4(BX), Z3
-	VPBROADCASTD   8(BX), Z4
-	VPACKSSDW      Z4, Z4, Z5
-	VCVTPS2DQ      Z2, Z2
-	VPADDD         Z4, Z2, Z2
-	VPACKSSDW      Z2, Z2, Z2
-	VMOVDQU8       pixelOrder<>+0(SB), Z4
-	KMOVW          K1, BX
-	SHLL           $0x10, BX
-	ORL            $0x0000ffff, BX
-	KMOVD          BX, K1
-	MOVQ           config+64(FP), AX
-	BYTE           $0xc4
-	BYTE           $0xe2
-	BYTE           $0x78
-	BYTE           $0x49
-	BYTE           $0x00
-	MOVQ           table+56(FP), AX
-	MOVQ           scratch+72(FP), R12
-	MOVQ           ahead+80(FP), R14
-	MOVQ           96(R13), BX
-	MOVQ           40(R13), R8
-	MOVQ           $+128, DX
-	MOVQ           $0x0102020202020202, R15
-	VPBROADCASTQ   R15, Z6
-	MOVQ           $0x0408080808080808, R15
-	VPBROADCASTQ   R15, Z7
-	MOVQ           $0x1020202020202020, R15
-	VPBROADCASTQ   R15, Z8
-	MOVQ           $0x4080808080808080, R15
-	VPBROADCASTQ   R15, Z9
-	MOVQ           b+8(FP), CX
+TEXT ·tilesU8S2AMXx2(SB), NOSPLIT, $0-96
+	MOVQ         t+48(FP), R13
+	MOVQ         80(R13), CX
+	MOVQ         $+1, AX
+	SHLQ         CL, AX
+	DECQ         AX
+	KMOVW        AX, K1
+	MOVQ         m+32(FP), BX
+	VMOVUPS      (BX), Z0
+	VMOVUPS.Z    64(BX), K1, Z1
+	MOVQ         q+40(FP), BX
+	VBROADCASTSS (BX), Z2
+	VBROADCASTSS 4(BX), Z3
+	VPBROADCASTD 8(BX), Z4
+	VPACKSSDW    Z4, Z4, Z5
+	VCVTPS2DQ    Z2, Z2
+	VPADDD       Z4, Z2, Z2
+	VPACKSSDW    Z2, Z2, Z2
+	VMOVDQU8     pixelOrder<>+0(SB), Z4
+	KMOVW        K1, BX
+	SHLL         $0x10, BX
+	ORL          $0x0000ffff, BX
+	KMOVD        BX, K1
+	MOVQ         config+72(FP), AX
+	BYTE         $0xc4
+	BYTE         $0xe2
+	BYTE         $0x78
+	BYTE         $0x49
+	BYTE         $0x00
+	MOVQ         ahead+88(FP), R14
+	MOVQ         40(R13), R8
+	MOVQ         $+128, DX
+	MOVQ         $+1, R9
+	MOVQ         R9, 160(R13)
+	XORQ         R9, R9
+	MOVQ         R9, 168(R13)
+	MOVQ         $0x0102020202020202, R15
+	VPBROADCASTQ R15, Z6
+	MOVQ         $0x0408080808080808, R15
+	VPBROADCASTQ R15, Z7
+	MOVQ         $0x1020202020202020, R15
+	VPBROADCASTQ R15, Z8
+	MOVQ         $0x4080808080808080, R15
+	VPBROADCASTQ R15, Z9
+
+block:
+	MOVQ           blocks+64(FP), R15
+	MOVQ           (R15), R9
+	MOVQ           R9, 144(R13)
+	MOVQ           8(R15), R9
+	MOVQ           R9, (R13)
+	MOVQ           16(R15), R9
+	MOVQ           R9, 8(R13)
+	MOVQ           24(R15), R9
+	MOVQ           R9, 16(R13)
+	MOVQ           32(R15), R9
+	MOVQ           R9, 152(R13)
+	ADDQ           $+40, R15
+	MOVQ           R15, blocks+64(FP)
 	DECQ           128(R13)
+	MOVQ           table+56(FP), AX
+	MOVQ           scratch+80(FP), R12
+	MOVQ           96(R13), BX
+	MOVQ           b+8(FP), CX
+	DECQ           152(R13)
 	JL             unpacked0
 	MOVQ           120(R13), R15
 	PREFETCHT1     (R14)(R15*1)
@@ -3214,7 +3490,7 @@ TEXT ·tilesU8S2AMXx2(SB), NOSPLIT, $0-88
 	ADDQ           $+512, R14
 
 unpacked0:
-	DECQ           128(R13)
+	DECQ           152(R13)
 	JL             unpacked1
 	MOVQ           120(R13), R15
 	PREFETCHT1     (R14)(R15*1)
@@ -3303,12 +3579,20 @@ unpacked1:
 	CMPQ BX, $+2
 	JLT  alone
 	MOVQ a+0(FP), SI
+	ADDQ 144(R13), SI
 	ADDQ (AX), SI
 	MOVQ a+0(FP), DI
+	ADDQ 144(R13), DI
 	ADDQ 24(AX), DI
 	MOVQ b+8(FP), CX
+	MOVQ R12, R15
+	MOVQ DX, R9
+	CMPQ 160(R13), $+0
+	JE   begunboth
 	MOVQ start+24(FP), R15
 	XORQ R9, R9
+
+begunboth:
 	BYTE $0xc4
 	BYTE $0x82
 	BYTE $0x7b
@@ -3323,6 +3607,7 @@ unpacked1:
 	BYTE $0x4c
 	BYTE $0x0f
 	BYTE $0x40
+	ADDQ 168(R13), R15
 	BYTE $0xc4
 	BYTE $0x82
 	BYTE $0x7b
@@ -3394,7 +3679,7 @@ kboth:
 	BYTE           $0x41
 	BYTE           $0x5e
 	BYTE           $0xdd
-	DECQ           128(R13)
+	DECQ           152(R13)
 	JL             unpackedboth
 	MOVQ           120(R13), R15
 	PREFETCHT1     (R14)(R15*1)
@@ -3493,6 +3778,7 @@ unpackedboth:
 	ADDQ 32(R13), DI
 	DECQ R11
 	JNZ  outboth
+	MOVQ CX, 176(R13)
 	MOVQ R12, CX
 	ADDQ $+0, CX
 	BYTE $0xc4
@@ -3529,10 +3815,17 @@ unpackedboth:
 
 alone:
 	MOVQ a+0(FP), SI
+	ADDQ 144(R13), SI
 	ADDQ (AX), SI
 	MOVQ b+8(FP), CX
+	MOVQ R12, R15
+	MOVQ DX, R9
+	CMPQ 160(R13), $+0
+	JE   begunalone
 	MOVQ start+24(FP), R15
 	XORQ R9, R9
+
+begunalone:
 	BYTE $0xc4
 	BYTE $0x82
 	BYTE $0x7b
@@ -3587,7 +3880,7 @@ kalone:
 	BYTE           $0x41
 	BYTE           $0x5e
 	BYTE           $0xcc
-	DECQ           128(R13)
+	DECQ           152(R13)
 	JL             unpackedalone
 	MOVQ           120(R13), R15
 	PREFETCHT1     (R14)(R15*1)
@@ -3683,6 +3976,7 @@ unpackedalone:
 	ADDQ 32(R13), SI
 	DECQ R11
 	JNZ  outalone
+	MOVQ CX, 176(R13)
 	MOVQ R12, CX
 	ADDQ $+0, CX
 	BYTE $0xc4
@@ -3705,12 +3999,20 @@ pairs:
 	CMPQ BX, $+2
 	JLT  single
 	MOVQ a+0(FP), SI
+	ADDQ 144(R13), SI
 	ADDQ (AX), SI
 	MOVQ a+0(FP), DI
+	ADDQ 144(R13), DI
 	ADDQ 24(AX), DI
 	MOVQ b+8(FP), CX
+	MOVQ R12, R15
+	MOVQ DX, R9
+	CMPQ 160(R13), $+0
+	JE   beguntwo
 	MOVQ start+24(FP), R15
 	XORQ R9, R9
+
+beguntwo:
 	BYTE $0xc4
 	BYTE $0x82
 	BYTE $0x7b
@@ -3725,6 +4027,7 @@ pairs:
 	BYTE $0x4c
 	BYTE $0x0f
 	BYTE $0x40
+	ADDQ 168(R13), R15
 	BYTE $0xc4
 	BYTE $0x82
 	BYTE $0x7b
@@ -3809,6 +4112,7 @@ ktwo:
 	ADDQ 32(R13), DI
 	DECQ R11
 	JNZ  outtwo
+	MOVQ CX, 176(R13)
 	MOVQ R12, CX
 	ADDQ $+0, CX
 	BYTE $0xc4
@@ -3843,6 +4147,8 @@ ktwo:
 	BYTE $0x40
 
 stores:
+	CMPQ 128(R13), $+0
+	JNE  stored
 	MOVQ c+16(FP), DI
 	ADDQ 8(AX), DI
 	MOVQ 16(AX), R10
@@ -3853,19 +4159,19 @@ stores:
 pixelfirst:
 	TESTQ     R10, R10
 	JLE       gapfirst
-	VCVTDQ2PS (SI), Z6
-	VMULPS    Z0, Z6, Z6
-	VMINPS    Z3, Z6, Z6
-	VCVTPS2DQ Z6, Z6
-	VCVTDQ2PS 64(SI), Z7
-	VMULPS    Z1, Z7, Z7
-	VMINPS    Z3, Z7, Z7
-	VCVTPS2DQ Z7, Z7
-	VPACKSSDW Z7, Z6, Z6
-	VPADDSW   Z5, Z6, Z6
-	VPMAXSW   Z2, Z6, Z6
-	VPERMB    Z6, Z4, Z6
-	VMOVDQU8  Y6, K1, (DI)
+	VCVTDQ2PS (SI), Z10
+	VMULPS    Z0, Z10, Z10
+	VMINPS    Z3, Z10, Z10
+	VCVTPS2DQ Z10, Z10
+	VCVTDQ2PS 64(SI), Z11
+	VMULPS    Z1, Z11, Z11
+	VMINPS    Z3, Z11, Z11
+	VCVTPS2DQ Z11, Z11
+	VPACKSSDW Z11, Z10, Z10
+	VPADDSW   Z5, Z10, Z10
+	VPMAXSW   Z2, Z10, Z10
+	VPERMB    Z10, Z4, Z10
+	VMOVDQU8  Y10, K1, (DI)
 
 gapfirst:
 	ADDQ $+128, SI
@@ -3889,19 +4195,19 @@ nextfirst:
 pixelsecond:
 	TESTQ     R10, R10
 	JLE       gapsecond
-	VCVTDQ2PS (SI), Z6
-	VMULPS    Z0, Z6, Z6
-	VMINPS    Z3, Z6, Z6
-	VCVTPS2DQ Z6, Z6
-	VCVTDQ2PS 64(SI), Z7
-	VMULPS    Z1, Z7, Z7
-	VMINPS    Z3, Z7, Z7
-	VCVTPS2DQ Z7, Z7
-	VPACKSSDW Z7, Z6, Z6
-	VPADDSW   Z5, Z6, Z6
-	VPMAXSW   Z2, Z6, Z6
-	VPERMB    Z6, Z4, Z6
-	VMOVDQU8  Y6, K1, (DI)
+	VCVTDQ2PS (SI), Z10
+	VMULPS    Z0, Z10, Z10
+	VMINPS    Z3, Z10, Z10
+	VCVTPS2DQ Z10, Z10
+	VCVTDQ2PS 64(SI), Z11
+	VMULPS    Z1, Z11, Z11
+	VMINPS    Z3, Z11, Z11
+	VCVTPS2DQ Z11, Z11
+	VPACKSSDW Z11, Z10, Z10
+	VPADDSW   Z5, Z10, Z10
+	VPMAXSW   Z2, Z10, Z10
+	VPERMB    Z10, Z4, Z10
+	VMOVDQU8  Y10, K1, (DI)
 
 gapsecond:
 	ADDQ $+128, SI
@@ -3915,6 +4221,9 @@ gapsecond:
 nextsecond:
 	DECQ R9
 	JNZ  pixelsecond
+
+stored:
+	ADDQ 136(R13), R12
 	ADDQ $+48, AX
 	SUBQ $+2, BX
 	JMP  pairs
@@ -3923,25 +4232,32 @@ single:
 	TESTQ BX, BX
 	JZ    end
 	MOVQ  a+0(FP), SI
+	ADDQ  144(R13), SI
 	ADDQ  (AX), SI
 	MOVQ  b+8(FP), CX
+	MOVQ  R12, R15
+	MOVQ  DX, R9
+	CMPQ  160(R13), $+0
+	JE    begunone
 	MOVQ  start+24(FP), R15
 	XORQ  R9, R9
-	BYTE  $0xc4
-	BYTE  $0x82
-	BYTE  $0x7b
-	BYTE  $0x4b
-	BYTE  $0x44
-	BYTE  $0x0f
-	BYTE  $0x00
-	BYTE  $0xc4
-	BYTE  $0x82
-	BYTE  $0x7b
-	BYTE  $0x4b
-	BYTE  $0x4c
-	BYTE  $0x0f
-	BYTE  $0x40
-	MOVQ  24(R13), R11
+
+begunone:
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x44
+	BYTE $0x0f
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x4c
+	BYTE $0x0f
+	BYTE $0x40
+	MOVQ 24(R13), R11
 
 outone:
 	MOVQ 8(R13), R10
@@ -3991,6 +4307,7 @@ kone:
 	ADDQ 32(R13), SI
 	DECQ R11
 	JNZ  outone
+	MOVQ CX, 176(R13)
 	MOVQ R12, CX
 	ADDQ $+0, CX
 	BYTE $0xc4
@@ -4009,6 +4326,8 @@ kone:
 	BYTE $0x40
 
 store:
+	CMPQ 128(R13), $+0
+	JNE  end
 	MOVQ c+16(FP), DI
 	ADDQ 8(AX), DI
 	MOVQ 16(AX), R10
@@ -4019,19 +4338,19 @@ store:
 pixellast:
 	TESTQ     R10, R10
 	JLE       gaplast
-	VCVTDQ2PS (SI), Z6
-	VMULPS    Z0, Z6, Z6
-	VMINPS    Z3, Z6, Z6
-	VCVTPS2DQ Z6, Z6
-	VCVTDQ2PS 64(SI), Z7
-	VMULPS    Z1, Z7, Z7
-	VMINPS    Z3, Z7, Z7
-	VCVTPS2DQ Z7, Z7
-	VPACKSSDW Z7, Z6, Z6
-	VPADDSW   Z5, Z6, Z6
-	VPMAXSW   Z2, Z6, Z6
-	VPERMB    Z6, Z4, Z6
-	VMOVDQU8  Y6, K1, (DI)
+	VCVTDQ2PS (SI), Z10
+	VMULPS    Z0, Z10, Z10
+	VMINPS    Z3, Z10, Z10
+	VCVTPS2DQ Z10, Z10
+	VCVTDQ2PS 64(SI), Z11
+	VMULPS    Z1, Z11, Z11
+	VMINPS    Z3, Z11, Z11
+	VCVTPS2DQ Z11, Z11
+	VPACKSSDW Z11, Z10, Z10
+	VPADDSW   Z5, Z10, Z10
+	VPMAXSW   Z2, Z10, Z10
+	VPERMB    Z10, Z4, Z10
+	VMOVDQU8  Y10, K1, (DI)
 
 gaplast:
 	ADDQ $+128, SI
@@ -4047,6 +4366,15 @@ nextlast:
 	JNZ  pixellast
 
 end:
+	CMPQ 128(R13), $+0
+	JE   done
+	XORQ R9, R9
+	MOVQ R9, 160(R13)
+	MOVQ $+2048, R9
+	MOVQ R9, 168(R13)
+	JMP  block
+
+done:
 	BYTE $0xc4
 	BYTE $0xe2
 	BYTE $0x78
@@ -4055,38 +4383,66 @@ end:
 	VZEROUPPER
 	RET
 
-// func tilesI32S8AMXx1(a *uint8, b *int8, c *int32, start *int32, t *[17]int, table *[3]int, config *[64]uint8, scratch *uint8, ahead *int8)
+// func tilesI32S8AMXx1(a *uint8, b *int8, c *int32, start *int32, t *[23]int, table *[3]int, blocks *[5]int, config *[64]uint8, scratch *uint8, ahead *int8)
 // Requires: AMX_INT8, AMX_TILE, AVX, AVX512F, MMX+
-TEXT ·tilesI32S8AMXx1(SB), NOSPLIT, $0-72
+TEXT ·tilesI32S8AMXx1(SB), NOSPLIT, $0-80
 	MOVQ  t+32(FP), R13
 	MOVQ  80(R13), CX
 	MOVQ  $+1, AX
 	SHLQ  CL, AX
 	DECQ  AX
 	KMOVW AX, K1
-	MOVQ  config+48(FP), AX
+	MOVQ  config+56(FP), AX
 	BYTE  $0xc4
 	BYTE  $0xe2
 	BYTE  $0x78
 	BYTE  $0x49
 	BYTE  $0x00
-	MOVQ  table+40(FP), AX
-	MOVQ  scratch+56(FP), R12
-	MOVQ  ahead+64(FP), R14
-	MOVQ  96(R13), BX
+	MOVQ  ahead+72(FP), R14
 	MOVQ  40(R13), R8
 	MOVQ  $+64, DX
+	MOVQ  $+1, R9
+	MOVQ  R9, 160(R13)
+	XORQ  R9, R9
+	MOVQ  R9, 168(R13)
+
+block:
+	MOVQ blocks+48(FP), R15
+	MOVQ (R15), R9
+	MOVQ R9, 144(R13)
+	MOVQ 8(R15), R9
+	MOVQ R9, (R13)
+	MOVQ 16(R15), R9
+	MOVQ R9, 8(R13)
+	MOVQ 24(R15), R9
+	MOVQ R9, 16(R13)
+	MOVQ 32(R15), R9
+	MOVQ R9, 152(R13)
+	ADDQ $+40, R15
+	MOVQ R15, blocks+48(FP)
+	DECQ 128(R13)
+	MOVQ table+40(FP), AX
+	MOVQ scratch+64(FP), R12
+	MOVQ 96(R13), BX
 
 pairs:
 	CMPQ BX, $+2
 	JLT  single
 	MOVQ a+0(FP), SI
+	ADDQ 144(R13), SI
 	ADDQ (AX), SI
 	MOVQ a+0(FP), DI
+	ADDQ 144(R13), DI
 	ADDQ 24(AX), DI
 	MOVQ b+8(FP), CX
+	MOVQ R12, R15
+	MOVQ DX, R9
+	CMPQ 160(R13), $+0
+	JE   beguntwo
 	MOVQ start+24(FP), R15
 	XORQ R9, R9
+
+beguntwo:
 	BYTE $0xc4
 	BYTE $0x82
 	BYTE $0x7b
@@ -4094,6 +4450,7 @@ pairs:
 	BYTE $0x44
 	BYTE $0x0f
 	BYTE $0x00
+	ADDQ 168(R13), R15
 	BYTE $0xc4
 	BYTE $0x82
 	BYTE $0x7b
@@ -4167,6 +4524,7 @@ fetchedtwo:
 	ADDQ 32(R13), DI
 	DECQ R11
 	JNZ  outtwo
+	MOVQ CX, 176(R13)
 	MOVQ R12, CX
 	ADDQ $+0, CX
 	BYTE $0xc4
@@ -4185,6 +4543,8 @@ fetchedtwo:
 	BYTE $0x54
 	BYTE $0x11
 	BYTE $0x00
+	CMPQ 128(R13), $+0
+	JNE  stored
 	MOVQ c+16(FP), DI
 	ADDQ 8(AX), DI
 	MOVQ 16(AX), R10
@@ -4235,6 +4595,9 @@ gapsecond:
 nextsecond:
 	DECQ R9
 	JNZ  pixelsecond
+
+stored:
+	ADDQ 136(R13), R12
 	ADDQ $+48, AX
 	SUBQ $+2, BX
 	JMP  pairs
@@ -4243,18 +4606,25 @@ single:
 	TESTQ BX, BX
 	JZ    end
 	MOVQ  a+0(FP), SI
+	ADDQ  144(R13), SI
 	ADDQ  (AX), SI
 	MOVQ  b+8(FP), CX
+	MOVQ  R12, R15
+	MOVQ  DX, R9
+	CMPQ  160(R13), $+0
+	JE    begunone
 	MOVQ  start+24(FP), R15
 	XORQ  R9, R9
-	BYTE  $0xc4
-	BYTE  $0x82
-	BYTE  $0x7b
-	BYTE  $0x4b
-	BYTE  $0x44
-	BYTE  $0x0f
-	BYTE  $0x00
-	MOVQ  24(R13), R11
+
+begunone:
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x44
+	BYTE $0x0f
+	BYTE $0x00
+	MOVQ 24(R13), R11
 
 outone:
 	MOVQ 8(R13), R10
@@ -4305,6 +4675,7 @@ fetchedone:
 	ADDQ 32(R13), SI
 	DECQ R11
 	JNZ  outone
+	MOVQ CX, 176(R13)
 	MOVQ R12, CX
 	ADDQ $+0, CX
 	BYTE $0xc4
@@ -4314,6 +4685,8 @@ fetchedone:
 	BYTE $0x44
 	BYTE $0x11
 	BYTE $0x00
+	CMPQ 128(R13), $+0
+	JNE  end
 	MOVQ c+16(FP), DI
 	ADDQ 8(AX), DI
 	MOVQ 16(AX), R10
@@ -4341,6 +4714,17 @@ nextlast:
 	JNZ  pixellast
 
 end:
+	CMPQ 128(R13), $+0
+	JE   done
+	XORQ R9, R9
+	MOVQ R9, 160(R13)
+	MOVQ $+1024, R9
+	MOVQ R9, 168(R13)
+	MOVQ 176(R13), R9
+	MOVQ R9, b+8(FP)
+	JMP  block
+
+done:
 	BYTE $0xc4
 	BYTE $0xe2
 	BYTE $0x78
@@ -4349,38 +4733,66 @@ end:
 	VZEROUPPER
 	RET
 
-// func tilesI32S8AMXx2(a *uint8, b *int8, c *int32, start *int32, t *[17]int, table *[3]int, config *[64]uint8, scratch *uint8, ahead *int8)
+// func tilesI32S8AMXx2(a *uint8, b *int8, c *int32, start *int32, t *[23]int, table *[3]int, blocks *[5]int, config *[64]uint8, scratch *uint8, ahead *int8)
 // Requires: AMX_INT8, AMX_TILE, AVX, AVX512F, MMX+
-TEXT ·tilesI32S8AMXx2(SB), NOSPLIT, $0-72
+TEXT ·tilesI32S8AMXx2(SB), NOSPLIT, $0-80
 	MOVQ  t+32(FP), R13
 	MOVQ  80(R13), CX
 	MOVQ  $+1, AX
 	SHLQ  CL, AX
 	DECQ  AX
 	KMOVW AX, K1
-	MOVQ  config+48(FP), AX
+	MOVQ  config+56(FP), AX
 	BYTE  $0xc4
 	BYTE  $0xe2
 	BYTE  $0x78
 	BYTE  $0x49
 	BYTE  $0x00
-	MOVQ  table+40(FP), AX
-	MOVQ  scratch+56(FP), R12
-	MOVQ  ahead+64(FP), R14
-	MOVQ  96(R13), BX
+	MOVQ  ahead+72(FP), R14
 	MOVQ  40(R13), R8
 	MOVQ  $+128, DX
+	MOVQ  $+1, R9
+	MOVQ  R9, 160(R13)
+	XORQ  R9, R9
+	MOVQ  R9, 168(R13)
+
+block:
+	MOVQ blocks+48(FP), R15
+	MOVQ (R15), R9
+	MOVQ R9, 144(R13)
+	MOVQ 8(R15), R9
+	MOVQ R9, (R13)
+	MOVQ 16(R15), R9
+	MOVQ R9, 8(R13)
+	MOVQ 24(R15), R9
+	MOVQ R9, 16(R13)
+	MOVQ 32(R15), R9
+	MOVQ R9, 152(R13)
+	ADDQ $+40, R15
+	MOVQ R15, blocks+48(FP)
+	DECQ 128(R13)
+	MOVQ table+40(FP), AX
+	MOVQ scratch+64(FP), R12
+	MOVQ 96(R13), BX
 
 pairs:
 	CMPQ BX, $+2
 	JLT  single
 	MOVQ a+0(FP), SI
+	ADDQ 144(R13), SI
 	ADDQ (AX), SI
 	MOVQ a+0(FP), DI
+	ADDQ 144(R13), DI
 	ADDQ 24(AX), DI
 	MOVQ b+8(FP), CX
+	MOVQ R12, R15
+	MOVQ DX, R9
+	CMPQ 160(R13), $+0
+	JE   beguntwo
 	MOVQ start+24(FP), R15
 	XORQ R9, R9
+
+beguntwo:
 	BYTE $0xc4
 	BYTE $0x82
 	BYTE $0x7b
@@ -4395,6 +4807,7 @@ pairs:
 	BYTE $0x4c
 	BYTE $0x0f
 	BYTE $0x40
+	ADDQ 168(R13), R15
 	BYTE $0xc4
 	BYTE $0x82
 	BYTE $0x7b
@@ -4492,6 +4905,7 @@ fetchedtwo:
 	ADDQ 32(R13), DI
 	DECQ R11
 	JNZ  outtwo
+	MOVQ CX, 176(R13)
 	MOVQ R12, CX
 	ADDQ $+0, CX
 	BYTE $0xc4
@@ -4524,6 +4938,8 @@ fetchedtwo:
 	BYTE $0x5c
 	BYTE $0x11
 	BYTE $0x40
+	CMPQ 128(R13), $+0
+	JNE  stored
 	MOVQ c+16(FP), DI
 	ADDQ 8(AX), DI
 	MOVQ 16(AX), R10
@@ -4578,6 +4994,9 @@ gapsecond:
 nextsecond:
 	DECQ R9
 	JNZ  pixelsecond
+
+stored:
+	ADDQ 136(R13), R12
 	ADDQ $+48, AX
 	SUBQ $+2, BX
 	JMP  pairs
@@ -4586,25 +5005,32 @@ single:
 	TESTQ BX, BX
 	JZ    end
 	MOVQ  a+0(FP), SI
+	ADDQ  144(R13), SI
 	ADDQ  (AX), SI
 	MOVQ  b+8(FP), CX
+	MOVQ  R12, R15
+	MOVQ  DX, R9
+	CMPQ  160(R13), $+0
+	JE    begunone
 	MOVQ  start+24(FP), R15
 	XORQ  R9, R9
-	BYTE  $0xc4
-	BYTE  $0x82
-	BYTE  $0x7b
-	BYTE  $0x4b
-	BYTE  $0x44
-	BYTE  $0x0f
-	BYTE  $0x00
-	BYTE  $0xc4
-	BYTE  $0x82
-	BYTE  $0x7b
-	BYTE  $0x4b
-	BYTE  $0x4c
-	BYTE  $0x0f
-	BYTE  $0x40
-	MOVQ  24(R13), R11
+
+begunone:
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x44
+	BYTE $0x0f
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x4c
+	BYTE $0x0f
+	BYTE $0x40
+	MOVQ 24(R13), R11
 
 outone:
 	MOVQ 8(R13), R10
@@ -4667,6 +5093,7 @@ fetchedone:
 	ADDQ 32(R13), SI
 	DECQ R11
 	JNZ  outone
+	MOVQ CX, 176(R13)
 	MOVQ R12, CX
 	ADDQ $+0, CX
 	BYTE $0xc4
@@ -4683,6 +5110,8 @@ fetchedone:
 	BYTE $0x4c
 	BYTE $0x11
 	BYTE $0x40
+	CMPQ 128(R13), $+0
+	JNE  end
 	MOVQ c+16(FP), DI
 	ADDQ 8(AX), DI
 	MOVQ 16(AX), R10
@@ -4712,6 +5141,17 @@ nextlast:
 	JNZ  pixellast
 
 end:
+	CMPQ 128(R13), $+0
+	JE   done
+	XORQ R9, R9
+	MOVQ R9, 160(R13)
+	MOVQ $+2048, R9
+	MOVQ R9, 168(R13)
+	MOVQ 176(R13), R9
+	MOVQ R9, b+8(FP)
+	JMP  block
+
+done:
 	BYTE $0xc4
 	BYTE $0xe2
 	BYTE $0x78
@@ -4720,33 +5160,53 @@ end:
 	VZEROUPPER
 	RET
 
-// func tilesI32S4AMXx2(a *uint8, b *int8, c *int32, start *int32, t *[17]int, table *[3]int, config *[64]uint8, scratch *uint8, ahead *int8)
+// func tilesI32S4AMXx2(a *uint8, b *int8, c *int32, start *int32, t *[23]int, table *[3]int, blocks *[5]int, config *[64]uint8, scratch *uint8, ahead *int8)
 // Requires: AMX_INT8, AMX_TILE, AVX, AVX512F, GFNI, MMX+
-TEXT ·tilesI32S4AMXx2(SB), NOSPLIT, $0-72
-	MOVQ           t+32(FP), R13
-	MOVQ           80(R13), CX
-	MOVQ           $+1, AX
-	SHLQ           CL, AX
-	DECQ           AX
-	KMOVW          AX, K1
-	MOVQ           config+48(FP), AX
-	BYTE           $0xc4
-	BYTE           $0xe2
-	BYTE           $0x78
-	BYTE           $0x49
-	BYTE           $0x00
-	MOVQ           table+40(FP), AX
-	MOVQ           scratch+56(FP), R12
-	MOVQ           ahead+64(FP), R14
-	MOVQ           96(R13), BX
-	MOVQ           40(R13), R8
-	MOVQ           $+128, DX
-	MOVQ           $0x0102040808080808, R15
-	VPBROADCASTQ   R15, Z0
-	MOVQ           $0x1020408080808080, R15
-	VPBROADCASTQ   R15, Z1
-	MOVQ           b+8(FP), CX
+TEXT ·tilesI32S4AMXx2(SB), NOSPLIT, $0-80
+	MOVQ         t+32(FP), R13
+	MOVQ         80(R13), CX
+	MOVQ         $+1, AX
+	SHLQ         CL, AX
+	DECQ         AX
+	KMOVW        AX, K1
+	MOVQ         config+56(FP), AX
+	BYTE         $0xc4
+	BYTE         $0xe2
+	BYTE         $0x78
+	BYTE         $0x49
+	BYTE         $0x00
+	MOVQ         ahead+72(FP), R14
+	MOVQ         40(R13), R8
+	MOVQ         $+128, DX
+	MOVQ         $+1, R9
+	MOVQ         R9, 160(R13)
+	XORQ         R9, R9
+	MOVQ         R9, 168(R13)
+	MOVQ         $0x0102040808080808, R15
+	VPBROADCASTQ R15, Z0
+	MOVQ         $0x1020408080808080, R15
+	VPBROADCASTQ R15, Z1
+
+block:
+	MOVQ           blocks+48(FP), R15
+	MOVQ           (R15), R9
+	MOVQ           R9, 144(R13)
+	MOVQ           8(R15), R9
+	MOVQ           R9, (R13)
+	MOVQ           16(R15), R9
+	MOVQ           R9, 8(R13)
+	MOVQ           24(R15), R9
+	MOVQ           R9, 16(R13)
+	MOVQ           32(R15), R9
+	MOVQ           R9, 152(R13)
+	ADDQ           $+40, R15
+	MOVQ           R15, blocks+48(FP)
 	DECQ           128(R13)
+	MOVQ           table+40(FP), AX
+	MOVQ           scratch+64(FP), R12
+	MOVQ           96(R13), BX
+	MOVQ           b+8(FP), CX
+	DECQ           152(R13)
 	JL             unpacked0
 	MOVQ           120(R13), R15
 	PREFETCHT1     (R14)(R15*1)
@@ -4848,7 +5308,7 @@ TEXT ·tilesI32S4AMXx2(SB), NOSPLIT, $0-72
 	ADDQ           $+1024, R14
 
 unpacked0:
-	DECQ           128(R13)
+	DECQ           152(R13)
 	JL             unpacked1
 	MOVQ           120(R13), R15
 	PREFETCHT1     (R14)(R15*1)
@@ -4953,12 +5413,20 @@ unpacked1:
 	CMPQ BX, $+2
 	JLT  alone
 	MOVQ a+0(FP), SI
+	ADDQ 144(R13), SI
 	ADDQ (AX), SI
 	MOVQ a+0(FP), DI
+	ADDQ 144(R13), DI
 	ADDQ 24(AX), DI
 	MOVQ b+8(FP), CX
+	MOVQ R12, R15
+	MOVQ DX, R9
+	CMPQ 160(R13), $+0
+	JE   begunboth
 	MOVQ start+24(FP), R15
 	XORQ R9, R9
+
+begunboth:
 	BYTE $0xc4
 	BYTE $0x82
 	BYTE $0x7b
@@ -4973,6 +5441,7 @@ unpacked1:
 	BYTE $0x4c
 	BYTE $0x0f
 	BYTE $0x40
+	ADDQ 168(R13), R15
 	BYTE $0xc4
 	BYTE $0x82
 	BYTE $0x7b
@@ -5044,7 +5513,7 @@ kboth:
 	BYTE           $0x41
 	BYTE           $0x5e
 	BYTE           $0xdd
-	DECQ           128(R13)
+	DECQ           152(R13)
 	JL             unpackedboth
 	MOVQ           120(R13), R15
 	PREFETCHT1     (R14)(R15*1)
@@ -5159,6 +5628,7 @@ unpackedboth:
 	ADDQ 32(R13), DI
 	DECQ R11
 	JNZ  outboth
+	MOVQ CX, 176(R13)
 	MOVQ R12, CX
 	ADDQ $+0, CX
 	BYTE $0xc4
@@ -5195,10 +5665,17 @@ unpackedboth:
 
 alone:
 	MOVQ a+0(FP), SI
+	ADDQ 144(R13), SI
 	ADDQ (AX), SI
 	MOVQ b+8(FP), CX
+	MOVQ R12, R15
+	MOVQ DX, R9
+	CMPQ 160(R13), $+0
+	JE   begunalone
 	MOVQ start+24(FP), R15
 	XORQ R9, R9
+
+begunalone:
 	BYTE $0xc4
 	BYTE $0x82
 	BYTE $0x7b
@@ -5253,7 +5730,7 @@ kalone:
 	BYTE           $0x41
 	BYTE           $0x5e
 	BYTE           $0xcc
-	DECQ           128(R13)
+	DECQ           152(R13)
 	JL             unpackedalone
 	MOVQ           120(R13), R15
 	PREFETCHT1     (R14)(R15*1)
@@ -5365,6 +5842,7 @@ unpackedalone:
 	ADDQ 32(R13), SI
 	DECQ R11
 	JNZ  outalone
+	MOVQ CX, 176(R13)
 	MOVQ R12, CX
 	ADDQ $+0, CX
 	BYTE $0xc4
@@ -5387,12 +5865,20 @@ pairs:
 	CMPQ BX, $+2
 	JLT  single
 	MOVQ a+0(FP), SI
+	ADDQ 144(R13), SI
 	ADDQ (AX), SI
 	MOVQ a+0(FP), DI
+	ADDQ 144(R13), DI
 	ADDQ 24(AX), DI
 	MOVQ b+8(FP), CX
+	MOVQ R12, R15
+	MOVQ DX, R9
+	CMPQ 160(R13), $+0
+	JE   beguntwo
 	MOVQ start+24(FP), R15
 	XORQ R9, R9
+
+beguntwo:
 	BYTE $0xc4
 	BYTE $0x82
 	BYTE $0x7b
@@ -5407,6 +5893,7 @@ pairs:
 	BYTE $0x4c
 	BYTE $0x0f
 	BYTE $0x40
+	ADDQ 168(R13), R15
 	BYTE $0xc4
 	BYTE $0x82
 	BYTE $0x7b
@@ -5491,6 +5978,7 @@ ktwo:
 	ADDQ 32(R13), DI
 	DECQ R11
 	JNZ  outtwo
+	MOVQ CX, 176(R13)
 	MOVQ R12, CX
 	ADDQ $+0, CX
 	BYTE $0xc4
@@ -5525,6 +6013,8 @@ ktwo:
 	BYTE $0x40
 
 stores:
+	CMPQ 128(R13), $+0
+	JNE  stored
 	MOVQ c+16(FP), DI
 	ADDQ 8(AX), DI
 	MOVQ 16(AX), R10
@@ -5535,10 +6025,10 @@ stores:
 pixelfirst:
 	TESTQ     R10, R10
 	JLE       gapfirst
-	VMOVDQU32 (SI), Z0
-	VMOVDQU32 Z0, (DI)
-	VMOVDQU32 64(SI), Z0
-	VMOVDQU32 Z0, K1, 64(DI)
+	VMOVDQU32 (SI), Z2
+	VMOVDQU32 Z2, (DI)
+	VMOVDQU32 64(SI), Z2
+	VMOVDQU32 Z2, K1, 64(DI)
 
 gapfirst:
 	ADDQ $+128, SI
@@ -5562,10 +6052,10 @@ nextfirst:
 pixelsecond:
 	TESTQ     R10, R10
 	JLE       gapsecond
-	VMOVDQU32 (SI), Z0
-	VMOVDQU32 Z0, (DI)
-	VMOVDQU32 64(SI), Z0
-	VMOVDQU32 Z0, K1, 64(DI)
+	VMOVDQU32 (SI), Z2
+	VMOVDQU32 Z2, (DI)
+	VMOVDQU32 64(SI), Z2
+	VMOVDQU32 Z2, K1, 64(DI)
 
 gapsecond:
 	ADDQ $+128, SI
@@ -5579,6 +6069,9 @@ gapsecond:
 nextsecond:
 	DECQ R9
 	JNZ  pixelsecond
+
+stored:
+	ADDQ 136(R13), R12
 	ADDQ $+48, AX
 	SUBQ $+2, BX
 	JMP  pairs
@@ -5587,25 +6080,32 @@ single:
 	TESTQ BX, BX
 	JZ    end
 	MOVQ  a+0(FP), SI
+	ADDQ  144(R13), SI
 	ADDQ  (AX), SI
 	MOVQ  b+8(FP), CX
+	MOVQ  R12, R15
+	MOVQ  DX, R9
+	CMPQ  160(R13), $+0
+	JE    begunone
 	MOVQ  start+24(FP), R15
 	XORQ  R9, R9
-	BYTE  $0xc4
-	BYTE  $0x82
-	BYTE  $0x7b
-	BYTE  $0x4b
-	BYTE  $0x44
-	BYTE  $0x0f
-	BYTE  $0x00
-	BYTE  $0xc4
-	BYTE  $0x82
-	BYTE  $0x7b
-	BYTE  $0x4b
-	BYTE  $0x4c
-	BYTE  $0x0f
-	BYTE  $0x40
-	MOVQ  24(R13), R11
+
+begunone:
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x44
+	BYTE $0x0f
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x4c
+	BYTE $0x0f
+	BYTE $0x40
+	MOVQ 24(R13), R11
 
 outone:
 	MOVQ 8(R13), R10
@@ -5655,6 +6155,7 @@ kone:
 	ADDQ 32(R13), SI
 	DECQ R11
 	JNZ  outone
+	MOVQ CX, 176(R13)
 	MOVQ R12, CX
 	ADDQ $+0, CX
 	BYTE $0xc4
@@ -5673,6 +6174,8 @@ kone:
 	BYTE $0x40
 
 store:
+	CMPQ 128(R13), $+0
+	JNE  end
 	MOVQ c+16(FP), DI
 	ADDQ 8(AX), DI
 	MOVQ 16(AX), R10
@@ -5683,10 +6186,10 @@ store:
 pixellast:
 	TESTQ     R10, R10
 	JLE       gaplast
-	VMOVDQU32 (SI), Z0
-	VMOVDQU32 Z0, (DI)
-	VMOVDQU32 64(SI), Z0
-	VMOVDQU32 Z0, K1, 64(DI)
+	VMOVDQU32 (SI), Z2
+	VMOVDQU32 Z2, (DI)
+	VMOVDQU32 64(SI), Z2
+	VMOVDQU32 Z2, K1, 64(DI)
 
 gaplast:
 	ADDQ $+128, SI
@@ -5702,6 +6205,15 @@ nextlast:
 	JNZ  pixellast
 
 end:
+	CMPQ 128(R13), $+0
+	JE   done
+	XORQ R9, R9
+	MOVQ R9, 160(R13)
+	MOVQ $+2048, R9
+	MOVQ R9, 168(R13)
+	JMP  block
+
+done:
 	BYTE $0xc4
 	BYTE $0xe2
 	BYTE $0x78
@@ -5710,39 +6222,59 @@ end:
 	VZEROUPPER
 	RET
 
-// func tilesI32S3AMXx2(a *uint8, b *int8, c *int32, start *int32, t *[17]int, table *[3]int, config *[64]uint8, scratch *uint8, ahead *int8)
+// func tilesI32S3AMXx2(a *uint8, b *int8, c *int32, start *int32, t *[23]int, table *[3]int, blocks *[5]int, config *[64]uint8, scratch *uint8, ahead *int8)
 // Requires: AMX_INT8, AMX_TILE, AVX, AVX512BW, AVX512F, GFNI, MMX+
-TEXT ·tilesI32S3AMXx2(SB), NOSPLIT, $0-72
-	MOVQ           t+32(FP), R13
-	MOVQ           80(R13), CX
-	MOVQ           $+1, AX
-	SHLQ           CL, AX
-	DECQ           AX
-	KMOVW          AX, K1
-	MOVQ           config+48(FP), AX
-	BYTE           $0xc4
-	BYTE           $0xe2
-	BYTE           $0x78
-	BYTE           $0x49
-	BYTE           $0x00
-	MOVQ           table+40(FP), AX
-	MOVQ           scratch+56(FP), R12
-	MOVQ           ahead+64(FP), R14
-	MOVQ           96(R13), BX
-	MOVQ           40(R13), R8
-	MOVQ           $+128, DX
-	MOVQ           $0x0102000000000000, R15
-	VPBROADCASTQ   R15, Z0
-	MOVQ           $0x0408000000000000, R15
-	VPBROADCASTQ   R15, Z1
-	MOVQ           $0x1020000000000000, R15
-	VPBROADCASTQ   R15, Z2
-	MOVQ           $0x4080000000000000, R15
-	VPBROADCASTQ   R15, Z3
-	MOVQ           $0x0404040404040404, R15
-	VPBROADCASTQ   R15, Z4
-	MOVQ           b+8(FP), CX
+TEXT ·tilesI32S3AMXx2(SB), NOSPLIT, $0-80
+	MOVQ         t+32(FP), R13
+	MOVQ         80(R13), CX
+	MOVQ         $+1, AX
+	SHLQ         CL, AX
+	DECQ         AX
+	KMOVW        AX, K1
+	MOVQ         config+56(FP), AX
+	BYTE         $0xc4
+	BYTE         $0xe2
+	BYTE         $0x78
+	BYTE         $0x49
+	BYTE         $0x00
+	MOVQ         ahead+72(FP), R14
+	MOVQ         40(R13), R8
+	MOVQ         $+128, DX
+	MOVQ         $+1, R9
+	MOVQ         R9, 160(R13)
+	XORQ         R9, R9
+	MOVQ         R9, 168(R13)
+	MOVQ         $0x0102000000000000, R15
+	VPBROADCASTQ R15, Z0
+	MOVQ         $0x0408000000000000, R15
+	VPBROADCASTQ R15, Z1
+	MOVQ         $0x1020000000000000, R15
+	VPBROADCASTQ R15, Z2
+	MOVQ         $0x4080000000000000, R15
+	VPBROADCASTQ R15, Z3
+	MOVQ         $0x0404040404040404, R15
+	VPBROADCASTQ R15, Z4
+
+block:
+	MOVQ           blocks+48(FP), R15
+	MOVQ           (R15), R9
+	MOVQ           R9, 144(R13)
+	MOVQ           8(R15), R9
+	MOVQ           R9, (R13)
+	MOVQ           16(R15), R9
+	MOVQ           R9, 8(R13)
+	MOVQ           24(R15), R9
+	MOVQ           R9, 16(R13)
+	MOVQ           32(R15), R9
+	MOVQ           R9, 152(R13)
+	ADDQ           $+40, R15
+	MOVQ           R15, blocks+48(FP)
 	DECQ           128(R13)
+	MOVQ           table+40(FP), AX
+	MOVQ           scratch+64(FP), R12
+	MOVQ           96(R13), BX
+	MOVQ           b+8(FP), CX
+	DECQ           152(R13)
 	JL             unpacked0
 	MOVQ           120(R13), R15
 	PREFETCHT1     (R14)(R15*1)
@@ -5896,7 +6428,7 @@ TEXT ·tilesI32S3AMXx2(SB), NOSPLIT, $0-72
 	ADDQ           $+768, R14
 
 unpacked0:
-	DECQ           128(R13)
+	DECQ           152(R13)
 	JL             unpacked1
 	MOVQ           120(R13), R15
 	PREFETCHT1     (R14)(R15*1)
@@ -6053,12 +6585,20 @@ unpacked1:
 	CMPQ BX, $+2
 	JLT  alone
 	MOVQ a+0(FP), SI
+	ADDQ 144(R13), SI
 	ADDQ (AX), SI
 	MOVQ a+0(FP), DI
+	ADDQ 144(R13), DI
 	ADDQ 24(AX), DI
 	MOVQ b+8(FP), CX
+	MOVQ R12, R15
+	MOVQ DX, R9
+	CMPQ 160(R13), $+0
+	JE   begunboth
 	MOVQ start+24(FP), R15
 	XORQ R9, R9
+
+begunboth:
 	BYTE $0xc4
 	BYTE $0x82
 	BYTE $0x7b
@@ -6073,6 +6613,7 @@ unpacked1:
 	BYTE $0x4c
 	BYTE $0x0f
 	BYTE $0x40
+	ADDQ 168(R13), R15
 	BYTE $0xc4
 	BYTE $0x82
 	BYTE $0x7b
@@ -6144,7 +6685,7 @@ kboth:
 	BYTE           $0x41
 	BYTE           $0x5e
 	BYTE           $0xdd
-	DECQ           128(R13)
+	DECQ           152(R13)
 	JL             unpackedboth
 	MOVQ           120(R13), R15
 	PREFETCHT1     (R14)(R15*1)
@@ -6311,6 +6852,7 @@ unpackedboth:
 	ADDQ 32(R13), DI
 	DECQ R11
 	JNZ  outboth
+	MOVQ CX, 176(R13)
 	MOVQ R12, CX
 	ADDQ $+0, CX
 	BYTE $0xc4
@@ -6347,10 +6889,17 @@ unpackedboth:
 
 alone:
 	MOVQ a+0(FP), SI
+	ADDQ 144(R13), SI
 	ADDQ (AX), SI
 	MOVQ b+8(FP), CX
+	MOVQ R12, R15
+	MOVQ DX, R9
+	CMPQ 160(R13), $+0
+	JE   begunalone
 	MOVQ start+24(FP), R15
 	XORQ R9, R9
+
+begunalone:
 	BYTE $0xc4
 	BYTE $0x82
 	BYTE $0x7b
@@ -6405,7 +6954,7 @@ kalone:
 	BYTE           $0x41
 	BYTE           $0x5e
 	BYTE           $0xcc
-	DECQ           128(R13)
+	DECQ           152(R13)
 	JL             unpackedalone
 	MOVQ           120(R13), R15
 	PREFETCHT1     (R14)(R15*1)
@@ -6569,6 +7118,7 @@ unpackedalone:
 	ADDQ 32(R13), SI
 	DECQ R11
 	JNZ  outalone
+	MOVQ CX, 176(R13)
 	MOVQ R12, CX
 	ADDQ $+0, CX
 	BYTE $0xc4
@@ -6591,12 +7141,20 @@ pairs:
 	CMPQ BX, $+2
 	JLT  single
 	MOVQ a+0(FP), SI
+	ADDQ 144(R13), SI
 	ADDQ (AX), SI
 	MOVQ a+0(FP), DI
+	ADDQ 144(R13), DI
 	ADDQ 24(AX), DI
 	MOVQ b+8(FP), CX
+	MOVQ R12, R15
+	MOVQ DX, R9
+	CMPQ 160(R13), $+0
+	JE   beguntwo
 	MOVQ start+24(FP), R15
 	XORQ R9, R9
+
+beguntwo:
 	BYTE $0xc4
 	BYTE $0x82
 	BYTE $0x7b
@@ -6611,6 +7169,7 @@ pairs:
 	BYTE $0x4c
 	BYTE $0x0f
 	BYTE $0x40
+	ADDQ 168(R13), R15
 	BYTE $0xc4
 	BYTE $0x82
 	BYTE $0x7b
@@ -6695,6 +7254,7 @@ ktwo:
 	ADDQ 32(R13), DI
 	DECQ R11
 	JNZ  outtwo
+	MOVQ CX, 176(R13)
 	MOVQ R12, CX
 	ADDQ $+0, CX
 	BYTE $0xc4
@@ -6729,6 +7289,8 @@ ktwo:
 	BYTE $0x40
 
 stores:
+	CMPQ 128(R13), $+0
+	JNE  stored
 	MOVQ c+16(FP), DI
 	ADDQ 8(AX), DI
 	MOVQ 16(AX), R10
@@ -6739,10 +7301,10 @@ stores:
 pixelfirst:
 	TESTQ     R10, R10
 	JLE       gapfirst
-	VMOVDQU32 (SI), Z0
-	VMOVDQU32 Z0, (DI)
-	VMOVDQU32 64(SI), Z0
-	VMOVDQU32 Z0, K1, 64(DI)
+	VMOVDQU32 (SI), Z5
+	VMOVDQU32 Z5, (DI)
+	VMOVDQU32 64(SI), Z5
+	VMOVDQU32 Z5, K1, 64(DI)
 
 gapfirst:
 	ADDQ $+128, SI
@@ -6766,10 +7328,10 @@ nextfirst:
 pixelsecond:
 	TESTQ     R10, R10
 	JLE       gapsecond
-	VMOVDQU32 (SI), Z0
-	VMOVDQU32 Z0, (DI)
-	VMOVDQU32 64(SI), Z0
-	VMOVDQU32 Z0, K1, 64(DI)
+	VMOVDQU32 (SI), Z5
+	VMOVDQU32 Z5, (DI)
+	VMOVDQU32 64(SI), Z5
+	VMOVDQU32 Z5, K1, 64(DI)
 
 gapsecond:
 	ADDQ $+128, SI
@@ -6783,6 +7345,9 @@ gapsecond:
 nextsecond:
 	DECQ R9
 	JNZ  pixelsecond
+
+stored:
+	ADDQ 136(R13), R12
 	ADDQ $+48, AX
 	SUBQ $+2, BX
 	JMP  pairs
@@ -6791,25 +7356,32 @@ single:
 	TESTQ BX, BX
 	JZ    end
 	MOVQ  a+0(FP), SI
+	ADDQ  144(R13), SI
 	ADDQ  (AX), SI
 	MOVQ  b+8(FP), CX
+	MOVQ  R12, R15
+	MOVQ  DX, R9
+	CMPQ  160(R13), $+0
+	JE    begunone
 	MOVQ  start+24(FP), R15
 	XORQ  R9, R9
-	BYTE  $0xc4
-	BYTE  $0x82
-	BYTE  $0x7b
-	BYTE  $0x4b
-	BYTE  $0x44
-	BYTE  $0x0f
-	BYTE  $0x00
-	BYTE  $0xc4
-	BYTE  $0x82
-	BYTE  $0x7b
-	BYTE  $0x4b
-	BYTE  $0x4c
-	BYTE  $0x0f
-	BYTE  $0x40
-	MOVQ  24(R13), R11
+
+begunone:
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x44
+	BYTE $0x0f
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x4c
+	BYTE $0x0f
+	BYTE $0x40
+	MOVQ 24(R13), R11
 
 outone:
 	MOVQ 8(R13), R10
@@ -6859,6 +7431,7 @@ kone:
 	ADDQ 32(R13), SI
 	DECQ R11
 	JNZ  outone
+	MOVQ CX, 176(R13)
 	MOVQ R12, CX
 	ADDQ $+0, CX
 	BYTE $0xc4
@@ -6877,6 +7450,8 @@ kone:
 	BYTE $0x40
 
 store:
+	CMPQ 128(R13), $+0
+	JNE  end
 	MOVQ c+16(FP), DI
 	ADDQ 8(AX), DI
 	MOVQ 16(AX), R10
@@ -6887,10 +7462,10 @@ store:
 pixellast:
 	TESTQ     R10, R10
 	JLE       gaplast
-	VMOVDQU32 (SI), Z0
-	VMOVDQU32 Z0, (DI)
-	VMOVDQU32 64(SI), Z0
-	VMOVDQU32 Z0, K1, 64(DI)
+	VMOVDQU32 (SI), Z5
+	VMOVDQU32 Z5, (DI)
+	VMOVDQU32 64(SI), Z5
+	VMOVDQU32 Z5, K1, 64(DI)
 
 gaplast:
 	ADDQ $+128, SI
@@ -6906,6 +7481,15 @@ nextlast:
 	JNZ  pixellast
 
 end:
+	CMPQ 128(R13), $+0
+	JE   done
+	XORQ R9, R9
+	MOVQ R9, 160(R13)
+	MOVQ $+2048, R9
+	MOVQ R9, 168(R13)
+	JMP  block
+
+done:
 	BYTE $0xc4
 	BYTE $0xe2
 	BYTE $0x78
@@ -6914,37 +7498,57 @@ end:
 	VZEROUPPER
 	RET
 
-// func tilesI32S2AMXx2(a *uint8, b *int8, c *int32, start *int32, t *[17]int, table *[3]int, config *[64]uint8, scratch *uint8, ahead *int8)
+// func tilesI32S2AMXx2(a *uint8, b *int8, c *int32, start *int32, t *[23]int, table *[3]int, blocks *[5]int, config *[64]uint8, scratch *uint8, ahead *int8)
 // Requires: AMX_INT8, AMX_TILE, AVX, AVX512F, GFNI, MMX+
-TEXT ·tilesI32S2AMXx2(SB), NOSPLIT, $0-72
-	MOVQ           t+32(FP), R13
-	MOVQ           80(R13), CX
-	MOVQ           $+1, AX
-	SHLQ           CL, AX
-	DECQ           AX
-	KMOVW          AX, K1
-	MOVQ           config+48(FP), AX
-	BYTE           $0xc4
-	BYTE           $0xe2
-	BYTE           $0x78
-	BYTE           $0x49
-	BYTE           $0x00
-	MOVQ           table+40(FP), AX
-	MOVQ           scratch+56(FP), R12
-	MOVQ           ahead+64(FP), R14
-	MOVQ           96(R13), BX
-	MOVQ           40(R13), R8
-	MOVQ           $+128, DX
-	MOVQ           $0x0102020202020202, R15
-	VPBROADCASTQ   R15, Z0
-	MOVQ           $0x0408080808080808, R15
-	VPBROADCASTQ   R15, Z1
-	MOVQ           $0x1020202020202020, R15
-	VPBROADCASTQ   R15, Z2
-	MOVQ           $0x4080808080808080, R15
-	VPBROADCASTQ   R15, Z3
-	MOVQ           b+8(FP), CX
+TEXT ·tilesI32S2AMXx2(SB), NOSPLIT, $0-80
+	MOVQ         t+32(FP), R13
+	MOVQ         80(R13), CX
+	MOVQ         $+1, AX
+	SHLQ         CL, AX
+	DECQ         AX
+	KMOVW        AX, K1
+	MOVQ         config+56(FP), AX
+	BYTE         $0xc4
+	BYTE         $0xe2
+	BYTE         $0x78
+	BYTE         $0x49
+	BYTE         $0x00
+	MOVQ         ahead+72(FP), R14
+	MOVQ         40(R13), R8
+	MOVQ         $+128, DX
+	MOVQ         $+1, R9
+	MOVQ         R9, 160(R13)
+	XORQ         R9, R9
+	MOVQ         R9, 168(R13)
+	MOVQ         $0x0102020202020202, R15
+	VPBROADCASTQ R15, Z0
+	MOVQ         $0x0408080808080808, R15
+	VPBROADCASTQ R15, Z1
+	MOVQ         $0x1020202020202020, R15
+	VPBROADCASTQ R15, Z2
+	MOVQ         $0x4080808080808080, R15
+	VPBROADCASTQ R15, Z3
+
+block:
+	MOVQ           blocks+48(FP), R15
+	MOVQ           (R15), R9
+	MOVQ           R9, 144(R13)
+	MOVQ           8(R15), R9
+	MOVQ           R9, (R13)
+	MOVQ           16(R15), R9
+	MOVQ           R9, 8(R13)
+	MOVQ           24(R15), R9
+	MOVQ           R9, 16(R13)
+	MOVQ           32(R15), R9
+	MOVQ           R9, 152(R13)
+	ADDQ           $+40, R15
+	MOVQ           R15, blocks+48(FP)
 	DECQ           128(R13)
+	MOVQ           table+40(FP), AX
+	MOVQ           scratch+64(FP), R12
+	MOVQ           96(R13), BX
+	MOVQ           b+8(FP), CX
+	DECQ           152(R13)
 	JL             unpacked0
 	MOVQ           120(R13), R15
 	PREFETCHT1     (R14)(R15*1)
@@ -7030,7 +7634,7 @@ TEXT ·tilesI32S2AMXx2(SB), NOSPLIT, $0-72
 	ADDQ           $+512, R14
 
 unpacked0:
-	DECQ           128(R13)
+	DECQ           152(R13)
 	JL             unpacked1
 	MOVQ           120(R13), R15
 	PREFETCHT1     (R14)(R15*1)
@@ -7119,12 +7723,20 @@ unpacked1:
 	CMPQ BX, $+2
 	JLT  alone
 	MOVQ a+0(FP), SI
+	ADDQ 144(R13), SI
 	ADDQ (AX), SI
 	MOVQ a+0(FP), DI
+	ADDQ 144(R13), DI
 	ADDQ 24(AX), DI
 	MOVQ b+8(FP), CX
+	MOVQ R12, R15
+	MOVQ DX, R9
+	CMPQ 160(R13), $+0
+	JE   begunboth
 	MOVQ start+24(FP), R15
 	XORQ R9, R9
+
+begunboth:
 	BYTE $0xc4
 	BYTE $0x82
 	BYTE $0x7b
@@ -7139,6 +7751,7 @@ unpacked1:
 	BYTE $0x4c
 	BYTE $0x0f
 	BYTE $0x40
+	ADDQ 168(R13), R15
 	BYTE $0xc4
 	BYTE $0x82
 	BYTE $0x7b
@@ -7210,7 +7823,7 @@ kboth:
 	BYTE           $0x41
 	BYTE           $0x5e
 	BYTE           $0xdd
-	DECQ           128(R13)
+	DECQ           152(R13)
 	JL             unpackedboth
 	MOVQ           120(R13), R15
 	PREFETCHT1     (R14)(R15*1)
@@ -7309,6 +7922,7 @@ unpackedboth:
 	ADDQ 32(R13), DI
 	DECQ R11
 	JNZ  outboth
+	MOVQ CX, 176(R13)
 	MOVQ R12, CX
 	ADDQ $+0, CX
 	BYTE $0xc4
@@ -7345,10 +7959,17 @@ unpackedboth:
 
 alone:
 	MOVQ a+0(FP), SI
+	ADDQ 144(R13), SI
 	ADDQ (AX), SI
 	MOVQ b+8(FP), CX
+	MOVQ R12, R15
+	MOVQ DX, R9
+	CMPQ 160(R13), $+0
+	JE   begunalone
 	MOVQ start+24(FP), R15
 	XORQ R9, R9
+
+begunalone:
 	BYTE $0xc4
 	BYTE $0x82
 	BYTE $0x7b
@@ -7403,7 +8024,7 @@ kalone:
 	BYTE           $0x41
 	BYTE           $0x5e
 	BYTE           $0xcc
-	DECQ           128(R13)
+	DECQ           152(R13)
 	JL             unpackedalone
 	MOVQ           120(R13), R15
 	PREFETCHT1     (R14)(R15*1)
@@ -7499,6 +8120,7 @@ unpackedalone:
 	ADDQ 32(R13), SI
 	DECQ R11
 	JNZ  outalone
+	MOVQ CX, 176(R13)
 	MOVQ R12, CX
 	ADDQ $+0, CX
 	BYTE $0xc4
@@ -7521,12 +8143,20 @@ pairs:
 	CMPQ BX, $+2
 	JLT  single
 	MOVQ a+0(FP), SI
+	ADDQ 144(R13), SI
 	ADDQ (AX), SI
 	MOVQ a+0(FP), DI
+	ADDQ 144(R13), DI
 	ADDQ 24(AX), DI
 	MOVQ b+8(FP), CX
+	MOVQ R12, R15
+	MOVQ DX, R9
+	CMPQ 160(R13), $+0
+	JE   beguntwo
 	MOVQ start+24(FP), R15
 	XORQ R9, R9
+
+beguntwo:
 	BYTE $0xc4
 	BYTE $0x82
 	BYTE $0x7b
@@ -7541,6 +8171,7 @@ pairs:
 	BYTE $0x4c
 	BYTE $0x0f
 	BYTE $0x40
+	ADDQ 168(R13), R15
 	BYTE $0xc4
 	BYTE $0x82
 	BYTE $0x7b
@@ -7625,6 +8256,7 @@ ktwo:
 	ADDQ 32(R13), DI
 	DECQ R11
 	JNZ  outtwo
+	MOVQ CX, 176(R13)
 	MOVQ R12, CX
 	ADDQ $+0, CX
 	BYTE $0xc4
@@ -7659,6 +8291,8 @@ ktwo:
 	BYTE $0x40
 
 stores:
+	CMPQ 128(R13), $+0
+	JNE  stored
 	MOVQ c+16(FP), DI
 	ADDQ 8(AX), DI
 	MOVQ 16(AX), R10
@@ -7669,10 +8303,10 @@ stores:
 pixelfirst:
 	TESTQ     R10, R10
 	JLE       gapfirst
-	VMOVDQU32 (SI), Z0
-	VMOVDQU32 Z0, (DI)
-	VMOVDQU32 64(SI), Z0
-	VMOVDQU32 Z0, K1, 64(DI)
+	VMOVDQU32 (SI), Z4
+	VMOVDQU32 Z4, (DI)
+	VMOVDQU32 64(SI), Z4
+	VMOVDQU32 Z4, K1, 64(DI)
 
 gapfirst:
 	ADDQ $+128, SI
@@ -7696,10 +8330,10 @@ nextfirst:
 pixelsecond:
 	TESTQ     R10, R10
 	JLE       gapsecond
-	VMOVDQU32 (SI), Z0
-	VMOVDQU32 Z0, (DI)
-	VMOVDQU32 64(SI), Z0
-	VMOVDQU32 Z0, K1, 64(DI)
+	VMOVDQU32 (SI), Z4
+	VMOVDQU32 Z4, (DI)
+	VMOVDQU32 64(SI), Z4
+	VMOVDQU32 Z4, K1, 64(DI)
 
 gapsecond:
 	ADDQ $+128, SI
@@ -7713,6 +8347,9 @@ gapsecond:
 nextsecond:
 	DECQ R9
 	JNZ  pixelsecond
+
+stored:
+	ADDQ 136(R13), R12
 	ADDQ $+48, AX
 	SUBQ $+2, BX
 	JMP  pairs
@@ -7721,25 +8358,32 @@ single:
 	TESTQ BX, BX
 	JZ    end
 	MOVQ  a+0(FP), SI
+	ADDQ  144(R13), SI
 	ADDQ  (AX), SI
 	MOVQ  b+8(FP), CX
+	MOVQ  R12, R15
+	MOVQ  DX, R9
+	CMPQ  160(R13), $+0
+	JE    begunone
 	MOVQ  start+24(FP), R15
 	XORQ  R9, R9
-	BYTE  $0xc4
-	BYTE  $0x82
-	BYTE  $0x7b
-	BYTE  $0x4b
-	BYTE  $0x44
-	BYTE  $0x0f
-	BYTE  $0x00
-	BYTE  $0xc4
-	BYTE  $0x82
-	BYTE  $0x7b
-	BYTE  $0x4b
-	BYTE  $0x4c
-	BYTE  $0x0f
-	BYTE  $0x40
-	MOVQ  24(R13), R11
+
+begunone:
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x44
+	BYTE $0x0f
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x4c
+	BYTE $0x0f
+	BYTE $0x40
+	MOVQ 24(R13), R11
 
 outone:
 	MOVQ 8(R13), R10
@@ -7789,6 +8433,7 @@ kone:
 	ADDQ 32(R13), SI
 	DECQ R11
 	JNZ  outone
+	MOVQ CX, 176(R13)
 	MOVQ R12, CX
 	ADDQ $+0, CX
 	BYTE $0xc4
@@ -7807,6 +8452,8 @@ kone:
 	BYTE $0x40
 
 store:
+	CMPQ 128(R13), $+0
+	JNE  end
 	MOVQ c+16(FP), DI
 	ADDQ 8(AX), DI
 	MOVQ 16(AX), R10
@@ -7817,10 +8464,10 @@ store:
 pixellast:
 	TESTQ     R10, R10
 	JLE       gaplast
-	VMOVDQU32 (SI), Z0
-	VMOVDQU32 Z0, (DI)
-	VMOVDQU32 64(SI), Z0
-	VMOVDQU32 Z0, K1, 64(DI)
+	VMOVDQU32 (SI), Z4
+	VMOVDQU32 Z4, (DI)
+	VMOVDQU32 64(SI), Z4
+	VMOVDQU32 Z4, K1, 64(DI)
 
 gaplast:
 	ADDQ $+128, SI
@@ -7836,6 +8483,15 @@ nextlast:
 	JNZ  pixellast
 
 end:
+	CMPQ 128(R13), $+0
+	JE   done
+	XORQ R9, R9
+	MOVQ R9, 160(R13)
+	MOVQ $+2048, R9
+	MOVQ R9, 168(R13)
+	JMP  block
+
+done:
 	BYTE $0xc4
 	BYTE $0xe2
 	BYTE $0x78

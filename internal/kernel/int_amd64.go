@@ -259,7 +259,7 @@ func (is intISA) intScratch(l *IntLayer, pitch, rows int) int {
 		n += d.panelBytes()
 	}
 	if d.tiled {
-		n += tileSums + d.tableBytes(rows, pitch)
+		n += d.tileScratch(rows, pitch)
 	}
 	return n
 }

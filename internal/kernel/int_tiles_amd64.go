@@ -17,18 +17,67 @@ type tilesCall struct {
 	pixel                           int
 	out, width, gap, row            int
 	cols, rows, count               int
-	rate, lines, next, steps        int
+	rate, lines, next               int
+	blocks, pair                    int
+	_                               [5]int // the kernel's own
 }
 
 // tileEntry is one tile: where its first pixel lies in the operands, and how
 // many pixels from it on its row of c has room for.
 type tileEntry [3]int
 
+// tileBlock is a part of the sum: its offset in the activations, the steps of 64
+// values in a run, the runs, from the end of a run to the next, and the steps in
+// all.
+type tileBlock [5]int
+
 const (
 	tileRows  = 16
 	entrySize = 3 * 8
-	tileSums  = 2 * tileRows * IntPanel * 4
+	blockSize = 5 * 8
+	pairSums  = 2 * tileRows * IntPanel * 4
+	// blockSteps is the most steps of a block: 24 KiB of weights, half of a
+	// first-level cache. Sums of up to wholeSteps are made at once.
+	blockSteps, wholeSteps = 12, 16
 )
+
+// tileSteps is the steps in a run.
+func (d *intShape) tileSteps() int { return d.runWords / 16 }
+
+// blockCount is the blocks of a sum: several runs, or parts of one.
+func (d *intShape) blockCount() int {
+	k := d.tileSteps()
+	switch {
+	case d.outs > 1 || d.runs*k <= wholeSteps:
+		return 1
+	case k <= blockSteps:
+		per := blockSteps / k
+		return (d.runs + per - 1) / per
+	}
+	return d.runs * ((k + blockSteps - 1) / blockSteps)
+}
+
+// blocks lists them; runs lie runStep bytes apart.
+func (d *intCall) blocks(list []tileBlock, runStep int) {
+	k := d.tileSteps()
+	if len(list) == 1 {
+		list[0] = tileBlock{0, k, d.runs, runStep - 64*k, d.outs * d.runs * k}
+		return
+	}
+	if k <= blockSteps {
+		per := blockSteps / k
+		for i := range list {
+			runs := min(per, d.runs-i*per)
+			list[i] = tileBlock{i * per * runStep, k, runs, runStep - 64*k, runs * k}
+		}
+		return
+	}
+	parts := len(list) / d.runs
+	for i := range list {
+		run, from, to := i/parts, i%parts*k/parts, (i%parts+1)*k/parts
+		list[i] = tileBlock{run*runStep + 64*from, to - from, 1, 0, to - from}
+	}
+}
 
 // tileConfigs are the configurations for tiles of so many pixels.
 var tileConfigs = makeTileConfigs()
@@ -60,22 +109,33 @@ func (d *intShape) longRows(rows, pitch int) (count, pixels int) {
 	return rows, d.OW()
 }
 
-// tableBytes is the room for the entries of a call, a multiple of 64.
-func (d *intShape) tableBytes(rows, pitch int) int {
-	count, pixels := d.longRows(rows, pitch)
-	return roundUp(count*tileCount(pixels)*entrySize, 64)
+// tileParts are the parts of a call's scratch: sums, entries, blocks.
+func (d *intShape) tileParts(rows, pitch int) (sums, entries, blocks int) {
+	lines, pixels := d.longRows(rows, pitch)
+	count := lines * tileCount(pixels)
+	sums, blocks = pairSums, d.blockCount()
+	if blocks > 1 {
+		sums *= (count + 1) / 2
+	}
+	return sums, roundUp(count*entrySize, 64), blocks * blockSize
 }
 
-// table lists the tiles in scratch.
-func (d *intCall) table(size int) []tileEntry {
-	count, pixels := d.longRows(d.rows, d.pitch)
-	list := entriesIn(d.scratch[tileSums:], count*tileCount(pixels))
+// tileScratch is the room for a call.
+func (d *intShape) tileScratch(rows, pitch int) int {
+	sums, entries, blocks := d.tileParts(rows, pitch)
+	return sums + entries + blocks
+}
+
+// table lists the tiles.
+func (d *intCall) table(scratch []uint8, size int) []tileEntry {
+	lines, pixels := d.longRows(d.rows, d.pitch)
+	list := inScratch[tileEntry](scratch, lines*tileCount(pixels))
 	outPitch, pad := d.dstPitch, d.pitch/d.C
 	if d.acc != nil {
 		outPitch = size * d.OW() * d.O
 	}
 	n := 0
-	for r := range count {
+	for r := range lines {
 		for p := 0; p < pixels; p += tileRows {
 			first := max(0, min(p, pixels-tileRows))
 			line, col := r, first
@@ -89,93 +149,106 @@ func (d *intCall) table(size int) []tileEntry {
 	return list
 }
 
+// tileOperands are what the panels of a call share.
+type tileOperands struct {
+	t      tilesCall
+	first  *[3]int
+	blocks []tileBlock
+	config *[64]uint8
+	sums   *uint8
+}
+
 // runTiles goes over panels of output channels.
 func (d *intCall) runTiles() {
 	size, outPitch := 1, d.dstPitch
 	if d.acc != nil {
 		size, outPitch = 4, 4*d.OW()*d.O
 	}
-	table := d.table(size)
+	sums, entries, _ := d.tileParts(d.rows, d.pitch)
+	table := d.table(d.scratch[sums:], size)
 	_, pixels := d.longRows(d.rows, d.pitch)
 	width := d.OW()
-	t := tilesCall{
-		k: d.runWords / 16, runs: d.runs, outs: d.outs, pixel: d.SW * d.C,
-		out: size * d.O, width: width, rows: min(tileRows, pixels), count: len(table),
-	}
 	if d.SH*d.SW == 1 {
 		width = d.pitch / d.C
 	}
-	t.gap, t.row = d.OW()-width, outPitch-width*size*d.O
 	runStep, outStep := d.DW*d.C, d.DH*d.pitch
 	if d.dense {
 		runStep = outStep
 	}
-	t.runSkip, t.outSkip = runStep-64*t.k, outStep-d.runs*runStep
-	config := &tileConfigs[t.rows]
+	t := tilesCall{
+		outs: d.outs, outSkip: outStep - d.runs*runStep, pixel: d.SW * d.C,
+		out: size * d.O, width: d.OW(), gap: d.OW() - width, row: outPitch - width*size*d.O,
+		rows: min(tileRows, pixels), count: len(table),
+	}
+	o := tileOperands{t: t, first: (*[3]int)(&table[0]), config: &tileConfigs[t.rows], sums: &d.scratch[0]}
+	o.blocks = inScratch[tileBlock](d.scratch[sums+entries:], d.blockCount())
+	d.blocks(o.blocks, runStep)
+	if len(o.blocks) > 1 {
+		o.t.pair = pairSums
+	}
 	from, to := d.channels()
 	for g := range d.Groups {
 		for j := from; j < to; j += IntPanel {
 			var nv int
-			nv, t.cols = d.panel(d.og - j)
-			d.tilePanel(nv, g, j, &t, table, config)
+			nv, o.t.cols = d.panel(d.og - j)
+			d.tilePanel(nv, g, j, &o)
 		}
 	}
 }
 
 // tilePanel computes one panel.
-func (d *intCall) tilePanel(nv, g, j int, t *tilesCall, table []tileEntry, config *[64]uint8) {
-	a, start, o := &d.x[g*d.cg], d.starts(g, j), g*d.og+j
-	first, sums := (*[3]int)(&table[0]), &d.scratch[0]
+func (d *intCall) tilePanel(nv, g, j int, p *tileOperands) {
+	a, start, o, t := &d.x[g*d.cg], d.starts(g, j), g*d.og+j, &p.t
+	t.blocks = len(p.blocks)
 	if d.bits < 8 && nv == 2 {
-		d.tileBits(j, t, a, start, first, config, sums)
+		d.tileBits(j, p, a, start)
 		return
 	}
 	b, ahead := d.weights(g, j, nv), d.nextPanel(g, j)
 	t.lines, t.rate = 0, 1
 	if ahead != nil && d.bits == 8 {
-		steps, pairs := d.laneBytes()/64, (t.count+1)/2
-		t.lines, t.rate = 16*nv*steps, (16*nv+pairs-1)/pairs
+		pairs := (t.count + 1) / 2
+		t.lines, t.rate = nv*d.laneBytes()/4, (16*nv+pairs-1)/pairs
 	}
-	w := t.words()
+	w, first, blocks := t.words(), p.first, (*[5]int)(&p.blocks[0])
 	switch {
 	case d.acc != nil && nv == 1:
-		tilesI32S8AMXx1(a, b, &d.acc[o], start, w, first, config, sums, ahead)
+		tilesI32S8AMXx1(a, b, &d.acc[o], start, w, first, blocks, p.config, p.sums, ahead)
 	case d.acc != nil:
-		tilesI32S8AMXx2(a, b, &d.acc[o], start, w, first, config, sums, ahead)
+		tilesI32S8AMXx2(a, b, &d.acc[o], start, w, first, blocks, p.config, p.sums, ahead)
 	case nv == 1:
-		tilesU8S8AMXx1(a, b, &d.dst[o], start, &d.m[o], &d.q.Lo, w, first, config, sums, ahead)
+		tilesU8S8AMXx1(a, b, &d.dst[o], start, &d.m[o], &d.q.Lo, w, first, blocks, p.config, p.sums, ahead)
 	default:
-		tilesU8S8AMXx2(a, b, &d.dst[o], start, &d.m[o], &d.q.Lo, w, first, config, sums, ahead)
+		tilesU8S8AMXx2(a, b, &d.dst[o], start, &d.m[o], &d.q.Lo, w, first, blocks, p.config, p.sums, ahead)
 	}
 }
 
 // tileBits computes a panel of weights of fewer bits, which the kernel unpacks.
-func (d *intCall) tileBits(j int, t *tilesCall, a *uint8, start *int32, first *[3]int, config *[64]uint8, sums *uint8) {
+func (d *intCall) tileBits(j int, p *tileOperands, a *uint8, start *int32) {
 	b, src := (*int8)(unsafe.Pointer(&d.panels[0])), &d.Packed[d.panelAt(0, j)]
-	t.steps = d.laneBytes() / 64
-	t.next = 0
+	p.t.next = 0
 	if next := d.nextPanel(0, j); next != nil {
-		t.next = int(uintptr(unsafe.Pointer(next)) - uintptr(unsafe.Pointer(src)))
+		p.t.next = int(uintptr(unsafe.Pointer(next)) - uintptr(unsafe.Pointer(src)))
 	}
-	w := t.words()
+	w, first, blocks := p.t.words(), p.first, (*[5]int)(&p.blocks[0])
 	if d.acc != nil {
 		switch d.bits {
 		case 4:
-			tilesI32S4AMXx2(a, b, &d.acc[j], start, w, first, config, sums, src)
+			tilesI32S4AMXx2(a, b, &d.acc[j], start, w, first, blocks, p.config, p.sums, src)
 		case 3:
-			tilesI32S3AMXx2(a, b, &d.acc[j], start, w, first, config, sums, src)
+			tilesI32S3AMXx2(a, b, &d.acc[j], start, w, first, blocks, p.config, p.sums, src)
 		case 2:
-			tilesI32S2AMXx2(a, b, &d.acc[j], start, w, first, config, sums, src)
+			tilesI32S2AMXx2(a, b, &d.acc[j], start, w, first, blocks, p.config, p.sums, src)
 		}
 		return
 	}
 	switch d.bits {
 	case 4:
-		tilesU8S4AMXx2(a, b, &d.dst[j], start, &d.m[j], &d.q.Lo, w, first, config, sums, src)
+		tilesU8S4AMXx2(a, b, &d.dst[j], start, &d.m[j], &d.q.Lo, w, first, blocks, p.config, p.sums, src)
 	case 3:
-		tilesU8S3AMXx2(a, b, &d.dst[j], start, &d.m[j], &d.q.Lo, w, first, config, sums, src)
+		tilesU8S3AMXx2(a, b, &d.dst[j], start, &d.m[j], &d.q.Lo, w, first, blocks, p.config, p.sums, src)
 	case 2:
-		tilesU8S2AMXx2(a, b, &d.dst[j], start, &d.m[j], &d.q.Lo, w, first, config, sums, src)
+		tilesU8S2AMXx2(a, b, &d.dst[j], start, &d.m[j], &d.q.Lo, w, first, blocks, p.config, p.sums, src)
 	}
 }
 
@@ -195,7 +268,7 @@ func (d *intCall) nextPanel(g, j int) *int8 {
 	return nil
 }
 
-const tilesWords = 17
+const tilesWords = 23
 
 // words is t as the assembly sees it.
 func (t *tilesCall) words() *[tilesWords]int { return (*[tilesWords]int)(unsafe.Pointer(t)) }
@@ -203,10 +276,11 @@ func (t *tilesCall) words() *[tilesWords]int { return (*[tilesWords]int)(unsafe.
 // The sizes agree, or this does not compile.
 var _ = [1]struct{}{}[unsafe.Sizeof(tilesCall{})-tilesWords*unsafe.Sizeof(int(0))]
 
-// entriesIn returns n entries at the start of scratch, which is aligned.
-func entriesIn(scratch []uint8, n int) []tileEntry {
-	scratch = scratch[:n*entrySize]
-	return unsafe.Slice((*tileEntry)(unsafe.Pointer(unsafe.SliceData(scratch))), n)
+// inScratch returns n values at the start of scratch, which is aligned.
+func inScratch[T tileEntry | tileBlock](scratch []uint8, n int) []T {
+	var zero T
+	scratch = scratch[:n*int(unsafe.Sizeof(zero))]
+	return unsafe.Slice((*T)(unsafe.Pointer(unsafe.SliceData(scratch))), n)
 }
 
 func peakU8S8AMX(n int) int {

@@ -65,20 +65,31 @@ const (
 	tilesRunSkip // from the end of a run to the next
 	tilesOuts
 	tilesOutSkip
-	tilesPixel // from a pixel of a to the next
-	tilesOut   // from a pixel of c to the next
-	tilesWidth // pixels of a row of c
-	tilesGap   // less the pixels between two rows, which are not stored
-	tilesRow   // from behind the gap to the next row of c
-	tilesCols  // columns of the last vector
-	tilesRows  // pixels of a tile
-	tilesCount // tiles
-	tilesRate  // lines of the next panel that are fetched ahead at a step
-	tilesLines // lines left to fetch
-	tilesNext  // from a panel of fewer bits to the next
-	tilesSteps // steps of 64 values left to unpack
+	tilesPixel  // from a pixel of a to the next
+	tilesOut    // from a pixel of c to the next
+	tilesWidth  // pixels of a row of c
+	tilesGap    // less the pixels between two rows, which are not stored
+	tilesRow    // from behind the gap to the next row of c
+	tilesCols   // columns of the last vector
+	tilesRows   // pixels of a tile
+	tilesCount  // tiles
+	tilesRate   // lines of the next panel that are fetched ahead at a step
+	tilesLines  // lines left to fetch
+	tilesNext   // from a panel of fewer bits to the next
+	tilesBlocks // blocks left
+	tilesPair   // from the sums of a pair of tiles to the next one's
+	// What follows is the kernel's own.
+	tilesA      // offset of the block in a
+	tilesSteps  // steps of 64 values left to unpack
+	tilesFirst  // not 0: sums begin with their starts, 0: with what a block left
+	tilesSecond // from where the first tile's sums begin to the second one's
+	tilesEndB   // where the block's weights end
 	tilesFields
 )
+
+// Fields of a block: its offset in a, steps in a run, runs, from the end of a
+// run to the next, steps in all.
+var blockFields = []int{tilesA, tilesK, tilesRuns, tilesRunSkip, tilesSteps}
 
 // raw emits the bytes of an instruction that reads the given registers.
 func raw(bytes []byte, in ...reg.GPPhysical) {
@@ -123,37 +134,52 @@ func tileRelease() { raw([]byte{0xc4, 0xe2, 0x78, 0x49, 0xc0}) }
 // each sum begins with its start. As codes (U8) or sums (I32) the pixels go to
 // c; those that a row of c has no room for are dropped.
 //
+// The sum goes over blocks of weights that fit the first-level cache: each
+// passes all pixels, whose sums lie in scratch meanwhile, before the next.
+//
 // While the tiles are multiplied, what will be needed is fetched: of 8 bits the
 // panel at ahead. Of fewer bits ahead is this panel as it lies in memory: the
-// first two entries' pass unpacks it to b, two steps before they are multiplied.
+// first two entries' pass unpacks a block to b, two steps before they are
+// multiplied.
 func tiles(kind string, bits, nt int) {
 	sig := "func(a *uint8, b *int8, c *int32, start *int32"
 	if kind == "U8" {
 		sig = "func(a *uint8, b *int8, c *uint8, start *int32, m, q *float32"
 	}
-	TEXT(fmt.Sprintf("tiles%sS%dAMXx%d", kind, bits, nt), attr.NOSPLIT, sig+fmt.Sprintf(", t *[%d]int, table *[3]int, config *[64]uint8, scratch *uint8, ahead *int8)", tilesFields))
+	TEXT(fmt.Sprintf("tiles%sS%dAMXx%d", kind, bits, nt), attr.NOSPLIT, sig+fmt.Sprintf(", t *[%d]int, table *[3]int, blocks *[%d]int, config *[64]uint8, scratch *uint8, ahead *int8)", tilesFields, len(blockFields)))
 	Pragma("noescape")
 	Load(Param("t"), amxT)
 	e := tilesEnd{kind: kind, nt: nt}
 	e.begin()
 	Load(Param("config"), reg.RAX)
 	tileConfig()
-	Load(Param("table"), amxTable)
-	Load(Param("scratch"), amxScratch)
 	Load(Param("ahead"), amxAhead)
-	MOVQ(field(amxT, tilesCount), amxLeft)
 	MOVQ(field(amxT, tilesPixel), amxPixel)
 	MOVQ(I32(int32(64*nt)), amxBStep)
+	MOVQ(I32(1), reg.R9)
+	MOVQ(reg.R9, field(amxT, tilesFirst))
+	XORQ(reg.R9, reg.R9)
+	MOVQ(reg.R9, field(amxT, tilesSecond))
+	u := unpacker{}
 	if bits < 8 {
-		e.unpacked(bits)
+		u = newUnpacker(bits)
+	}
+	Label("block")
+	tilesBlock()
+	if bits < 8 {
+		e.unpacked(u)
 	}
 	Label("pairs")
 	CMPQ(amxLeft, I32(2))
 	JLT(LabelRef("single"))
 	tilesSum("two", 2, nt, fetch(bits, nt))
 	Label("stores")
+	CMPQ(field(amxT, tilesBlocks), I32(0))
+	JNE(LabelRef("stored"))
 	e.store(0, "first")
 	e.store(1, "second")
+	Label("stored")
+	ADDQ(field(amxT, tilesPair), amxScratch)
 	ADDQ(I32(48), amxTable)
 	SUBQ(I32(2), amxLeft)
 	JMP(LabelRef("pairs"))
@@ -162,11 +188,55 @@ func tiles(kind string, bits, nt int) {
 	JZ(LabelRef("end"))
 	tilesSum("one", 1, nt, fetch(bits, nt))
 	Label("store")
+	CMPQ(field(amxT, tilesBlocks), I32(0))
+	JNE(LabelRef("end"))
 	e.store(0, "last")
 	Label("end")
+	tilesNextBlock(bits, nt)
 	tileRelease()
 	VZEROUPPER()
 	RET()
+}
+
+// tilesBlock begins a block.
+func tilesBlock() {
+	p := amxStart
+	Load(Param("blocks"), p)
+	for i, f := range blockFields {
+		MOVQ(field(p, i), amxK)
+		MOVQ(amxK, field(amxT, f))
+	}
+	ADDQ(I32(int32(8*len(blockFields))), p)
+	store("blocks", p)
+	DECQ(field(amxT, tilesBlocks))
+	Load(Param("table"), amxTable)
+	Load(Param("scratch"), amxScratch)
+	MOVQ(field(amxT, tilesCount), amxLeft)
+}
+
+// tilesNextBlock goes on to the next block, if there is one.
+func tilesNextBlock(bits, nt int) {
+	CMPQ(field(amxT, tilesBlocks), I32(0))
+	JE(LabelRef("done"))
+	XORQ(amxK, amxK)
+	MOVQ(amxK, field(amxT, tilesFirst))
+	MOVQ(I32(int32(1024*nt)), amxK)
+	MOVQ(amxK, field(amxT, tilesSecond))
+	if bits == 8 {
+		MOVQ(field(amxT, tilesEndB), amxK)
+		store("b", amxK)
+	}
+	JMP(LabelRef("block"))
+	Label("done")
+}
+
+// store changes an argument.
+func store(name string, r reg.Register) {
+	addr, err := Param(name).Resolve()
+	if err != nil {
+		panic(err)
+	}
+	MOVQ(r, addr.Addr)
 }
 
 // fetch is what a step does beside: it fetches lines of the next panel. Of
@@ -191,9 +261,8 @@ func fetch(bits, nt int) func(tag string) {
 	}
 }
 
-// unpacked is the first pass over weights of fewer bits.
-func (e *tilesEnd) unpacked(bits int) {
-	u := newUnpacker(bits)
+// unpacked is a block's first pass over weights of fewer bits.
+func (e *tilesEnd) unpacked(u unpacker) {
 	step := func(tag string, disp int) {
 		DECQ(field(amxT, tilesSteps))
 		JL(LabelRef("unpacked" + tag))
@@ -285,14 +354,23 @@ func (u unpacker) step(disp int) {
 func tilesSum(tag string, mt, nt int, beside func(tag string)) {
 	for i := 0; i < mt; i++ {
 		Load(Param("a"), amxA[i])
+		ADDQ(field(amxT, tilesA), amxA[i])
 		ADDQ(Mem{Base: amxTable, Disp: 24 * i}, amxA[i])
 	}
 	Load(Param("b"), amxB)
+	MOVQ(amxScratch, amxStart)
+	MOVQ(amxBStep, amxK)
+	CMPQ(field(amxT, tilesFirst), I32(0))
+	JE(LabelRef("begun" + tag))
 	Load(Param("start"), amxStart)
-	XORQ(amxK, amxK)
+	XORQ(amxK, amxK) // the same row 16 times
+	Label("begun" + tag)
 	for i := 0; i < mt; i++ {
 		for j := 0; j < nt; j++ {
-			tileLoad(byte(2*i+j), amxStart, amxK, int8(64*j)) // the same row 16 times
+			tileLoad(byte(2*i+j), amxStart, amxK, int8(64*j))
+		}
+		if i+1 < mt {
+			ADDQ(field(amxT, tilesSecond), amxStart)
 		}
 	}
 	MOVQ(field(amxT, tilesOuts), amxOuts)
@@ -327,6 +405,7 @@ func tilesSum(tag string, mt, nt int, beside func(tag string)) {
 	}
 	DECQ(amxOuts)
 	JNZ(LabelRef("out" + tag))
+	MOVQ(amxB, field(amxT, tilesEndB))
 	for i := 0; i < mt; i++ {
 		MOVQ(amxScratch, amxB)
 		ADDQ(I32(int32(1024*nt*i)), amxB)
