@@ -154,7 +154,11 @@ func (is intISA) intPackSize(l *IntLayer) int {
 		return is.depthTaps(l)*is.padCols(l.C) + 4*is.padCols(l.C)
 	}
 	d := is.intShape(l)
-	return d.weightsSize() + 4*l.Groups*d.lanesOf()
+	n := d.weightsSize() + 4*l.Groups*d.lanesOf()
+	if d.bits < 8 {
+		n += bitsOverread
+	}
+	return n
 }
 
 func (is intISA) intPack(l *IntLayer, w []int8, bias []int32) {

@@ -9,18 +9,23 @@ import "unsafe"
 // cache, before its pixels pass: for each panel a call reads half, three
 // eighths or a quarter of the bytes.
 //
-// 256 bytes of a panel, quarters q of 64, are packed together. Byte i of a
-// vector holds, in two's complement xor the sign bit,
+// 512 bytes of a panel, parts q of 64, are packed together. Byte i of a vector
+// holds, in two's complement,
 //
-//	4 bits: q0[i] and q1[i] of the first vector, q2[i] and q3[i] of the second;
-//	2 bits: q0[i], q1[i], q2[i], q3[i];
-//	3 bits: the lower two bits as with 2, then for each quarter 64 sign bits.
+//	4 bits: q0[i] and q1[i] of the first vector, and so on;
+//	2 bits: q0[i] to q3[i] of the first vector, q4[i] to q7[i] of the second;
+//	3 bits: the lower two bits as with 2, then a vector of the signs of q0[i]
+//	  to q7[i].
+//
+// Signs of 4 and 2 bits are inverted, so that one subtraction extends them.
 
 const (
-	bitsChunk = 256
+	bitsChunk = 512
 	// bitsLeast is the bytes of a layer from which its weights stay packed: they
 	// do not stay in the first-level cache from one call to the next.
 	bitsLeast = 32 << 10
+	// bitsOverread is how far a kernel reads ahead, at 4 bits.
+	bitsOverread = 1 << 10
 )
 
 // panelBytes is the scratch for a panel.
@@ -48,26 +53,31 @@ func (d *intShape) packBits(w []int8) {
 	}
 }
 
-// packChunk packs 256 codes, eight at a time.
+// packChunk packs 512 codes, eight at a time.
 func packChunk(dst, src []uint8, bits int) {
 	const ones = 0x0101010101010101
 	word := func(b []uint8) *uint64 { return (*uint64)(unsafe.Pointer(&b[:8][0])) }
 	for i := 0; i < 64; i += 8 {
-		q := [4]uint64{*word(src[i:]), *word(src[64+i:]), *word(src[128+i:]), *word(src[192+i:])}
-		if bits == 4 {
-			for h := range 2 {
-				v := q[2*h]&(15*ones) | q[2*h+1]&(15*ones)<<4
-				*word(dst[64*h+i:]) = v ^ 0x88*ones
+		var q [8]uint64
+		for n := range q {
+			q[n] = *word(src[64*n+i:])
+		}
+		for n := 0; n < 8 && bits == 4; n += 2 {
+			*word(dst[32*n+i:]) = (q[n]&(15*ones) | q[n+1]&(15*ones)<<4) ^ 0x88*ones
+		}
+		for n := 0; n < 8 && bits < 4; n += 4 {
+			v := q[n]&(3*ones) | q[n+1]&(3*ones)<<2 | q[n+2]&(3*ones)<<4 | q[n+3]&(3*ones)<<6
+			if bits == 2 {
+				v ^= 0xaa * ones
 			}
-			continue
+			*word(dst[16*n+i:]) = v
 		}
-		v := q[0]&(3*ones) | q[1]&(3*ones)<<2 | q[2]&(3*ones)<<4 | q[3]&(3*ones)<<6
-		if bits == 2 {
-			v ^= 0xaa * ones
-		}
-		*word(dst[i:]) = v
-		for n := 0; n < 4 && bits == 3; n++ {
-			dst[64+8*n+i/8] = uint8(q[n] >> 7 & ones * 0x0102040810204080 >> 56)
+		if bits == 3 {
+			var signs uint64
+			for n, v := range q {
+				signs |= v >> 7 & ones << n
+			}
+			*word(dst[128+i:]) = signs
 		}
 	}
 }

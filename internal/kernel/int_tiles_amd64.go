@@ -2,7 +2,10 @@
 
 package kernel
 
-import "unsafe"
+import (
+	"runtime"
+	"unsafe"
+)
 
 // A layer on AMX is a list of tiles of up to 16 pixels. Where the stride is 1
 // the pixels of all rows are one long row, the padding between two of them
@@ -17,7 +20,8 @@ type tilesCall struct {
 	pixel                           int
 	out, width, gap, row            int
 	cols, rows, count               int
-	rate, lines, next               int
+	rate, lines                     int
+	source                          uintptr
 	blocks, pair                    int
 	_                               [5]int // the kernel's own
 }
@@ -200,16 +204,17 @@ func (d *intCall) runTiles() {
 func (d *intCall) tilePanel(nv, g, j int, p *tileOperands) {
 	a, start, o, t := &d.x[g*d.cg], d.starts(g, j), g*d.og+j, &p.t
 	t.blocks = len(p.blocks)
+	ahead := d.nextPanel(g, j)
+	t.lines, t.rate = 0, 1
+	if ahead != nil {
+		pairs, bytes := (t.count+1)/2, 128*nv*d.bits // of a step
+		t.lines, t.rate = d.laneBytes()/64*bytes/64, (bytes/64+pairs-1)/pairs
+	}
 	if d.bits < 8 && nv == 2 {
-		d.tileBits(j, p, a, start)
+		d.tileBits(j, p, a, start, ahead)
 		return
 	}
-	b, ahead := d.weights(g, j, nv), d.nextPanel(g, j)
-	t.lines, t.rate = 0, 1
-	if ahead != nil && d.bits == 8 {
-		pairs := (t.count + 1) / 2
-		t.lines, t.rate = nv*d.laneBytes()/4, (16*nv+pairs-1)/pairs
-	}
+	b := d.weights(g, j, nv)
 	w, first, blocks := t.words(), p.first, (*[5]int)(&p.blocks[0])
 	switch {
 	case d.acc != nil && nv == 1:
@@ -224,32 +229,31 @@ func (d *intCall) tilePanel(nv, g, j int, p *tileOperands) {
 }
 
 // tileBits computes a panel of weights of fewer bits, which the kernel unpacks.
-func (d *intCall) tileBits(j int, p *tileOperands, a *uint8, start *int32) {
-	b, src := (*int8)(unsafe.Pointer(&d.panels[0])), &d.Packed[d.panelAt(0, j)]
-	p.t.next = 0
-	if next := d.nextPanel(0, j); next != nil {
-		p.t.next = int(uintptr(unsafe.Pointer(next)) - uintptr(unsafe.Pointer(src)))
-	}
+func (d *intCall) tileBits(j int, p *tileOperands, a *uint8, start *int32, ahead *int8) {
+	b := (*int8)(unsafe.Pointer(&d.panels[0]))
+	p.t.source = uintptr(unsafe.Pointer(&d.Packed[d.panelAt(0, j)])) // d keeps it alive
 	w, first, blocks := p.t.words(), p.first, (*[5]int)(&p.blocks[0])
 	if d.acc != nil {
 		switch d.bits {
 		case 4:
-			tilesI32S4AMXx2(a, b, &d.acc[j], start, w, first, blocks, p.config, p.sums, src)
+			tilesI32S4AMXx2(a, b, &d.acc[j], start, w, first, blocks, p.config, p.sums, ahead)
 		case 3:
-			tilesI32S3AMXx2(a, b, &d.acc[j], start, w, first, blocks, p.config, p.sums, src)
+			tilesI32S3AMXx2(a, b, &d.acc[j], start, w, first, blocks, p.config, p.sums, ahead)
 		case 2:
-			tilesI32S2AMXx2(a, b, &d.acc[j], start, w, first, blocks, p.config, p.sums, src)
+			tilesI32S2AMXx2(a, b, &d.acc[j], start, w, first, blocks, p.config, p.sums, ahead)
 		}
+		runtime.KeepAlive(d)
 		return
 	}
 	switch d.bits {
 	case 4:
-		tilesU8S4AMXx2(a, b, &d.dst[j], start, &d.m[j], &d.q.Lo, w, first, blocks, p.config, p.sums, src)
+		tilesU8S4AMXx2(a, b, &d.dst[j], start, &d.m[j], &d.q.Lo, w, first, blocks, p.config, p.sums, ahead)
 	case 3:
-		tilesU8S3AMXx2(a, b, &d.dst[j], start, &d.m[j], &d.q.Lo, w, first, blocks, p.config, p.sums, src)
+		tilesU8S3AMXx2(a, b, &d.dst[j], start, &d.m[j], &d.q.Lo, w, first, blocks, p.config, p.sums, ahead)
 	case 2:
-		tilesU8S2AMXx2(a, b, &d.dst[j], start, &d.m[j], &d.q.Lo, w, first, blocks, p.config, p.sums, src)
+		tilesU8S2AMXx2(a, b, &d.dst[j], start, &d.m[j], &d.q.Lo, w, first, blocks, p.config, p.sums, ahead)
 	}
+	runtime.KeepAlive(d)
 }
 
 // nextPanel is what is read behind the panel of channels j and up of a group:

@@ -54,7 +54,7 @@ var (
 	amxOuts    = reg.R11
 	amxScratch = reg.R12
 	amxT       = reg.R13
-	amxAhead   = reg.R14 // what is fetched ahead, or unpacked
+	amxAhead   = reg.R14 // what is fetched ahead
 	amxStart   = reg.R15
 )
 
@@ -75,7 +75,7 @@ const (
 	tilesCount  // tiles
 	tilesRate   // lines of the next panel that are fetched ahead at a step
 	tilesLines  // lines left to fetch
-	tilesNext   // from a panel of fewer bits to the next
+	tilesSource // where weights of fewer bits lie
 	tilesBlocks // blocks left
 	tilesPair   // from the sums of a pair of tiles to the next one's
 	// What follows is the kernel's own.
@@ -137,10 +137,9 @@ func tileRelease() { raw([]byte{0xc4, 0xe2, 0x78, 0x49, 0xc0}) }
 // The sum goes over blocks of weights that fit the first-level cache: each
 // passes all pixels, whose sums lie in scratch meanwhile, before the next.
 //
-// While the tiles are multiplied, what will be needed is fetched: of 8 bits the
-// panel at ahead. Of fewer bits ahead is this panel as it lies in memory: the
-// first two entries' pass unpacks a block to b, two steps before they are
-// multiplied.
+// While the tiles are multiplied, the panel at ahead is fetched, a few lines at a
+// step. Weights of fewer bits lie at t.Source: the first two entries' pass
+// unpacks a block to b, two steps before they are multiplied.
 func tiles(kind string, bits, nt int) {
 	sig := "func(a *uint8, b *int8, c *int32, start *int32"
 	if kind == "U8" {
@@ -163,6 +162,7 @@ func tiles(kind string, bits, nt int) {
 	u := unpacker{}
 	if bits < 8 {
 		u = newUnpacker(bits)
+		u.load()
 	}
 	Label("block")
 	tilesBlock()
@@ -172,7 +172,7 @@ func tiles(kind string, bits, nt int) {
 	Label("pairs")
 	CMPQ(amxLeft, I32(2))
 	JLT(LabelRef("single"))
-	tilesSum("two", 2, nt, fetch(bits, nt))
+	tilesSum("two", 2, nt, fetch)
 	Label("stores")
 	CMPQ(field(amxT, tilesBlocks), I32(0))
 	JNE(LabelRef("stored"))
@@ -186,7 +186,7 @@ func tiles(kind string, bits, nt int) {
 	Label("single")
 	TESTQ(amxLeft, amxLeft)
 	JZ(LabelRef("end"))
-	tilesSum("one", 1, nt, fetch(bits, nt))
+	tilesSum("one", 1, nt, fetch)
 	Label("store")
 	CMPQ(field(amxT, tilesBlocks), I32(0))
 	JNE(LabelRef("end"))
@@ -239,26 +239,20 @@ func store(name string, r reg.Register) {
 	MOVQ(r, addr.Addr)
 }
 
-// fetch is what a step does beside: it fetches lines of the next panel. Of
-// fewer bits that is done where they are unpacked.
-func fetch(bits, nt int) func(tag string) {
-	if bits < 8 {
-		return func(string) {}
-	}
-	return func(tag string) {
-		n := reg.R15
-		MOVQ(field(amxT, tilesLines), n)
-		SUBQ(field(amxT, tilesRate), n)
-		JL(LabelRef("fetched" + tag))
-		MOVQ(n, field(amxT, tilesLines))
-		MOVQ(field(amxT, tilesRate), n)
-		Label("fetch" + tag)
-		PREFETCHT1(Mem{Base: amxAhead})
-		ADDQ(I32(64), amxAhead)
-		DECQ(n)
-		JNZ(LabelRef("fetch" + tag))
-		Label("fetched" + tag)
-	}
+// fetch is what a step does beside: it fetches lines of the next panel.
+func fetch(tag string) {
+	n := reg.R15
+	MOVQ(field(amxT, tilesLines), n)
+	SUBQ(field(amxT, tilesRate), n)
+	JL(LabelRef("fetched" + tag))
+	MOVQ(n, field(amxT, tilesLines))
+	MOVQ(field(amxT, tilesRate), n)
+	Label("fetch" + tag)
+	PREFETCHT1(Mem{Base: amxAhead})
+	ADDQ(I32(64), amxAhead)
+	DECQ(n)
+	JNZ(LabelRef("fetch" + tag))
+	Label("fetched" + tag)
 }
 
 // unpacked is a block's first pass over weights of fewer bits.
@@ -272,7 +266,10 @@ func (e *tilesEnd) unpacked(u unpacker) {
 	Load(Param("b"), amxB)
 	step("0", 0)
 	step("1", 2048)
-	beside := func(tag string) { step(tag, 4096) }
+	beside := func(tag string) {
+		step(tag, 4096)
+		fetch(tag)
+	}
 	CMPQ(amxLeft, I32(2))
 	JLT(LabelRef("alone"))
 	tilesSum("both", 2, 2, beside)
@@ -283,70 +280,85 @@ func (e *tilesEnd) unpacked(u unpacker) {
 }
 
 // unpacker makes bytes of weights of fewer bits, packed as the Go file
-// int_bits_amd64.go says: a byte is a linear function of the bits of another
-// over the field of two elements, sign extension included.
+// int_bits_amd64.go says: a byte is a linear function of the bits of others over
+// the field of two elements, sign extension included.
+//
+// A step's weights are loaded a step ahead: a load whose address has the lower
+// 12 bits of an earlier store's waits until that has left the core, and the
+// stores of a step cover half of those addresses.
 type unpacker struct {
 	bits     int
 	matrices []reg.VecVirtual // of each quarter, or of the halves
-	four     reg.VecVirtual   // of 3 bits: what a sign is worth
+	signs    []reg.VecVirtual // of 3 bits: of each bit of the vector of signs
+	next     []reg.VecVirtual // the weights of the next step
 }
 
 func newUnpacker(bits int) unpacker {
 	u := unpacker{bits: bits}
-	value := func(v uint64) reg.VecVirtual {
+	// matrix selects for bit out of a byte the bit from(out); less than 0: none.
+	matrix := func(from func(out int) int) reg.VecVirtual {
+		var m uint64
+		for out := 0; out < 8; out++ { // byte 7-out is that of bit out
+			if f := from(out); f >= 0 {
+				m |= 1 << f << (8 * (7 - out))
+			}
+		}
 		z := ZMM()
-		MOVQ(U64(v), reg.R15)
+		MOVQ(U64(m), reg.R15)
 		VPBROADCASTQ(reg.R15, z)
 		return z
 	}
 	per := min(bits, 4) &^ 1
 	for shift := 0; shift < 8; shift += per {
-		var m uint64
-		for out := 0; out < 8; out++ { // byte 7-out selects the bits of bit out
-			from := min(out, per-1)
+		u.matrices = append(u.matrices, matrix(func(out int) int {
 			if bits == 3 && out > 1 {
-				continue
+				return -1
 			}
-			m |= 1 << (shift + from) << (8 * (7 - out))
-		}
-		u.matrices = append(u.matrices, value(m))
+			return shift + min(out, per-1)
+		}))
 	}
-	if bits == 3 {
-		u.four = value(0x0404040404040404)
+	for bit := 0; bit < 8 && bits == 3; bit++ {
+		u.signs = append(u.signs, matrix(func(out int) int {
+			if out < 2 {
+				return -1
+			}
+			return bit
+		}))
+	}
+	for range 4 * bits {
+		u.next = append(u.next, ZMM())
 	}
 	return u
 }
 
-// step unpacks 64 values of 32 channels to b + disp and fetches as many of the
-// next panel.
+// load loads the next step's weights.
+func (u unpacker) load() {
+	p := reg.R15
+	MOVQ(field(amxT, tilesSource), p)
+	for i, v := range u.next {
+		VMOVDQU64(Mem{Base: p, Disp: 64 * i}, v)
+	}
+	ADDQ(I32(int32(256*u.bits)), p)
+	MOVQ(p, field(amxT, tilesSource))
+}
+
+// step unpacks 64 values of 32 channels to b + disp.
 func (u unpacker) step(disp int) {
-	MOVQ(field(amxT, tilesNext), reg.R15)
-	for line := 0; line < 4*u.bits; line++ {
-		PREFETCHT1(Mem{Base: amxAhead, Index: reg.R15, Scale: 1, Disp: 64 * line})
-	}
 	flip := U8(uint8(0xff << (u.bits - 1)))
-	for chunk := 0; chunk < 8; chunk++ {
-		src := Mem{Base: amxAhead, Disp: chunk * 32 * u.bits}
-		var v reg.VecVirtual
-		for q := 0; q < 4; q++ {
-			m := q % len(u.matrices)
-			if m == 0 {
-				v = ZMM()
-				VMOVDQU64(src.Offset(64*(q/len(u.matrices))), v)
-			}
-			w := ZMM()
-			if u.bits == 3 {
-				VGF2P8AFFINEQB(U8(0), u.matrices[m], v, w)
-				k := K()
-				KMOVQ(src.Offset(64+8*q), k)
-				VPSUBB(u.four, w, k, w)
-			} else {
-				VGF2P8AFFINEQB(flip, u.matrices[m], v, w)
-			}
-			VMOVDQU64(w, Mem{Base: amxB, Disp: disp + 256*chunk + 64*q})
+	for q := 0; q < 32; q++ { // vectors of 64
+		w := ZMM()
+		if u.bits == 3 {
+			chunk, sign := u.next[q/8*3:], ZMM()
+			VGF2P8AFFINEQB(U8(0), u.matrices[q%4], chunk[q/4%2], w)
+			VGF2P8AFFINEQB(U8(0), u.signs[q%8], chunk[2], sign)
+			VPXORQ(sign, w, w)
+		} else {
+			n := len(u.matrices)
+			VGF2P8AFFINEQB(flip, u.matrices[q%n], u.next[q/n], w)
 		}
+		VMOVDQU64(w, Mem{Base: amxB, Disp: disp + 64*q})
 	}
-	ADDQ(I32(int32(256*u.bits)), amxAhead)
+	u.load()
 }
 
 // tilesSum sums mt tiles of pixels into the scratch, [pixel][nt vectors].

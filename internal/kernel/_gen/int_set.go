@@ -447,7 +447,7 @@ func maxU8() {
 	RET()
 }
 
-// unpack: the bytes of chunks times 256 weights of 4, 3 or 2 bits, packed as the
+// unpack: the bytes of chunks times 512 weights of 4, 3 or 2 bits, packed as the
 // Go file int_bits_amd64.go says.
 func unpack(bits int) {
 	begin(fmt.Sprintf("unpackS%dAVX512", bits), "func(dst *uint8, src *int8, chunks int)")
@@ -460,32 +460,41 @@ func unpack(bits int) {
 	}
 	per := min(bits, 4) &^ 1 // bits of a vector's byte that belong to a quarter
 	mask, offset := constant(1<<per-1), constant(1<<(bits-1))
+	at := func(v reg.VecVirtual, shift int, mask reg.VecVirtual) reg.VecVirtual {
+		w := ZMM()
+		switch {
+		case shift > 0:
+			VPSRLW(U8(shift), v, w)
+			v = w
+		case shift < 0:
+			VPSLLW(U8(-shift), v, w)
+			v = w
+		}
+		VPANDQ(v, mask, w)
+		return w
+	}
 	Label("chunk")
-	var v reg.VecVirtual
-	for q := 0; q < 4; q++ {
+	var v, signs reg.VecVirtual
+	if bits == 3 {
+		signs = ZMM()
+		VMOVDQU64(Mem{Base: src, Disp: 128}, signs)
+	}
+	for q := 0; q < 8; q++ {
 		shift := per * q % 8
 		if shift == 0 {
 			v = ZMM()
 			VMOVDQU64(Mem{Base: src, Disp: 64 * (per * q / 8)}, v)
 		}
-		w := ZMM()
-		if shift == 0 {
-			VPANDQ(v, mask, w)
-		} else {
-			VPSRLW(U8(shift), v, w)
-			VPANDQ(w, mask, w)
-		}
+		w := at(v, shift, mask)
 		if bits == 3 {
-			k := K()
-			KMOVQ(Mem{Base: src, Disp: 64 + 8*q}, k)
-			VPSUBB(offset, w, k, w)
+			VPSUBB(at(signs, q-2, offset), w, w)
 		} else {
 			VPSUBB(offset, w, w)
 		}
 		VMOVDQU64(w, Mem{Base: dst, Disp: 64 * q})
 	}
-	ADDQ(I32(int32(32*bits)), src)
-	ADDQ(I32(256), dst)
+	ADDQ(I32(int32(64*bits)), src)
+	ADDQ(I32(512), dst)
 	DECQ(n)
 	JNZ(LabelRef("chunk"))
 	VZEROUPPER()
