@@ -255,10 +255,14 @@ func (t *Tally) Result() Result {
 }
 
 // Correct counts the rows of logits [n, classes] whose largest is the label's,
-// as Result.Accuracy does; each label must be in 0..classes-1.
+// as Result.Accuracy does; each label must be below classes, and rows of negative
+// labels do not count.
 func Correct(logits []float32, labels []int32, classes int) int {
 	n := 0
 	for i, y := range labels {
+		if y < 0 {
+			continue
+		}
 		if rank, _ := place(logits[i*classes:(i+1)*classes], int(y)); rank == 0 {
 			n++
 		}

@@ -9,16 +9,22 @@ import (
 	"strings"
 
 	"lowbit/graph"
+	"lowbit/method/silq"
 	"lowbit/model"
 	"lowbit/optim"
 	"lowbit/tensor"
 	"lowbit/text"
+	"lowbit/train"
 )
 
 // Language is a language model of the Llama family with its tokenizer.
 type Language struct {
 	Spec   string      // what the user named
 	Config model.Llama // Graph builds its graphs, of any batch and length
+	// Quantizers are those of a quantized run, nil in full precision. Record is
+	// that of a run directory.
+	Quantizers *silq.Quantizers
+	Record     *train.Record
 	// Store holds the parameters of Config's graphs under Hugging Face's names,
 	// float32. Rows of q and k stand as in the file: Config.Adjacent tells how.
 	Store *tensor.Store
@@ -26,7 +32,7 @@ type Language struct {
 	// chat template.
 	Tokenizer *text.Tokenizer
 	Source    string // the file or folder of the weights
-	// Form is how they are stored there: "gguf", "huggingface" or "llama2.c";
+	// Form is how they are stored there: "gguf", "huggingface", "llama2.c" or "run";
 	// Types counts the tensors by their type in the file, such as Q4_1.
 	Form  string
 	Types map[string]int
@@ -37,11 +43,15 @@ type Language struct {
 var ErrNoLanguage = errors.New("no language model")
 
 // IsLanguage reports whether spec has the form of a language model: a .gguf
-// file, a .bin file of llama2.c, or a Hugging Face folder.
+// file, a .bin file of llama2.c, a Hugging Face folder, or the run directory of
+// one.
 func IsLanguage(spec string) bool {
 	if stat, err := os.Stat(spec); err == nil && stat.IsDir() {
-		_, err := os.Stat(filepath.Join(spec, configName))
-		return err == nil
+		if _, err := os.Stat(filepath.Join(spec, configName)); err == nil {
+			return true
+		}
+		_, ok := languageSettings(spec)
+		return ok
 	}
 	switch strings.ToLower(filepath.Ext(spec)) {
 	case ".gguf", ".bin":
@@ -55,6 +65,7 @@ func IsLanguage(spec string) bool {
 //	smollm2.gguf       GGUF of architecture llama, qwen2 or granite
 //	FOLDER             Hugging Face: config.json, *.safetensors, tokenizer.json
 //	stories260K.bin    llama2.c, with tokenizer.bin or tok512.bin beside it
+//	RUN                a run directory that one of these was trained in
 //
 // Names, shapes and values are checked as Model checks them.
 func OpenLanguage(spec string) (*Language, error) {
@@ -73,9 +84,13 @@ func openLanguage(spec string) (*Language, error) {
 		return nil, fmt.Errorf("%s: no such file or folder", spec)
 	case err != nil:
 		return nil, err
-	case stat.IsDir() && IsLanguage(spec):
-		return openHuggingFace(spec)
 	case stat.IsDir():
+		if s, ok := languageSettings(spec); ok {
+			return openLanguageRun(spec, s)
+		}
+		if IsLanguage(spec) {
+			return openHuggingFace(spec)
+		}
 		return nil, fmt.Errorf("folder %s: no %s: %w", spec, configName, ErrNoLanguage)
 	}
 	switch strings.ToLower(filepath.Ext(spec)) {
@@ -90,7 +105,7 @@ func openLanguage(spec string) (*Language, error) {
 // place checks weights against the graph that l.Config describes and makes
 // them l's.
 func (l *Language) place(weights *tensor.Store) error {
-	g, err := l.Config.Graph(model.LlamaRun{Batch: 1, Seq: 1})
+	g, err := l.Graph(model.LlamaRun{Batch: 1, Seq: 1})
 	if err != nil {
 		return err
 	}
@@ -98,8 +113,14 @@ func (l *Language) place(weights *tensor.Store) error {
 	return err
 }
 
-// Graph builds the network for a run.
-func (l *Language) Graph(r model.LlamaRun) (*graph.Graph, error) { return l.Config.Graph(r) }
+// Graph builds the network for a run, with its quantizers.
+func (l *Language) Graph(r model.LlamaRun) (*graph.Graph, error) {
+	g, err := l.Config.Graph(r)
+	if err != nil || l.Quantizers == nil {
+		return g, err
+	}
+	return silq.Insert(g, *l.Quantizers)
+}
 
 // checkVocabulary demands that each of the tokenizer's ids has a row.
 func (l *Language) checkVocabulary() error {

@@ -45,10 +45,10 @@ func lossGraph(g *graph.Graph, batch int, c Config, h Hooks) (*graph.Graph, erro
 
 // node adds the mean loss of a batch.
 func (l Loss) node(g *graph.Graph, logits *graph.Node) *graph.Node {
-	batch := logits.Shape()[0]
+	rows := logits.Shape()[0] // examples, or tokens
 	var sum *graph.Node
 	if l.CrossEntropy > 0 {
-		labels := g.Input("labels", tensor.I32, batch)
+		labels := g.Input("labels", tensor.I32, rows)
 		ce := g.Mean(g.Apply(graph.CrossEntropy{Smooth: l.Smooth}, logits, labels))
 		sum = weighted(g, l.CrossEntropy, ce)
 	}

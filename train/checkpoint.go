@@ -27,8 +27,10 @@ type position struct {
 	Step  int `json:"step"`  // done of the next one
 	Total int `json:"total"` // steps done in all
 
-	// The epoch in progress: examples seen, right ones, sum of losses.
+	// The epoch in progress: examples seen, labels scored, right ones, sum of
+	// losses.
 	Examples int     `json:"examples"`
+	Scored   int     `json:"scored"`
 	Correct  int     `json:"correct"`
 	LossSum  float64 `json:"loss_sum"`
 
@@ -38,6 +40,20 @@ type position struct {
 	HeldOut       float64 `json:"held_out"`
 	BestHeldOut   float64 `json:"best_held_out"`
 	BestEpoch     int     `json:"best_epoch"`
+}
+
+// accuracy is the share of scored labels that were right.
+func (p position) accuracy() float64 { return float64(p.Correct) / float64(max(p.Scored, 1)) }
+
+// scored counts the labels that have a loss.
+func scored(labels []int32) int {
+	n := 0
+	for _, y := range labels {
+		if y >= 0 {
+			n++
+		}
+	}
+	return n
 }
 
 func start() position { return position{HeldOut: -1, BestHeldOut: -1} }

@@ -159,6 +159,8 @@ type Job struct {
 	// Train is the training part; Test, if not nil, is evaluated once, at the
 	// end.
 	Train, Test *data.Dataset
+	// Source takes the place of both where examples are no images.
+	Source Source
 	// Teacher is used if Config.Loss.Distill is above 0.
 	Teacher *Teacher
 

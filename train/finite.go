@@ -39,7 +39,7 @@ func (r *run) failed(p *batchPlan, b *data.Batch, cause error) error {
 // the first that is not finite: in forward order for values, in backward order
 // for gradients.
 func (r *run) firstNotFinite(p *batchPlan, b *data.Batch) (string, error) {
-	if !finite(b.Images.Float32s()) {
+	if b.Images != nil && !finite(b.Images.Float32s()) {
 		return "the batch's images hold a number that is not finite", nil
 	}
 	for _, n := range r.job.Graph.Params() {
@@ -64,7 +64,7 @@ func (r *run) firstNotFinite(p *batchPlan, b *data.Batch) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	again := &batchPlan{Stepper: &Stepper{Forward: plan}, inputs: p.inputs, teacher: p.teacher}
+	again := &batchPlan{Stepper: &Stepper{Forward: plan}, inputs: p.inputs, teacher: p.teacher, shared: p.shared}
 	for _, name := range dropoutInputs(g) {
 		again.dropout = append(again.dropout, plan.Input(name))
 	}

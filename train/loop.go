@@ -35,8 +35,8 @@ func (r *run) epoch(ctx context.Context) error {
 	}
 	p := &r.pos
 	p.TrainLoss = p.LossSum / float64(p.Examples)
-	p.TrainAccuracy = float64(p.Correct) / float64(p.Examples)
-	p.Epoch, p.Step, p.Examples, p.Correct, p.LossSum = p.Epoch+1, 0, 0, 0, 0
+	p.TrainAccuracy = p.accuracy()
+	p.Epoch, p.Step, p.Examples, p.Scored, p.Correct, p.LossSum = p.Epoch+1, 0, 0, 0, 0, 0
 	m := Metric{Kind: "epoch", LR: r.lr(p.Total - 1), Loss: p.TrainLoss, Accuracy: p.TrainAccuracy}
 	m.ImagesPerS = float64(r.images-images) / time.Since(epochBegan).Seconds()
 	if r.held != nil && (p.Epoch%r.EvalEvery == 0 || p.Epoch == r.Epochs) {
@@ -68,6 +68,32 @@ func (r *run) lr(total int) float64 { return r.Schedule.At(total, r.loader.Steps
 
 // bind connects a batch with the training plan and runs the teacher.
 func (r *run) bind(p *batchPlan, b *data.Batch) error {
+	for _, t := range p.dropout {
+		t.Int64s()[0], t.Int64s()[1] = int64(r.Seed), int64(r.pos.Total)
+	}
+	if r.job.Source != nil {
+		if err := r.job.Source.Fill(b.Index, p.Forward.Input); err != nil {
+			return fmt.Errorf("train: %w", err)
+		}
+	} else if err := p.bindImages(b); err != nil {
+		return err
+	}
+	if p.teacher == nil {
+		return nil
+	}
+	for _, name := range p.shared {
+		if err := p.teacher.SetInput(name, p.Forward.Input(name)); err != nil {
+			return fmt.Errorf("train: teacher: %w", err)
+		}
+	}
+	if err := p.teacher.Run(); err != nil {
+		return fmt.Errorf("train: teacher: %w", err)
+	}
+	return nil
+}
+
+// bindImages connects a batch of images with both plans.
+func (p *batchPlan) bindImages(b *data.Batch) error {
 	if err := p.Forward.SetInput("input", b.Images); err != nil {
 		return fmt.Errorf("train: %w", err)
 	}
@@ -76,17 +102,23 @@ func (r *run) bind(p *batchPlan, b *data.Batch) error {
 			return fmt.Errorf("train: %w", err)
 		}
 	}
-	for _, t := range p.dropout {
-		t.Int64s()[0], t.Int64s()[1] = int64(r.Seed), int64(r.pos.Total)
-	}
 	if p.teacher == nil {
 		return nil
 	}
 	if err := p.teacher.SetInput("input", b.Images); err != nil {
 		return fmt.Errorf("train: teacher: %w", err)
 	}
-	if err := p.teacher.Run(); err != nil {
-		return fmt.Errorf("train: teacher: %w", err)
+	return nil
+}
+
+// labels returns the labels of the batch that is bound; nil if the graph reads
+// none.
+func (p *batchPlan) labels(b *data.Batch) []int32 {
+	if b.Labels != nil {
+		return b.Labels.Int32s()
+	}
+	if t := p.Forward.Input("labels"); t != nil {
+		return t.Int32s()
 	}
 	return nil
 }
@@ -122,7 +154,10 @@ func (r *run) step(b *data.Batch) error {
 	}
 	r.engineSeconds += time.Since(began).Seconds()
 	n := len(b.Index)
-	r.pos.Correct += eval.Correct(p.Forward.Output("logits").Float32s(), b.Labels.Int32s(), p.classes)
+	if labels := p.labels(b); labels != nil {
+		r.pos.Correct += eval.Correct(p.Forward.Output("logits").Float32s(), labels, p.classes)
+		r.pos.Scored += scored(labels)
+	}
 	r.pos.LossSum += loss * float64(n)
 	r.pos.Examples += n
 	r.pos.Step++
@@ -136,7 +171,7 @@ func (r *run) step(b *data.Batch) error {
 	if r.pos.Total%r.job.MetricsEvery != 0 {
 		return nil
 	}
-	m := Metric{Kind: "step", LR: info.LR, Loss: loss, Accuracy: float64(r.pos.Correct) / float64(r.pos.Examples)}
+	m := Metric{Kind: "step", LR: info.LR, Loss: loss, Accuracy: r.pos.accuracy()}
 	if t := p.Update.Output("grad_norm"); r.Optim.ClipNorm > 0 && t != nil {
 		norm := float64(t.Float32s()[0])
 		m.GradNorm = &norm
@@ -188,7 +223,7 @@ func (r *run) show(now bool) {
 		Loss: p.TrainLoss, Accuracy: p.TrainAccuracy,
 	}
 	if p.Examples > 0 {
-		done.Loss, done.Accuracy = p.LossSum/float64(p.Examples), float64(p.Correct)/float64(p.Examples)
+		done.Loss, done.Accuracy = p.LossSum/float64(p.Examples), p.accuracy()
 	}
 	if since > 0 {
 		done.ImagesPerS = float64(r.images-r.shownImages) / since
@@ -224,7 +259,7 @@ func (r *run) judge() (eval.Result, error) {
 			return eval.Result{}, err
 		}
 	}
-	res, err := r.heldOut.Evaluate(r.held)
+	res, err := r.heldOut()
 	if err != nil {
 		return res, fmt.Errorf("train: held-out part: %w", err)
 	}
@@ -281,12 +316,14 @@ func (r *run) finish() error {
 		return err
 	}
 	res := &r.record.Result
-	if r.job.Test != nil {
-		c, err := r.classifier(r.job.Store)
-		if err != nil {
+	var measure func() (eval.Result, error)
+	if r.job.Test != nil || r.job.Source != nil {
+		if measure, err = r.evaluator(r.job.Store, r.job.Test); err != nil {
 			return err
 		}
-		t, err := c.Evaluate(r.job.Test)
+	}
+	if measure != nil {
+		t, err := measure()
 		if err != nil {
 			return fmt.Errorf("train: test part: %w", err)
 		}

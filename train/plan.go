@@ -15,6 +15,7 @@ type batchPlan struct {
 	inputs  map[string]bool // of the training graph
 	dropout []*tensor.Tensor
 	teacher *engine.Plan // or nil
+	shared  []string     // inputs that the teacher reads of a source's batch
 	classes int
 }
 
@@ -42,8 +43,13 @@ func (r *run) plan(n int) (*batchPlan, error) {
 		p.dropout = append(p.dropout, p.Forward.Input(name))
 	}
 	if t := r.job.Teacher; t != nil {
-		if p.teacher, err = teacherPlan(r.job.Engine, t, n); err != nil {
+		if p.teacher, err = r.teacherPlan(t, n); err != nil {
 			return nil, err
+		}
+		if r.job.Source != nil {
+			for _, in := range t.Graph.Inputs() {
+				p.shared = append(p.shared, in.Name())
+			}
 		}
 		if err := p.Forward.SetInput("teacher_logits", p.teacher.Output("logits")); err != nil {
 			return nil, fmt.Errorf("train: teacher: %w", err)
@@ -53,15 +59,17 @@ func (r *run) plan(n int) (*batchPlan, error) {
 	return p, nil
 }
 
-func teacherPlan(e *engine.Engine, t *Teacher, n int) (*engine.Plan, error) {
-	g, err := eval.Forward(t.Graph)
-	if err != nil {
-		return nil, fmt.Errorf("train: teacher: %w", err)
+func (r *run) teacherPlan(t *Teacher, n int) (*engine.Plan, error) {
+	g, err := t.Graph, error(nil)
+	if r.job.Source == nil {
+		if g, err = eval.Forward(g); err != nil {
+			return nil, fmt.Errorf("train: teacher: %w", err)
+		}
 	}
 	if g, err = graph.WithBatch(g, n); err != nil {
 		return nil, fmt.Errorf("train: teacher: %w", err)
 	}
-	p, err := e.Compile(g, t.Store)
+	p, err := r.job.Engine.Compile(g, t.Store)
 	if err != nil {
 		return nil, fmt.Errorf("train: teacher: %w", err)
 	}

@@ -26,9 +26,9 @@ type run struct {
 	Config
 	job         Job
 	train, held *data.Dataset
-	loader      *data.Loader // nil without epochs
+	loader      feed // nil without epochs
 	plans       map[int]*batchPlan
-	heldOut     *eval.Classifier
+	heldOut     func() (eval.Result, error)
 	judged      *tensor.Store // what heldOut evaluates: the job's or averages
 	pos         position
 	saved       position      // of the last checkpoint
@@ -55,8 +55,11 @@ func Run(ctx context.Context, c Config, job Job) (Result, error) {
 	if err := c.Validate(); err != nil {
 		return Result{}, err
 	}
-	if job.Engine == nil || job.Graph == nil || job.Store == nil || job.Train == nil {
+	if job.Engine == nil || job.Graph == nil || job.Store == nil || job.Train == nil && job.Source == nil {
 		return Result{}, errors.New("train: the job lacks an engine, a graph, a store or training data")
+	}
+	if job.Source != nil && (job.Train != nil || job.Test != nil || c.HoldOut > 0) {
+		return Result{}, errors.New("train: the job has a source: want no sets of images beside it, and nothing held out of them")
 	}
 	if (job.Teacher != nil) != (c.Loss.Distill > 0) {
 		return Result{}, fmt.Errorf("train: distillation weight %g with teacher %t: want both or none", c.Loss.Distill, job.Teacher != nil)
@@ -125,9 +128,12 @@ func (r *run) describe() error {
 	if err != nil {
 		return fmt.Errorf("train: %w", err)
 	}
-	id := Identity{
-		GraphSHA256: sha(code), LabelsSHA256: labelsSHA(r.train),
-		TrainData: fmt.Sprintf("%s %s %d", r.train.Name, r.train.Split, r.train.Len()),
+	id := Identity{GraphSHA256: sha(code)}
+	if s := r.job.Source; s != nil {
+		id.TrainData, id.LabelsSHA256 = s.Describe()
+	} else {
+		id.LabelsSHA256 = labelsSHA(r.train)
+		id.TrainData = fmt.Sprintf("%s %s %d", r.train.Name, r.train.Split, r.train.Len())
 	}
 	if t := r.job.Teacher; t != nil {
 		tc, err := graph.Encode(t.Graph)
@@ -284,10 +290,7 @@ func (r *run) prepare() error {
 	}
 	r.names = names
 	if r.Epochs > 0 {
-		r.loader, err = data.NewLoader(r.train, data.LoaderConfig{
-			Batch: r.Batch, Seed: r.Seed, Shuffle: true, Augment: r.Augment, Norm: r.Norm, DropLast: r.DropLast, Epochs: r.Epochs,
-		})
-		if err != nil {
+		if r.loader, err = r.newFeed(); err != nil {
 			return fmt.Errorf("train: %w", err)
 		}
 		if err := r.loader.Seek(r.pos.Epoch, r.pos.Step); err != nil {
@@ -301,7 +304,7 @@ func (r *run) prepare() error {
 				return fmt.Errorf("train: %w", err)
 			}
 		}
-		if r.heldOut, err = r.classifier(r.judged); err != nil {
+		if r.heldOut, err = r.evaluator(r.judged, r.held); err != nil {
 			return err
 		}
 	}
@@ -329,7 +332,7 @@ func (r *run) stateNames() ([]string, error) {
 		names[n.Name()] = true
 	}
 	if r.Epochs > 0 {
-		p, err := r.plan(min(r.Batch, r.train.Len()))
+		p, err := r.plan(min(r.Batch, r.examples()))
 		if err != nil {
 			return nil, err
 		}
@@ -345,11 +348,10 @@ func (r *run) stateNames() ([]string, error) {
 	return slices.Sorted(maps.Keys(names)), nil
 }
 
-func (r *run) classifier(store *tensor.Store) (*eval.Classifier, error) {
-	c, err := eval.NewClassifier(r.job.Engine, r.job.Graph, store, r.EvalBatch)
-	if err != nil {
-		return nil, fmt.Errorf("train: %w", err)
+// examples is the number of an epoch's examples.
+func (r *run) examples() int {
+	if r.job.Source != nil {
+		return r.job.Source.Len()
 	}
-	c.Norm = r.Norm
-	return c, nil
+	return r.train.Len()
 }

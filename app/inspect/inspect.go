@@ -117,11 +117,14 @@ func (d *Layer) weigh(l graph.Layer, store, reference *tensor.Store) error {
 		d.WeightStep, d.Entropy, d.Clipped = mean(step), &entropy, &clipped
 	}
 	if q := l.InputQuant; q != nil {
-		step, err := values(store, q.In()[1])
-		if err != nil {
-			return err
-		}
-		d.ActStep = mean(step)
+		step := q.In()[1]
+		if _, learned := step.Op().(graph.Param); learned {
+			v, err := values(store, step)
+			if err != nil {
+				return err
+			}
+			d.ActStep = mean(v)
+		} // a step of each token is known at run time alone
 	}
 	if reference == nil {
 		return nil

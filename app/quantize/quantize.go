@@ -134,15 +134,20 @@ const recordName = "quantize.json"
 // a run that quantized nothing.
 func Read(dir string) (Outcome, error) {
 	var o Outcome
+	err := read(dir, &o)
+	return o, err
+}
+
+func read(dir string, into any) error {
 	path := filepath.Join(dir, recordName)
 	b, err := os.ReadFile(path)
 	if err != nil {
-		return o, fmt.Errorf("quantize: %w", err)
+		return fmt.Errorf("quantize: %w", err)
 	}
-	if err := json.Unmarshal(b, &o); err != nil {
-		return o, fmt.Errorf("quantize: %s: %w", path, err)
+	if err := json.Unmarshal(b, into); err != nil {
+		return fmt.Errorf("quantize: %s: %w", path, err)
 	}
-	return o, nil
+	return nil
 }
 
 // Run quantizes. Errors are those of the method and of train.Run; the outcome
@@ -222,11 +227,16 @@ func (o Outcome) write() error {
 	if o.Run == "" {
 		return nil
 	}
-	b, err := json.MarshalIndent(o, "", "  ")
+	return write(o.Run, o)
+}
+
+// write makes an outcome a run directory's quantize.json.
+func write(run string, outcome any) error {
+	b, err := json.MarshalIndent(outcome, "", "  ")
 	if err != nil {
 		return fmt.Errorf("quantize: %w", err)
 	}
-	err = atomicfile.Write(filepath.Join(o.Run, recordName), func(w io.Writer) error {
+	err = atomicfile.Write(filepath.Join(run, recordName), func(w io.Writer) error {
 		_, err := w.Write(append(b, '\n'))
 		return err
 	})

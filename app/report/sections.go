@@ -16,7 +16,8 @@ type Section struct {
 	Heading, Note string
 	// SVG is a drawing to stand in the page as it is: whoever made it has
 	// escaped its texts.
-	SVG string
+	SVG  string
+	Keys []key // its legend
 	// Head and Rows are a table, whose first Texts columns are words and the
 	// others figures.
 	Head  []string

@@ -43,6 +43,9 @@ var allowed = map[string][]string{
 	// A policy is distilled with LSQ's quantizers and handed to the cores.
 	"method/distill": {"method/lsq", "neuro"},
 	"eval":           {"data"},
+	// The graph of a quantized language model is built anew for each length, with
+	// the quantizers that its method inserts.
+	"load": {"method/silq"},
 	// Checkpoints are safetensors; agents are read from others' files, too.
 	"train": {"data", "eval", "format/safetensors"},
 	"rl":    {"train", "format/safetensors", "format/torchzip"},

@@ -68,3 +68,42 @@ func TestMistakesWithLanguageModels(t *testing.T) {
 	wantFailure(t, 1, []string{"eval", "--model", m, "--data", "text:nonesuch.txt"}, "nonesuch.txt")
 	wantFailure(t, 1, []string{"eval", "--model", "../../load/testdata/language/qwen2", "--data", "text:language_test.go"}, "no tokenizer")
 }
+
+// The main job of a language model: quantize, measure, write, report.
+func TestALanguageModelIsQuantized(t *testing.T) {
+	m, base := storiesFile(t), t.TempDir()
+	text := "text:" + testenv.Shared(t, "data", "text", "tinyshakespeare.txt")
+	args := func(more ...string) []string {
+		return append([]string{"quantize", "--model", m, "--data", text, "--bits", "w3a8kv8", "--text-length", "64", "--window-length", "64", "--windows", "8"}, more...)
+	}
+	trained := filepath.Join(base, "silq")
+	v := object(t, args("--tokens", "16384", "--lr", "1e-3", "--out", trained)...)
+	fields(t, v, "perplexity", "fp32_perplexity", "bits", "method", "epochs", "seconds", "run", "kl", "train_tokens")
+	start := v["start"].(map[string]any)
+	if before, after := number(t, start, "kl"), number(t, v, "kl"); v["method"] != "silq" || !(after < before) {
+		t.Errorf("KL %g before training, %g after", before, after)
+	}
+	untrained := filepath.Join(base, "ptq")
+	p := object(t, args("--method", "ptq", "--calibration", "max", "--out", untrained)...)
+	if number(t, p, "epochs") != 0 || !(number(t, p, "kl") > number(t, start, "kl")) {
+		t.Errorf("steps by max|w| give KL %v, weighted ones %v", p["kl"], start["kl"])
+	}
+	e := object(t, "eval", "--model", trained, "--data", text, "--window-length", "64", "--windows", "2", "--teacher", m)
+	if kl := number(t, e, "kl"); !(kl > 0 && kl < 1) {
+		t.Errorf("KL %g from the model it was made of", kl)
+	}
+	object(t, "run", "--model", trained, "Once upon a time", "--tokens", "5")
+	object(t, "inspect", trained)
+	page := filepath.Join(base, "report.html")
+	object(t, "report", trained, untrained, "--out", page)
+	if b, err := os.ReadFile(page); err != nil || !strings.Contains(string(b), "Divergence from full precision") {
+		t.Errorf("%v, or the page lacks the divergence", err)
+	}
+	wantFailure(t, 1, args("--out", trained), "exists", "--resume")
+	wantFailure(t, 2, args("--bits", "w4", "--out", base), "w4a8kv8")
+	wantFailure(t, 2, args("--method", "lsq", "--out", base), "silq and ptq")
+	wantFailure(t, 2, args("--nesterov", "--out", base), "nesterov")
+	wantFailure(t, 2, args("--granularity", "channel", "--out", base), "--granularity does not go with language models")
+	wantFailure(t, 2, args("--text-length", "1024", "--out", base), "reads 2 to 512")
+	wantFailure(t, 1, []string{"quantize", "--model", trained, "--data", text, "--bits", "w4a8", "--text-length", "64", "--window-length", "64", "--out", filepath.Join(base, "x")}, "quantized already")
+}

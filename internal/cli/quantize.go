@@ -34,6 +34,10 @@ Methods:
   faq   fine-tuning after quantization: fixed grids, small learning rate
         (McKinstry et al. 2018)
   ptq   no training: grids from the weights and a few batches of images
+  silq  language models (a .gguf file, a Hugging Face folder, a .bin file of
+        llama2.c): steps for each channel of the weights, inputs and the cache of
+        keys and values rounded token by token, training by distillation from the
+        model as it was (Esser et al. 2025); ptq stops before the training
 
 BITS is w8a8, w4a4, w3a3, w2a2, w4a8 and so on: bits of the weights and of the
 activations; the first and last layer have 8. Or a bits file with each layer's:
@@ -48,7 +52,9 @@ const quantizeExample = `  lowbit quantize --model resnet20 --data cifar10 --met
   lowbit quantize --model resnet20 --data cifar10 --method lsq --bits w2a2 --epochs 3 --recipe short
   lowbit quantize --model runs/r20 --data cifar10 --method lsq --bits w4a4 --out runs/r20-w4
   lowbit quantize --model runs/r20-w4 --data cifar10 --method lsq --bits bits.json
-  lowbit quantize --model runs/r20 --data cifar10 --method faq --bits w4a4 --epochs 20 --hold-out 5000`
+  lowbit quantize --model runs/r20 --data cifar10 --method faq --bits w4a4 --epochs 20 --hold-out 5000
+  lowbit quantize --model smollm2.gguf --data wikitext2:wikitext-2 --method silq --bits w4a8kv8 --out runs/smol4
+  lowbit quantize --model smollm2.gguf --data text:books --method ptq --bits w8a8kv8 --calibration max`
 
 type quantizeFlags struct {
 	model  modelFlags
@@ -63,6 +69,7 @@ type quantizeFlags struct {
 	ema, distill, temperature           float64
 	percentile                          float64
 	frozenNorm                          bool
+	text                                languageFlags
 }
 
 // ofMethod lists the flags that belong to some methods only.
@@ -78,7 +85,7 @@ var ofMethod = map[string][]string{
 func (a *app) quantize() *cobra.Command {
 	var q quantizeFlags
 	cmd := &cobra.Command{
-		Use: "quantize --model MODEL --data DATA --method METHOD --bits BITS", Short: "quantize a network: lsq, faq or ptq",
+		Use: "quantize --model MODEL --data DATA --method METHOD --bits BITS", Short: "quantize a network: lsq, faq, silq or ptq",
 		Long: quantizeHelp, Example: quantizeExample, Args: none,
 		RunE: func(cmd *cobra.Command, _ []string) error { return q.run(a, cmd) },
 	}
@@ -86,8 +93,8 @@ func (a *app) quantize() *cobra.Command {
 	q.data.add(cmd, true)
 	q.shared.add(cmd)
 	f := cmd.Flags()
-	f.StringVar(&q.method, "method", "lsq", "lsq, faq or ptq")
-	f.StringVar(&q.bits, "bits", "", "w4a4 and the like, or a bits file")
+	f.StringVar(&q.method, "method", "lsq", "lsq, faq or ptq; of language models silq (their default) or ptq")
+	f.StringVar(&q.bits, "bits", "", "w4a4, w4a8kv8 and the like, or a bits file")
 	f.StringVar(&q.residual, "residual", "", "residual adds: float or 8 (default float, or the bits file's)")
 	f.StringVar(&q.granularity, "granularity", "tensor", "weight steps: one a tensor, or one a channel")
 	f.IntVar(&q.epochs, "epochs", 0, "passes over the training part (default: the method's)")
@@ -97,7 +104,7 @@ func (a *app) quantize() *cobra.Command {
 	f.BoolVar(&q.frozenNorm, "frozen-norm", false, "keep the batch norms' statistics (default: the method's)")
 	f.IntVar(&q.batches, "batches", 0, "batches for calibration (default: the method's)")
 	f.StringVar(&q.recipe, "recipe", "paper", "lsq: paper, or short for a few epochs")
-	f.StringVar(&q.init, "init", "", "lsq: first steps by lsq (the paper's) or mse (default: the recipe's)")
+	f.StringVar(&q.init, "init", "", "lsq: first steps by lsq (the paper's) or mse (default: the recipe's); silq: max, mse, weighted or convex (default weighted)")
 	f.StringVar(&q.teacher, "teacher", "", "lsq: MODEL whose outputs are learned, too; self: the full-precision network")
 	f.Float64Var(&q.distill, "distill", 0, "lsq: weight of learning from the teacher (default 1 with one)")
 	f.Float64Var(&q.temperature, "temperature", 1, "lsq: temperature of that")
@@ -106,8 +113,9 @@ func (a *app) quantize() *cobra.Command {
 	f.Float64Var(&q.ema, "ema", 0, "lsq: evaluate an average of the weights with this decay a step; 0: off")
 	f.StringVar(&q.schedule, "schedule", "", "faq: constant, exponential or step (default: the method's)")
 	f.Float64Var(&q.percentile, "percentile", 0, "faq: percentile of activations that becomes their range (default: the paper's)")
-	f.StringVar(&q.calibration, "calibration", "mse", "ptq: max, percentile or mse")
+	f.StringVar(&q.calibration, "calibration", "mse", "ptq: max, percentile or mse; of language models max, mse, weighted (default) or convex")
 	f.IntVar(&q.normBatches, "norm-batches", 0, "ptq: estimate batch norms again on so many batches")
+	q.text.add(cmd)
 	return cmd
 }
 
@@ -309,6 +317,9 @@ func modelName(l *load.Loaded) string {
 }
 
 func (q *quantizeFlags) run(a *app, cmd *cobra.Command) error {
+	if load.IsLanguage(q.model.model) {
+		return q.language(a, cmd)
+	}
 	p, err := q.plan()
 	if err != nil {
 		return err

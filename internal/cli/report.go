@@ -51,12 +51,30 @@ func (a *app) runReport(dirs []string, title string) error {
 		return a.reported(len(r.Points))
 	}
 	var runs []report.Run
+	var models []report.LanguageRun
 	for _, d := range dirs {
+		m, is, err := report.LoadLanguage(d)
+		if err != nil {
+			return err
+		}
+		if is {
+			models = append(models, m)
+			continue
+		}
 		r, err := report.Load(d)
 		if err != nil {
 			return err
 		}
 		runs = append(runs, r)
+	}
+	switch {
+	case len(models) > 0 && len(runs) > 0:
+		return usagef("runs of language models and of other networks: want a page for each kind")
+	case len(models) > 0:
+		if err := report.WriteLanguage(a.out, models, report.Config{Title: title}); err != nil {
+			return err
+		}
+		return a.reported(len(models))
 	}
 	if err := report.Write(a.out, runs, report.Config{Title: title}); err != nil {
 		return err

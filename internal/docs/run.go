@@ -2,10 +2,13 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 	"strings"
 
+	"lowbit/app/quantize"
 	"lowbit/load"
 	"lowbit/train"
 )
@@ -36,17 +39,47 @@ func keep(args []string) error {
 	for _, s := range run.Sessions {
 		sessions = append(sessions, session{s.Kernel, s.Threads, s.Machine.Load})
 	}
-	r.Result, err = json.Marshal(map[string]any{
+	result := map[string]any{
 		"model": run.Model, "method": run.Method, "seed": run.Config.Seed, "epochs": run.Result.Epochs,
 		"of_epochs": run.Config.Epochs, "accuracy": run.Result.Accuracy, "top5": run.Result.Top5, "loss": run.Result.Loss,
 		"standard_error": run.Result.StandardError, "examples": run.Result.Examples, "complete": run.Result.Complete,
 		"weights": run.Result.Weights, "config": run.Config, "settings": run.Settings, "teacher": run.Identity.Teacher,
 		"sessions": sessions, "versions": run.Versions,
-	})
-	if err != nil {
+	}
+	if err := addLanguage(result, args[0]); err != nil {
+		return err
+	}
+	if r.Result, err = json.Marshal(result); err != nil {
 		return err
 	}
 	return r.write()
+}
+
+// addLanguage adds what a quantized language model's run measured.
+func addLanguage(result map[string]any, dir string) error {
+	o, err := quantize.ReadLanguage(dir)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && o.FP32Perplexity == 0 {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for _, name := range []string{"accuracy", "top5", "examples"} {
+		delete(result, name)
+	}
+	o.Layers, o.Config = nil, nil
+	b, err := json.Marshal(o)
+	if err != nil {
+		return err
+	}
+	delete(result, "model") // the outcome names the file it began with
+	if err := json.Unmarshal(b, &result); err != nil {
+		return err
+	}
+	for _, name := range []string{"layers", "config", "run"} {
+		delete(result, name)
+	}
+	return nil
 }
 
 // weights makes a run's weights those that the program carries for a network.

@@ -76,8 +76,12 @@ func (q Quantizers) scale(n int, s quant.Spec) float64 {
 	case ScaleOne:
 		return 1
 	}
-	return 1 / math.Sqrt(float64(n)*float64(s.Qp()))
+	return Scale(n, s)
 }
+
+// Scale returns the paper's factor of the gradient of a step that n elements
+// share: 1/sqrt(n*Qp).
+func Scale(n int, s quant.Spec) float64 { return 1 / math.Sqrt(float64(n)*float64(s.Qp())) }
 
 // residualBits is the width of residual adds under quant.Residual8.
 const residualBits = 8

@@ -1,0 +1,187 @@
+package quantize
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"time"
+
+	"lowbit/app/inspect"
+	"lowbit/eval"
+	"lowbit/graph"
+	"lowbit/load"
+	"lowbit/method/silq"
+	"lowbit/model"
+	"lowbit/tensor"
+	"lowbit/train"
+)
+
+// LanguageJob is a language model to quantize.
+type LanguageJob struct {
+	// Model is in full precision; its store is changed.
+	Model  *load.Language
+	Config silq.Config
+	// Train has the engine, the run directory and what goes into its record; the
+	// rest is filled in.
+	Train train.Job
+	Seed  uint64
+	// Text is what the model learns from; its first windows calibrate, too.
+	Text *train.Windows
+	// Test is measured on: TestWindows windows of TestLength tokens, 0 for all.
+	Test                    []int32
+	TestWindows, TestLength int
+	// Bits is what the user called them.
+	Bits string
+	// Stage is called as measurements and calibration go on; it may be nil.
+	Stage func(stage string, done, of int)
+}
+
+// LanguageOutcome is what came out: the result of the verb, and quantize.json in
+// the run directory. KL and Top1 of the embedded result are from the model in
+// full precision.
+type LanguageOutcome struct {
+	eval.LanguageResult
+	Run    string `json:"run"`
+	Model  string `json:"model"`
+	Method string `json:"method"`
+	Bits   string `json:"bits"`
+
+	FP32Perplexity float64 `json:"fp32_perplexity"`
+	// Start is the quantized model before training.
+	Start *eval.LanguageResult `json:"start,omitempty"`
+
+	Epochs      int     `json:"epochs"`
+	TrainTokens int     `json:"train_tokens"`
+	TrainSpeed  float64 `json:"train_tokens_per_s,omitempty"`
+	Seconds     float64 `json:"seconds"`
+	Complete    bool    `json:"complete"`
+
+	SizeBytes     int64           `json:"size_bytes"`
+	FP32SizeBytes int64           `json:"fp32_size_bytes"`
+	Layers        []inspect.Layer `json:"layers"`
+	Config        any             `json:"config"`
+}
+
+// ReadLanguage returns the outcome that stands in a language model's run
+// directory; fs.ErrNotExist for a run that quantized nothing.
+func ReadLanguage(dir string) (LanguageOutcome, error) {
+	var o LanguageOutcome
+	err := read(dir, &o)
+	return o, err
+}
+
+// Language quantizes a language model and trains it. The outcome of an
+// interrupted run is valid as far as it goes.
+func Language(ctx context.Context, j LanguageJob) (LanguageOutcome, error) {
+	o := LanguageOutcome{Run: j.Train.Out, Model: j.Model.Spec, Method: "silq", Bits: j.Bits, Config: j.Config}
+	if j.Config.Epochs == 0 {
+		o.Method = "ptq"
+	}
+	if j.Model.Quantizers != nil {
+		return o, fmt.Errorf("quantize: %s is quantized already; name the model it was made from", j.Model.Spec)
+	}
+	if err := errors.Join(j.Config.Validate(), j.Text.Validate()); err != nil {
+		return o, err
+	}
+	began := time.Now()
+	full := decoderOf(j.Model.Config, nil, j.Model.Store.Clone())
+	before, err := j.measure(ctx, "full precision", full, nil)
+	if err != nil {
+		return o, err
+	}
+	o.FP32Perplexity = before.Perplexity
+	r, g, err := j.train(ctx, o.Method, full, &o)
+	o.Epochs, o.Complete = r.Epochs, r.Complete
+	o.TrainTokens = r.Steps * j.Config.Batch * j.Text.Sets[0].Length
+	if r.EngineSeconds > 0 {
+		o.TrainSpeed = float64(o.TrainTokens) / r.EngineSeconds
+	}
+	o.Seconds = time.Since(began).Seconds()
+	if err != nil {
+		return o, err
+	}
+	if o.LanguageResult, err = j.measure(ctx, "quantized", decoderOf(j.Model.Config, &j.Config.Quantizers, j.Model.Store), &full); err != nil {
+		return o, err
+	}
+	o.Seconds = time.Since(began).Seconds()
+	net, err := inspect.Describe(g, j.Model.Store, full.Store)
+	if err != nil {
+		return o, err
+	}
+	o.SizeBytes, o.FP32SizeBytes, o.Layers = net.SizeBytes, net.FP32Bytes, net.Layers
+	if o.Run == "" {
+		return o, nil
+	}
+	return o, errors.Join(j.Model.KeepTokenizer(o.Run), write(o.Run, o))
+}
+
+// decoderOf is a language model as package eval takes it.
+func decoderOf(c model.Llama, q *silq.Quantizers, store *tensor.Store) eval.Decoder {
+	return eval.Decoder{Store: store, Build: func(length int) (*graph.Graph, error) {
+		g, err := c.Graph(model.LlamaRun{Batch: 1, Seq: length})
+		if err != nil || q == nil {
+			return g, err
+		}
+		return silq.Insert(g, *q)
+	}}
+}
+
+func (j LanguageJob) measure(ctx context.Context, what string, m eval.Decoder, teacher *eval.Decoder) (eval.LanguageResult, error) {
+	c := eval.LanguageConfig{Length: j.TestLength, Windows: j.TestWindows, Teacher: teacher, Progress: j.stage("perplexity, " + what)}
+	r, err := eval.Perplexity(ctx, j.Train.Engine, m, j.Test, c)
+	if err != nil {
+		return r, fmt.Errorf("quantize: %s: %w", what, err)
+	}
+	return r, nil
+}
+
+func (j LanguageJob) stage(what string) func(done, of int) {
+	if j.Stage == nil {
+		return nil
+	}
+	return func(done, of int) { j.Stage(what, done, of) }
+}
+
+// train calibrates, measures the start and trains.
+func (j LanguageJob) train(ctx context.Context, method string, full eval.Decoder, o *LanguageOutcome) (train.Result, *graph.Graph, error) {
+	length := j.Text.Sets[0].Length
+	several := len(j.Text.Sets) > 1 || j.Text.Documents()
+	window, err := j.Model.Config.Graph(model.LlamaRun{Batch: 1, Seq: length})
+	if err != nil {
+		return train.Result{}, nil, fmt.Errorf("quantize: %w", err)
+	}
+	job := j.Train
+	if job.Graph, err = j.Model.Config.Graph(model.LlamaRun{Batch: 1, Seq: length, Packed: several}); err != nil {
+		return train.Result{}, nil, fmt.Errorf("quantize: %w", err)
+	}
+	job.Store, job.Source, job.Method = j.Model.Store, j.Text, method
+	job.Settings = load.LanguageSettings{Llama: j.Model.Config, Silq: &j.Config, Source: j.Model.Spec}
+	calibration := silq.Calibration{Engine: job.Engine, Graph: window, Windows: j.Text.First(j.Config.Start.Windows), Progress: j.stage("calibration")}
+	calibration.Calibrated = func() error {
+		if j.Config.Epochs == 0 {
+			return nil
+		}
+		r, err := j.measure(ctx, "before training", decoderOf(j.Model.Config, &j.Config.Quantizers, job.Store), &full)
+		o.Start = &r
+		return err
+	}
+	g, r, err := silq.Train(ctx, j.Config, j.Seed, job, calibration)
+	if err != nil {
+		err = fmt.Errorf("quantize: %w", err)
+	}
+	return r, g, err
+}
+
+// Table is the rows of a table of an outcome: what, perplexity, divergence and
+// agreement.
+func (o LanguageOutcome) Table() [][]string {
+	row := func(what string, r eval.LanguageResult) []string {
+		return []string{what, fmt.Sprintf("%.3f", math.Exp(r.Loss)), fmt.Sprintf("%.4f", *r.KL), fmt.Sprintf("%.1f %%", 100**r.Top1)}
+	}
+	rows := [][]string{{"", "perplexity", "KL", "same top token"}, {"fp32", fmt.Sprintf("%.3f", o.FP32Perplexity), "0", "100 %"}}
+	if o.Start != nil {
+		rows = append(rows, row(o.Bits+" before training", *o.Start))
+	}
+	return append(rows, row(o.Bits+" "+o.Method, o.LanguageResult))
+}

@@ -1,0 +1,243 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"lowbit/app/quantize"
+	"lowbit/data"
+	"lowbit/engine"
+	"lowbit/load"
+	"lowbit/method/silq"
+	"lowbit/train"
+)
+
+// languageFlags are those of quantize for language models alone.
+type languageFlags struct {
+	static, query bool
+	textLength    int
+	tokens        int64
+	crossEntropy  float64
+	windows       int
+	windowLength  int
+}
+
+// ofLanguage lists the flags that language models take, beside the common ones.
+var ofLanguage = []string{
+	"model", "data", "method", "bits", "epochs", "batch", "lr", "step-lr", "weight-decay", "distill", "init", "calibration", "batches",
+	"percentile", "resume", "checkpoint-seconds", "static", "query", "text-length", "tokens", "cross-entropy", "windows", "window-length",
+}
+
+func (v *languageFlags) add(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.BoolVar(&v.static, "static", false, "silq: one learned step for each activation, not one of each token at run time")
+	f.BoolVar(&v.query, "query", false, "silq: queries of 16 bits")
+	f.IntVar(&v.textLength, "text-length", 256, "silq: tokens of a training window")
+	f.Int64Var(&v.tokens, "tokens", 0, "silq: tokens of an epoch; 0: all of the text")
+	f.Float64Var(&v.crossEntropy, "cross-entropy", 0, "silq: weight of learning from the text itself")
+	f.IntVar(&v.windows, "windows", 16, "silq: test windows; 0: all")
+	f.IntVar(&v.windowLength, "window-length", 512, "silq: tokens of a test window")
+}
+
+// language quantizes a language model.
+func (q *quantizeFlags) language(a *app, cmd *cobra.Command) error {
+	c, err := q.silq(cmd)
+	if err != nil {
+		return err
+	}
+	l, err := openTokenized(q.model.model)
+	if err != nil {
+		return err
+	}
+	if most := max(q.text.textLength, q.text.windowLength); most > l.Config.Context || q.text.textLength < 2 || q.text.windowLength < 2 {
+		return usagef("windows of %d and %d tokens, %s reads 2 to %d", q.text.textLength, q.text.windowLength, q.model.model, l.Config.Context)
+	}
+	windows, test, err := q.text.read(a, l, q.data.data, c.Batch)
+	if err != nil {
+		return err
+	}
+	e := engine.New(a.threads)
+	defer e.Close()
+	j := quantize.LanguageJob{
+		Model: l, Config: c, Seed: a.seed, Text: windows, Test: test, Bits: q.bits, TestWindows: q.text.windows, TestLength: q.text.windowLength,
+		Train: train.Job{Engine: e, Resume: q.shared.resume, CheckpointSeconds: q.shared.checkpointSeconds, MetricsEvery: 10},
+	}
+	if have := len(test) / j.TestLength; j.TestWindows > have {
+		a.warn(fmt.Sprintf("the test text has %d windows of %d tokens, not %d", have, j.TestLength, j.TestWindows))
+		j.TestWindows = have
+	}
+	a.describe(&j.Train, q.model.model)
+	name := fmt.Sprintf("%s-%s-%s-s%d", shortName(q.model.model), q.method, shortName(q.bits), a.seed)
+	if j.Train.Out, err = a.runDir(name, q.shared.resume); err != nil {
+		return err
+	}
+	p := a.progress()
+	j.Train.Progress, j.Stage = p.reading(q.method+" "+q.bits, q.text.textLength), p.stage
+	o, err := quantize.Language(a.ctx, j)
+	p.clear()
+	if err != nil {
+		return hint(err, j.Train.Out)
+	}
+	return a.print(o, false, func(w io.Writer) { languageText(w, o) })
+}
+
+// silq fills the method's Config from the flags.
+func (q *quantizeFlags) silq(cmd *cobra.Command) (silq.Config, error) {
+	set := cmd.Flags().Changed
+	if !set("method") {
+		q.method = "silq"
+	}
+	var wrong error
+	cmd.Flags().Visit(func(f *pflag.Flag) {
+		if wrong == nil && !slices.Contains(ofLanguage, f.Name) && cmd.InheritedFlags().Lookup(f.Name) == nil {
+			wrong = usagef("--%s does not go with language models", f.Name)
+		}
+	})
+	quantizers, err := silq.ParseBits(q.bits)
+	switch {
+	case wrong != nil:
+		return silq.Config{}, wrong
+	case q.bits == "":
+		return silq.Config{}, usagef("no bits: --bits w4a8kv8")
+	case err != nil:
+		return silq.Config{}, usage(err)
+	case q.method != "silq" && q.method != "ptq":
+		return silq.Config{}, usagef("--method %q: language models have silq and ptq", q.method)
+	}
+	quantizers.Static = q.text.static
+	if q.text.query {
+		quantizers.Query = 16
+	}
+	c := silq.DefaultConfig(quantizers)
+	rule := q.init
+	if q.method == "ptq" {
+		c.Epochs, rule = 0, ""
+		if set("calibration") {
+			rule = q.calibration
+		}
+	}
+	if rule != "" {
+		c.Start.Weights = silq.WeightRule(rule)
+	}
+	for name, to := range map[string]func(){
+		"epochs": func() { c.Epochs = q.epochs }, "batch": func() { c.Batch = q.batch }, "lr": func() { c.LR = q.lr },
+		"step-lr": func() { c.StepLR = q.stepLR }, "weight-decay": func() { c.WeightDecay = q.weightDecay },
+		"distill": func() { c.Distill = q.distill }, "cross-entropy": func() { c.CrossEntropy = q.text.crossEntropy },
+		"batches": func() { c.Start.Windows = q.batches }, "percentile": func() { c.Start.Percentile = q.percentile },
+	} {
+		if set(name) {
+			to()
+		}
+	}
+	return c, usage(c.Validate())
+}
+
+// read opens the training text and the test text.
+func (v *languageFlags) read(a *app, l *load.Language, spec string, batch int) (*train.Windows, []int32, error) {
+	shares, err := data.ParseMixture(spec)
+	if err != nil {
+		return nil, nil, usage(err)
+	}
+	w := &train.Windows{Name: spec}
+	var test []int32
+	for i, s := range shares {
+		kind, path, err := textSpec(s.Name)
+		if err == nil && slices.Contains(choiceKinds, kind) {
+			err = usagef("data %s: questions measure a model, they do not train one", s.Name)
+		}
+		if err != nil {
+			return nil, nil, err
+		}
+		docs, held, err := trainingTokens(a, l, kind, path)
+		if err != nil {
+			return nil, nil, err
+		}
+		end, marked := l.Tokenizer.Special("eos")
+		if !marked || len(docs) == 1 {
+			end = -1
+		}
+		p, err := data.Pack(docs, end, v.textLength)
+		if err != nil {
+			return nil, nil, fmt.Errorf("%s: %w", s.Name, err)
+		}
+		if w.Sets = append(w.Sets, p); len(shares) > 1 {
+			w.Weights = append(w.Weights, s.Weight)
+		}
+		if i == 0 {
+			test = held
+		}
+	}
+	w.Examples = int(v.tokens / int64(v.textLength))
+	if w.Len() < batch {
+		return nil, nil, fmt.Errorf("%s: %d windows of %d tokens, want a batch of %d at least", spec, w.Len(), v.textLength, batch)
+	}
+	return w, test, nil
+}
+
+// heldShare is the share of a text without a test part that is kept for it, from
+// the end.
+const heldShare = 20
+
+// trainingTokens reads a text's documents as tokens, and its test part: of
+// WikiText-2 the part of that name, else the last twentieth.
+func trainingTokens(a *app, l *load.Language, kind, path string) (docs [][]int32, test []int32, err error) {
+	if kind == "wikitext2" {
+		w, err := data.ReadWikiText2(path)
+		if err != nil {
+			return nil, nil, err
+		}
+		if w.Train == "" && w.Valid != "" {
+			a.warn(fmt.Sprintf("wikitext2 in %s has no train part: training on the valid part", path))
+			w.Train = w.Valid
+		}
+		if w.Train == "" || w.Test == "" {
+			return nil, nil, fmt.Errorf("wikitext2 in %s: want a train (or valid) and a test part", path)
+		}
+		return [][]int32{l.Tokenizer.Append(nil, w.Train)}, l.Tokenizer.Append(nil, w.Test), nil
+	}
+	all, err := data.ReadDocuments(path, data.TextConfig{})
+	if err != nil {
+		return nil, nil, err
+	}
+	n := 0
+	for _, d := range all {
+		docs = append(docs, l.Tokenizer.AppendPlain(nil, d.Text))
+		n += len(docs[len(docs)-1])
+	}
+	for keep := n / heldShare; len(test) < keep; {
+		last := &docs[len(docs)-1]
+		cut := max(0, len(*last)-(keep-len(test)))
+		test = append(slices.Clone((*last)[cut:]), test...)
+		if *last = (*last)[:cut]; cut == 0 {
+			docs = docs[:len(docs)-1]
+		}
+	}
+	return docs, test, nil
+}
+
+// reading returns a callback for train.Job.Progress of a text's windows.
+func (l *line) reading(what string, length int) func(train.Progress) {
+	return func(p train.Progress) {
+		done := float64(p.Epoch)
+		if p.Steps > 0 {
+			done += float64(p.Step) / float64(p.Steps)
+		}
+		l.set(fmt.Sprintf("%s %s step %d/%d, loss %.4f, %.0f tokens/s, %s left", what, bar(done/float64(max(p.Epochs, 1))),
+			p.Step, p.Steps, p.Loss, p.ImagesPerS*float64(length), duration(p.Left)))
+	}
+}
+
+func languageText(w io.Writer, o quantize.LanguageOutcome) {
+	table(w, o.Table())
+	fmt.Fprintf(w, "\nmeasured    %d windows of %d tokens, float engine\nsize        %s (float32: %s)\n", o.Windows, o.Length, size(o.SizeBytes), size(o.FP32SizeBytes))
+	if o.TrainTokens > 0 {
+		fmt.Fprintf(w, "trained     %s tokens at %.0f/s\n", thousands(int64(o.TrainTokens)), o.TrainSpeed)
+	}
+	fmt.Fprintf(w, "time        %s\nrun         %s\n", duration(o.Seconds), o.Run)
+	fmt.Fprintf(w, "\nnext: lowbit run --model %s --prompt %q\n", o.Run, strings.TrimSpace("Once upon a time"))
+}

@@ -1,0 +1,153 @@
+package load
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"lowbit/format/gguf"
+	"lowbit/internal/atomicfile"
+	"lowbit/method/silq"
+	"lowbit/model"
+	"lowbit/text"
+	"lowbit/train"
+)
+
+// LanguageSettings is what the run directory of a language model keeps as its
+// settings: the network's description, and the quantizers of a quantized one.
+type LanguageSettings struct {
+	Llama model.Llama `json:"llama"`
+	// Silq is the quantization; nil: full precision.
+	Silq *silq.Config `json:"silq,omitempty"`
+	// Source is the model that the run began with.
+	Source string `json:"source,omitempty"`
+}
+
+// languageSettings returns the settings of a language model's run; false for
+// other folders.
+func languageSettings(dir string) (LanguageSettings, bool) {
+	var s LanguageSettings
+	r, err := train.ReadRecord(dir)
+	if err != nil || len(r.Settings) == 0 {
+		return s, false
+	}
+	if err := json.Unmarshal(r.Settings, &s); err != nil || s.Llama.Vocab == 0 {
+		return s, false
+	}
+	return s, true
+}
+
+// openLanguageRun loads a run directory.
+func openLanguageRun(dir string, s LanguageSettings) (*Language, error) {
+	g, weights, record, err := train.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	l := &Language{Form: "run", Config: s.Llama, Types: map[string]int{"f32": len(g.Params())}, Record: &record}
+	if s.Silq != nil {
+		l.Quantizers = &s.Silq.Quantizers
+	}
+	if err := l.place(weights); err != nil {
+		return nil, fmt.Errorf("%s: %w", dir, err)
+	}
+	return l, l.openTokenizer(dir)
+}
+
+// Names under which a run keeps its tokenizer.
+const (
+	ggufTokenizer    = "tokenizer.gguf"
+	llama2cTokenizer = "tokenizer.bin"
+)
+
+// openTokenizer opens what KeepTokenizer wrote, if anything.
+func (l *Language) openTokenizer(dir string) error {
+	path := filepath.Join(dir, ggufTokenizer)
+	f, err := gguf.Open(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+	case err != nil:
+		return err
+	default:
+		defer f.Close()
+		if l.Tokenizer, err = text.FromGGUF(f.Value); err != nil {
+			return fmt.Errorf("%s: %w", path, err)
+		}
+		return l.checkVocabulary()
+	}
+	if _, err := os.Stat(filepath.Join(dir, llama2cTokenizer)); err == nil {
+		return l.llama2cTokenizer(dir)
+	}
+	l.Tokenizer, err = text.Open(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		l.Tokenizer, err = nil, nil
+	}
+	if err != nil {
+		return err
+	}
+	return l.checkVocabulary()
+}
+
+// KeepTokenizer puts the files of the model's tokenizer into a run directory, so
+// that the run is a model by itself.
+func (l *Language) KeepTokenizer(dir string) error {
+	if l.Tokenizer == nil {
+		return nil
+	}
+	var err error
+	switch {
+	case l.Form == "gguf":
+		err = keepGGUFTokenizer(l.Source, filepath.Join(dir, ggufTokenizer))
+	case l.Form == "llama2.c":
+		for _, name := range []string{llama2cTokenizer, fmt.Sprintf("tok%d.bin", l.Config.Vocab)} {
+			from := filepath.Join(filepath.Dir(l.Source), name)
+			if _, missing := os.Stat(from); missing == nil {
+				err = copyFile(from, filepath.Join(dir, llama2cTokenizer))
+				break
+			}
+		}
+	default:
+		for _, name := range []string{"tokenizer.json", "tokenizer_config.json", "vocab.txt", "chat_template.jinja", ggufTokenizer, llama2cTokenizer} {
+			from := filepath.Join(l.Source, name)
+			if _, missing := os.Stat(from); missing == nil {
+				err = errors.Join(err, copyFile(from, filepath.Join(dir, name)))
+			}
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("load: tokenizer of %s: %w", l.Source, err)
+	}
+	return nil
+}
+
+// keepGGUFTokenizer writes a GGUF file that has the tokenizer's keys alone.
+func keepGGUFTokenizer(from, to string) error {
+	f, err := gguf.Open(from)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	var keys []gguf.KV
+	for _, kv := range f.Metadata() {
+		if kv.Key == "general.architecture" || strings.HasPrefix(kv.Key, "tokenizer.") {
+			keys = append(keys, kv)
+		}
+	}
+	return gguf.Write(to, keys, nil)
+}
+
+func copyFile(from, to string) error {
+	f, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return atomicfile.Write(to, func(w io.Writer) error {
+		_, err := io.Copy(w, f)
+		return err
+	})
+}

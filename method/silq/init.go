@@ -1,0 +1,355 @@
+package silq
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"strings"
+	"sync"
+
+	"lowbit/engine"
+	"lowbit/graph"
+	"lowbit/nn"
+	"lowbit/quant"
+	"lowbit/tensor"
+)
+
+// Start says how steps are found before training.
+type Start struct {
+	Weights WeightRule `json:"weights"`
+	// Windows is the number of calibration windows: for inputs' mean squares
+	// (RuleWeighted) and for the percentiles of static activations.
+	Windows int `json:"windows"`
+	// Percentile of |x| that becomes the range of a static activation; 0: by its
+	// bits, 99.91 at 4, 99.99 at 8, 99.995 at 16 (after SiLQ).
+	Percentile float64 `json:"percentile,omitempty"`
+}
+
+// DefaultStart is the input-weighted rule on 16 windows.
+func DefaultStart() Start { return Start{Weights: RuleWeighted, Windows: 16} }
+
+// percentile returns the range's percentile for a width.
+func (s Start) percentile(bits int) float64 {
+	switch {
+	case s.Percentile > 0:
+		return s.Percentile
+	case bits <= 4:
+		return 99.91
+	case bits <= 8:
+		return 99.99
+	}
+	return 99.995
+}
+
+// Validate returns an error that names the first setting that makes no sense.
+func (s Start) Validate() error {
+	if _, err := s.Weights.step([]float32{1}, nil, 8); err != nil {
+		return err
+	}
+	if s.Windows < 1 || !(s.Percentile >= 0 && s.Percentile <= 100) {
+		return fmt.Errorf("silq: %d calibration windows, percentile %g: want at least 1, and 0 to 100", s.Windows, s.Percentile)
+	}
+	return nil
+}
+
+// Calibration is a text that a model is observed on.
+type Calibration struct {
+	Engine *engine.Engine
+	// Graph is the model in full precision for one window (batch 1): it must come
+	// from the same description as the graph that gets the steps.
+	Graph *graph.Graph
+	Store *tensor.Store
+	// Windows are the texts' tokens, each as long as the graph's input.
+	Windows [][]int32
+	// Progress is called after each window, Calibrated when all steps are found
+	// and training has not begun; they may be nil.
+	Progress   func(done, of int)
+	Calibrated func() error
+}
+
+// observed is what a calibration finds of one value: the mean square of each of
+// its features, and the percentile of its magnitudes.
+type observed struct {
+	square []float64
+	top    *quant.Top
+}
+
+// Init puts the steps of a quantized graph's quantizers into the store, which
+// holds its weights.
+func Init(ctx context.Context, g *graph.Graph, store *tensor.Store, start Start, c Calibration) error {
+	if err := start.Validate(); err != nil {
+		return err
+	}
+	seen, err := c.observe(ctx, g, start)
+	if err != nil {
+		return fmt.Errorf("silq: calibration: %w", err)
+	}
+	var rows []weightRows
+	for _, n := range g.Nodes() {
+		o, ok := n.Op().(graph.FakeQuant)
+		if !ok {
+			continue
+		}
+		p, ok := n.In()[1].Op().(graph.Param)
+		if !ok {
+			continue // a dynamic step
+		}
+		steps := tensor.New(tensor.F32, p.Shape...)
+		if w, ok := n.In()[0].Op().(graph.Param); ok {
+			layer := strings.TrimSuffix(p.Name, weightStep)
+			rows = append(rows, weightRows{store.Get(w.Name), seen[layer], o.Spec.Bits, start.Weights, steps.Float32s()})
+		} else {
+			top := seen[n.Name()].top
+			steps.Float32s()[0] = max(quant.RangeStep(top.Percentile(), o.Spec, false), minStep)
+		}
+		if err := put(store, p.Name, steps); err != nil {
+			return fmt.Errorf("silq: %w", err)
+		}
+	}
+	if err := weightSteps(ctx, rows); err != nil {
+		return err
+	}
+	roundSteps(g, store)
+	return nil
+}
+
+// roundSteps rounds the steps of weights to float16, so that what is measured is
+// what a file with float16 scales holds.
+func roundSteps(g *graph.Graph, store *tensor.Store) {
+	for _, n := range g.Nodes() {
+		if _, ok := n.Op().(graph.FakeQuant); !ok || !isParam(n.In()[0]) {
+			continue
+		}
+		steps := store.Get(n.In()[1].Name()).Float32s()
+		for i, s := range steps {
+			steps[i] = max(tensor.Float16ToFloat32(tensor.Float32ToFloat16(s)), minStep)
+		}
+	}
+}
+
+func put(store *tensor.Store, name string, t *tensor.Tensor) error {
+	store.Delete(name)
+	return store.Put(name, t)
+}
+
+// weightRows is a weight whose rows get steps.
+type weightRows struct {
+	w     *tensor.Tensor // [out, in]
+	input *observed
+	bits  int
+	rule  WeightRule
+	steps []float32
+}
+
+// weightSteps finds all rows' steps, layers side by side: each depends on its
+// own row alone.
+func weightSteps(ctx context.Context, all []weightRows) error {
+	work := make(chan weightRows)
+	errs := make([]error, runtime.GOMAXPROCS(0))
+	var done sync.WaitGroup
+	for i := range errs {
+		done.Go(func() {
+			for w := range work {
+				if err := w.find(); err != nil {
+					errs[i] = err
+				}
+			}
+		})
+	}
+	for _, w := range all {
+		if ctx.Err() != nil {
+			break
+		}
+		work <- w
+	}
+	close(work)
+	done.Wait()
+	return errors.Join(append(errs, ctx.Err())...)
+}
+
+func (w weightRows) find() error {
+	v, in := w.w.Float32s(), w.w.Shape()[1]
+	var h []float32
+	if w.rule == RuleWeighted {
+		h = w.input.weights()
+	}
+	for i := range w.steps {
+		var err error
+		if w.steps[i], err = w.rule.step(v[i*in:][:in], h, w.bits); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// weights returns the mean squares over their mean.
+func (o *observed) weights() []float32 {
+	var mean float64
+	for _, s := range o.square {
+		mean += s
+	}
+	mean /= float64(len(o.square))
+	h := make([]float32, len(o.square))
+	for i, s := range o.square {
+		h[i] = float32(s / max(mean, 1e-30))
+	}
+	return h
+}
+
+// wish is a value of the full-precision graph to be observed.
+type wish struct {
+	as   string // layer (mean squares) or quantizer's node (percentile)
+	bits int    // of a percentile; 0: mean squares
+	x    *graph.Node
+}
+
+// observe runs the full-precision model on the windows. Mean squares come by
+// layer's name, percentiles by the quantizer's.
+func (c Calibration) observe(ctx context.Context, quantized *graph.Graph, start Start) (map[string]*observed, error) {
+	wishes, err := c.wishes(quantized, start)
+	if err != nil || len(wishes) == 0 {
+		return nil, err
+	}
+	if len(c.Windows) < start.Windows {
+		return nil, fmt.Errorf("%d windows of text, want %d", len(c.Windows), start.Windows)
+	}
+	plan, outputs, err := c.compile(wishes)
+	if err != nil {
+		return nil, err
+	}
+	seen := map[string]*observed{}
+	for i, ids := range c.Windows[:start.Windows] {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		input := plan.Input(nn.InputName).Int32s()
+		if len(ids) != len(input) {
+			return nil, fmt.Errorf("window %d has %d tokens, the graph reads %d", i, len(ids), len(input))
+		}
+		copy(input, ids)
+		if err := plan.Run(); err != nil {
+			return nil, err
+		}
+		for k, w := range wishes {
+			if err := w.add(seen, plan.Output(outputs[k]).Float32s(), start); err != nil {
+				return nil, fmt.Errorf("%s: %w", w.as, err)
+			}
+		}
+		if c.Progress != nil {
+			c.Progress(i+1, start.Windows)
+		}
+	}
+	return seen, nil
+}
+
+func (w wish) add(seen map[string]*observed, v []float32, start Start) error {
+	o := seen[w.as]
+	if o == nil {
+		o = &observed{}
+		seen[w.as] = o
+		if w.bits > 0 {
+			var err error
+			if o.top, err = quant.NewTop(start.percentile(w.bits), len(v)*start.Windows); err != nil {
+				return err
+			}
+		} else {
+			o.square = make([]float64, len(v))
+		}
+	}
+	if w.bits > 0 {
+		return o.top.Add(v, true)
+	}
+	for i, x := range v {
+		o.square[i] += float64(x)
+	}
+	return nil
+}
+
+// wishes lists what the quantized graph's quantizers need to know.
+func (c Calibration) wishes(quantized *graph.Graph, start Start) ([]wish, error) {
+	var all []wish
+	for _, n := range quantized.Nodes() {
+		if isQuantizedLayer(n) && start.Weights == RuleWeighted {
+			full := c.Graph.Find(n.Name())
+			if full == nil {
+				return nil, fmt.Errorf("the model has no layer %q", n.Name())
+			}
+			all = append(all, wish{as: n.Name(), x: full.In()[0]})
+		}
+		o, ok := n.Op().(graph.FakeQuant)
+		if !ok || !isParam(n.In()[1]) || isParam(n.In()[0]) {
+			continue
+		}
+		x, err := c.unquantized(n)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, wish{n.Name(), o.Spec.Bits, x})
+	}
+	return all, nil
+}
+
+// isQuantizedLayer reports whether n is a linear layer whose weight has a
+// quantizer.
+func isQuantizedLayer(n *graph.Node) bool {
+	if o, ok := n.Op().(graph.MatMul); !ok || !o.TransB {
+		return false
+	}
+	_, ok := n.In()[1].Op().(graph.FakeQuant)
+	return ok && isParam(n.In()[1].In()[0])
+}
+
+func isParam(n *graph.Node) bool {
+	_, ok := n.Op().(graph.Param)
+	return ok
+}
+
+// unquantized returns what the quantizer n of an activation reads, in the
+// full-precision graph: the input of a layer, or an operand of attention.
+func (c Calibration) unquantized(n *graph.Node) (*graph.Node, error) {
+	name := strings.TrimSuffix(n.Name(), "_quant")
+	dot := strings.LastIndexByte(name, '.')
+	owner := c.Graph.Find(name[:max(dot, 0)])
+	if owner == nil {
+		return nil, fmt.Errorf("the model has nothing that %q belongs to", n.Name())
+	}
+	switch name[dot+1:] {
+	case "input", "query":
+		return owner.In()[0], nil
+	case "key":
+		return fresh(owner.In()[1]), nil
+	case "value":
+		return fresh(owner.In()[2]), nil
+	}
+	return nil, fmt.Errorf("quantizer %q is of no known kind", n.Name())
+}
+
+// compile makes the plan whose outputs are the wishes.
+func (c Calibration) compile(wishes []wish) (*engine.Plan, []string, error) {
+	g, err := graph.Clone(c.Graph)
+	if err != nil {
+		return nil, nil, err
+	}
+	squares := map[*graph.Node]*graph.Node{} // layers that share an input share its squares
+	var names []string
+	for i, w := range wishes {
+		names = append(names, fmt.Sprintf("observed:%d", i))
+		x := g.Nodes()[w.x.ID()]
+		if w.bits == 0 {
+			if squares[x] == nil {
+				squares[x] = g.Mean(g.Mul(x, x), 0)
+			}
+			x = squares[x]
+		}
+		g.Output(names[i], x)
+	}
+	if err := g.Err(); err != nil {
+		return nil, nil, err
+	}
+	if g, err = graph.Select(g, names...); err != nil {
+		return nil, nil, err
+	}
+	p, err := c.Engine.Compile(g, c.Store)
+	return p, names, err
+}
