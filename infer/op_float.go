@@ -84,6 +84,9 @@ func (o *floatOp) finish(k *kernel.Table) {
 	if o.place != nil {
 		p.Floor = o.place.min
 	}
+	if a.codes {
+		k.AddPrepare(&p)
+	}
 	o.sum, o.sumCodes = &p, codes
 }
 

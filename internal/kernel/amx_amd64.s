@@ -4,7 +4,7 @@
 
 #include "textflag.h"
 
-// func tilesU8S8AMXx1(a *uint8, b *int8, c *uint8, start *int32, m *float32, q *float32, t *[23]int, table *[3]int, blocks *[5]int, config *[64]uint8, scratch *uint8, ahead *int8)
+// func tilesU8S8AMXx1(a *uint8, b *int8, c *uint8, start *int32, m *float32, q *float32, t *[25]int, table *[3]int, blocks *[5]int, config *[64]uint8, scratch *uint8, ahead *int8)
 // Requires: AMX_INT8, AMX_TILE, AVX, AVX512F, MMX+
 TEXT ·tilesU8S8AMXx1(SB), NOSPLIT, $0-96
 	MOVQ         t+48(FP), R13
@@ -29,14 +29,14 @@ TEXT ·tilesU8S8AMXx1(SB), NOSPLIT, $0-96
 	MOVQ         40(R13), R8
 	MOVQ         $+64, DX
 	MOVQ         $+1, R9
-	MOVQ         R9, 160(R13)
-	XORQ         R9, R9
 	MOVQ         R9, 168(R13)
+	XORQ         R9, R9
+	MOVQ         R9, 176(R13)
 
 block:
 	MOVQ blocks+64(FP), R15
 	MOVQ (R15), R9
-	MOVQ R9, 144(R13)
+	MOVQ R9, 152(R13)
 	MOVQ 8(R15), R9
 	MOVQ R9, (R13)
 	MOVQ 16(R15), R9
@@ -44,27 +44,29 @@ block:
 	MOVQ 24(R15), R9
 	MOVQ R9, 16(R13)
 	MOVQ 32(R15), R9
-	MOVQ R9, 152(R13)
+	MOVQ R9, 160(R13)
 	ADDQ $+40, R15
 	MOVQ R15, blocks+64(FP)
 	DECQ 128(R13)
 	MOVQ table+56(FP), AX
 	MOVQ scratch+80(FP), R12
 	MOVQ 96(R13), BX
+	XORQ R9, R9
+	MOVQ R9, 192(R13)
 
 pairs:
 	CMPQ BX, $+2
 	JLT  single
 	MOVQ a+0(FP), SI
-	ADDQ 144(R13), SI
+	ADDQ 152(R13), SI
 	ADDQ (AX), SI
 	MOVQ a+0(FP), DI
-	ADDQ 144(R13), DI
+	ADDQ 152(R13), DI
 	ADDQ 24(AX), DI
 	MOVQ b+8(FP), CX
 	MOVQ R12, R15
 	MOVQ DX, R9
-	CMPQ 160(R13), $+0
+	CMPQ 168(R13), $+0
 	JE   beguntwo
 	MOVQ start+24(FP), R15
 	XORQ R9, R9
@@ -77,7 +79,7 @@ beguntwo:
 	BYTE $0x44
 	BYTE $0x0f
 	BYTE $0x00
-	ADDQ 168(R13), R15
+	ADDQ 176(R13), R15
 	BYTE $0xc4
 	BYTE $0x82
 	BYTE $0x7b
@@ -151,7 +153,94 @@ fetchedtwo:
 	ADDQ 32(R13), DI
 	DECQ R11
 	JNZ  outtwo
-	MOVQ CX, 176(R13)
+	MOVQ CX, 184(R13)
+	CMPQ 192(R13), $+0
+	JE   first
+	MOVQ 192(R13), SI
+	MOVQ c+16(FP), DI
+	ADDQ -40(AX), DI
+	MOVQ -32(AX), R10
+	ADDQ $+0, SI
+	MOVQ 88(R13), R9
+	MOVQ 48(R13), R15
+
+pixelloop0:
+	TESTQ     R10, R10
+	JLE       gaploop0
+	VMOVDQU32 (SI), Z4
+	VCVTDQ2PS Z4, Z4
+	VMULPS    Z0, Z4, Z4
+	VMAXPS    Z1, Z4, Z4
+	VMINPS    Z2, Z4, Z4
+	VCVTPS2DQ Z4, Z4
+	VPADDD    Z3, Z4, Z4
+	VPMOVDB   Z4, K1, (DI)
+
+gaploop0:
+	ADDQ $+64, SI
+	ADDQ R15, DI
+	DECQ R10
+	CMPQ R10, 64(R13)
+	JNE  nextloop0
+	MOVQ 56(R13), R10
+	ADDQ 72(R13), DI
+
+nextloop0:
+	DECQ R9
+	JNZ  pixelloop0
+	MOVQ R12, CX
+	ADDQ $+0, CX
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x44
+	BYTE $0x11
+	BYTE $0x00
+	MOVQ R12, CX
+	ADDQ $+1024, CX
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x54
+	BYTE $0x11
+	BYTE $0x00
+	MOVQ 192(R13), SI
+	MOVQ c+16(FP), DI
+	ADDQ -16(AX), DI
+	MOVQ -8(AX), R10
+	ADDQ $+1024, SI
+	MOVQ 88(R13), R9
+	MOVQ 48(R13), R15
+
+pixelloop1:
+	TESTQ     R10, R10
+	JLE       gaploop1
+	VMOVDQU32 (SI), Z4
+	VCVTDQ2PS Z4, Z4
+	VMULPS    Z0, Z4, Z4
+	VMAXPS    Z1, Z4, Z4
+	VMINPS    Z2, Z4, Z4
+	VCVTPS2DQ Z4, Z4
+	VPADDD    Z3, Z4, Z4
+	VPMOVDB   Z4, K1, (DI)
+
+gaploop1:
+	ADDQ $+64, SI
+	ADDQ R15, DI
+	DECQ R10
+	CMPQ R10, 64(R13)
+	JNE  nextloop1
+	MOVQ 56(R13), R10
+	ADDQ 72(R13), DI
+
+nextloop1:
+	DECQ R9
+	JNZ  pixelloop1
+	JMP  stored
+
+first:
 	MOVQ R12, CX
 	ADDQ $+0, CX
 	BYTE $0xc4
@@ -171,86 +260,31 @@ fetchedtwo:
 	BYTE $0x11
 	BYTE $0x00
 	CMPQ 128(R13), $+0
-	JNE  stored
-	MOVQ c+16(FP), DI
-	ADDQ 8(AX), DI
-	MOVQ 16(AX), R10
-	MOVQ R12, SI
-	ADDQ $+0, SI
-	MOVQ 88(R13), R9
-
-pixelfirst:
-	TESTQ     R10, R10
-	JLE       gapfirst
-	VMOVDQU32 (SI), Z4
-	VCVTDQ2PS Z4, Z4
-	VMULPS    Z0, Z4, Z4
-	VMAXPS    Z1, Z4, Z4
-	VMINPS    Z2, Z4, Z4
-	VCVTPS2DQ Z4, Z4
-	VPADDD    Z3, Z4, Z4
-	VPMOVDB   Z4, K1, (DI)
-
-gapfirst:
-	ADDQ $+64, SI
-	ADDQ 48(R13), DI
-	DECQ R10
-	CMPQ R10, 64(R13)
-	JNE  nextfirst
-	MOVQ 56(R13), R10
-	ADDQ 72(R13), DI
-
-nextfirst:
-	DECQ R9
-	JNZ  pixelfirst
-	MOVQ c+16(FP), DI
-	ADDQ 32(AX), DI
-	MOVQ 40(AX), R10
-	MOVQ R12, SI
-	ADDQ $+1024, SI
-	MOVQ 88(R13), R9
-
-pixelsecond:
-	TESTQ     R10, R10
-	JLE       gapsecond
-	VMOVDQU32 (SI), Z4
-	VCVTDQ2PS Z4, Z4
-	VMULPS    Z0, Z4, Z4
-	VMAXPS    Z1, Z4, Z4
-	VMINPS    Z2, Z4, Z4
-	VCVTPS2DQ Z4, Z4
-	VPADDD    Z3, Z4, Z4
-	VPMOVDB   Z4, K1, (DI)
-
-gapsecond:
-	ADDQ $+64, SI
-	ADDQ 48(R13), DI
-	DECQ R10
-	CMPQ R10, 64(R13)
-	JNE  nextsecond
-	MOVQ 56(R13), R10
-	ADDQ 72(R13), DI
-
-nextsecond:
-	DECQ R9
-	JNZ  pixelsecond
+	JNE  kept
 
 stored:
-	ADDQ 136(R13), R12
+	MOVQ R12, 192(R13)
+
+kept:
+	MOVQ 136(R13), R9
+	ADDQ R9, R12
+	XORQ 144(R13), R9
+	SUBQ 144(R13), R9
+	MOVQ R9, 136(R13)
 	ADDQ $+48, AX
 	SUBQ $+2, BX
 	JMP  pairs
 
 single:
 	TESTQ BX, BX
-	JZ    end
+	JZ    flush
 	MOVQ  a+0(FP), SI
-	ADDQ  144(R13), SI
+	ADDQ  152(R13), SI
 	ADDQ  (AX), SI
 	MOVQ  b+8(FP), CX
 	MOVQ  R12, R15
 	MOVQ  DX, R9
-	CMPQ  160(R13), $+0
+	CMPQ  168(R13), $+0
 	JE    begunone
 	MOVQ  start+24(FP), R15
 	XORQ  R9, R9
@@ -314,7 +348,7 @@ fetchedone:
 	ADDQ 32(R13), SI
 	DECQ R11
 	JNZ  outone
-	MOVQ CX, 176(R13)
+	MOVQ CX, 184(R13)
 	MOVQ R12, CX
 	ADDQ $+0, CX
 	BYTE $0xc4
@@ -324,14 +358,87 @@ fetchedone:
 	BYTE $0x44
 	BYTE $0x11
 	BYTE $0x00
+
+flush:
 	CMPQ 128(R13), $+0
 	JNE  end
+	CMPQ 192(R13), $+0
+	JE   own
+	MOVQ 192(R13), SI
 	MOVQ c+16(FP), DI
-	ADDQ 8(AX), DI
-	MOVQ 16(AX), R10
-	MOVQ R12, SI
+	ADDQ -40(AX), DI
+	MOVQ -32(AX), R10
 	ADDQ $+0, SI
 	MOVQ 88(R13), R9
+	MOVQ 48(R13), R15
+
+pixelend0:
+	TESTQ     R10, R10
+	JLE       gapend0
+	VMOVDQU32 (SI), Z4
+	VCVTDQ2PS Z4, Z4
+	VMULPS    Z0, Z4, Z4
+	VMAXPS    Z1, Z4, Z4
+	VMINPS    Z2, Z4, Z4
+	VCVTPS2DQ Z4, Z4
+	VPADDD    Z3, Z4, Z4
+	VPMOVDB   Z4, K1, (DI)
+
+gapend0:
+	ADDQ $+64, SI
+	ADDQ R15, DI
+	DECQ R10
+	CMPQ R10, 64(R13)
+	JNE  nextend0
+	MOVQ 56(R13), R10
+	ADDQ 72(R13), DI
+
+nextend0:
+	DECQ R9
+	JNZ  pixelend0
+	MOVQ 192(R13), SI
+	MOVQ c+16(FP), DI
+	ADDQ -16(AX), DI
+	MOVQ -8(AX), R10
+	ADDQ $+1024, SI
+	MOVQ 88(R13), R9
+	MOVQ 48(R13), R15
+
+pixelend1:
+	TESTQ     R10, R10
+	JLE       gapend1
+	VMOVDQU32 (SI), Z4
+	VCVTDQ2PS Z4, Z4
+	VMULPS    Z0, Z4, Z4
+	VMAXPS    Z1, Z4, Z4
+	VMINPS    Z2, Z4, Z4
+	VCVTPS2DQ Z4, Z4
+	VPADDD    Z3, Z4, Z4
+	VPMOVDB   Z4, K1, (DI)
+
+gapend1:
+	ADDQ $+64, SI
+	ADDQ R15, DI
+	DECQ R10
+	CMPQ R10, 64(R13)
+	JNE  nextend1
+	MOVQ 56(R13), R10
+	ADDQ 72(R13), DI
+
+nextend1:
+	DECQ R9
+	JNZ  pixelend1
+
+own:
+	TESTQ BX, BX
+	JZ    end
+	MOVQ  R12, SI
+	MOVQ  c+16(FP), DI
+	ADDQ  8(AX), DI
+	MOVQ  16(AX), R10
+	ADDQ  $+0, SI
+	MOVQ  88(R13), R9
+	MOVQ  48(R13), R15
 
 pixellast:
 	TESTQ     R10, R10
@@ -347,7 +454,7 @@ pixellast:
 
 gaplast:
 	ADDQ $+64, SI
-	ADDQ 48(R13), DI
+	ADDQ R15, DI
 	DECQ R10
 	CMPQ R10, 64(R13)
 	JNE  nextlast
@@ -362,10 +469,10 @@ end:
 	CMPQ 128(R13), $+0
 	JE   done
 	XORQ R9, R9
-	MOVQ R9, 160(R13)
-	MOVQ $+1024, R9
 	MOVQ R9, 168(R13)
-	MOVQ 176(R13), R9
+	MOVQ $+1024, R9
+	MOVQ R9, 176(R13)
+	MOVQ 184(R13), R9
 	MOVQ R9, b+8(FP)
 	JMP  block
 
@@ -378,7 +485,7 @@ done:
 	VZEROUPPER
 	RET
 
-// func tilesU8S8AMXx2(a *uint8, b *int8, c *uint8, start *int32, m *float32, q *float32, t *[23]int, table *[3]int, blocks *[5]int, config *[64]uint8, scratch *uint8, ahead *int8)
+// func tilesU8S8AMXx2(a *uint8, b *int8, c *uint8, start *int32, m *float32, q *float32, t *[25]int, table *[3]int, blocks *[5]int, config *[64]uint8, scratch *uint8, ahead *int8)
 // Requires: AMX_INT8, AMX_TILE, AVX, AVX512BW, AVX512F, AVX512VBMI, AVX512VL, MMX+
 TEXT ·tilesU8S8AMXx2(SB), NOSPLIT, $0-96
 	MOVQ         t+48(FP), R13
@@ -413,14 +520,14 @@ TEXT ·tilesU8S8AMXx2(SB), NOSPLIT, $0-96
 	MOVQ         40(R13), R8
 	MOVQ         $+128, DX
 	MOVQ         $+1, R9
-	MOVQ         R9, 160(R13)
-	XORQ         R9, R9
 	MOVQ         R9, 168(R13)
+	XORQ         R9, R9
+	MOVQ         R9, 176(R13)
 
 block:
 	MOVQ blocks+64(FP), R15
 	MOVQ (R15), R9
-	MOVQ R9, 144(R13)
+	MOVQ R9, 152(R13)
 	MOVQ 8(R15), R9
 	MOVQ R9, (R13)
 	MOVQ 16(R15), R9
@@ -428,27 +535,29 @@ block:
 	MOVQ 24(R15), R9
 	MOVQ R9, 16(R13)
 	MOVQ 32(R15), R9
-	MOVQ R9, 152(R13)
+	MOVQ R9, 160(R13)
 	ADDQ $+40, R15
 	MOVQ R15, blocks+64(FP)
 	DECQ 128(R13)
 	MOVQ table+56(FP), AX
 	MOVQ scratch+80(FP), R12
 	MOVQ 96(R13), BX
+	XORQ R9, R9
+	MOVQ R9, 192(R13)
 
 pairs:
 	CMPQ BX, $+2
 	JLT  single
 	MOVQ a+0(FP), SI
-	ADDQ 144(R13), SI
+	ADDQ 152(R13), SI
 	ADDQ (AX), SI
 	MOVQ a+0(FP), DI
-	ADDQ 144(R13), DI
+	ADDQ 152(R13), DI
 	ADDQ 24(AX), DI
 	MOVQ b+8(FP), CX
 	MOVQ R12, R15
 	MOVQ DX, R9
-	CMPQ 160(R13), $+0
+	CMPQ 168(R13), $+0
 	JE   beguntwo
 	MOVQ start+24(FP), R15
 	XORQ R9, R9
@@ -468,7 +577,7 @@ beguntwo:
 	BYTE $0x4c
 	BYTE $0x0f
 	BYTE $0x40
-	ADDQ 168(R13), R15
+	ADDQ 176(R13), R15
 	BYTE $0xc4
 	BYTE $0x82
 	BYTE $0x7b
@@ -566,7 +675,118 @@ fetchedtwo:
 	ADDQ 32(R13), DI
 	DECQ R11
 	JNZ  outtwo
-	MOVQ CX, 176(R13)
+	MOVQ CX, 184(R13)
+	CMPQ 192(R13), $+0
+	JE   first
+	MOVQ 192(R13), SI
+	MOVQ c+16(FP), DI
+	ADDQ -40(AX), DI
+	MOVQ -32(AX), R10
+	ADDQ $+0, SI
+	MOVQ 88(R13), R9
+	MOVQ 48(R13), R15
+
+pixelloop0:
+	TESTQ     R10, R10
+	JLE       gaploop0
+	VCVTDQ2PS (SI), Z6
+	VMULPS    Z0, Z6, Z6
+	VMINPS    Z3, Z6, Z6
+	VCVTPS2DQ Z6, Z6
+	VCVTDQ2PS 64(SI), Z7
+	VMULPS    Z1, Z7, Z7
+	VMINPS    Z3, Z7, Z7
+	VCVTPS2DQ Z7, Z7
+	VPACKSSDW Z7, Z6, Z6
+	VPADDSW   Z5, Z6, Z6
+	VPMAXSW   Z2, Z6, Z6
+	VPERMB    Z6, Z4, Z6
+	VMOVDQU8  Y6, K1, (DI)
+
+gaploop0:
+	ADDQ $+128, SI
+	ADDQ R15, DI
+	DECQ R10
+	CMPQ R10, 64(R13)
+	JNE  nextloop0
+	MOVQ 56(R13), R10
+	ADDQ 72(R13), DI
+
+nextloop0:
+	DECQ R9
+	JNZ  pixelloop0
+	MOVQ R12, CX
+	ADDQ $+0, CX
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x44
+	BYTE $0x11
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x4c
+	BYTE $0x11
+	BYTE $0x40
+	MOVQ R12, CX
+	ADDQ $+2048, CX
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x54
+	BYTE $0x11
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x5c
+	BYTE $0x11
+	BYTE $0x40
+	MOVQ 192(R13), SI
+	MOVQ c+16(FP), DI
+	ADDQ -16(AX), DI
+	MOVQ -8(AX), R10
+	ADDQ $+2048, SI
+	MOVQ 88(R13), R9
+	MOVQ 48(R13), R15
+
+pixelloop1:
+	TESTQ     R10, R10
+	JLE       gaploop1
+	VCVTDQ2PS (SI), Z6
+	VMULPS    Z0, Z6, Z6
+	VMINPS    Z3, Z6, Z6
+	VCVTPS2DQ Z6, Z6
+	VCVTDQ2PS 64(SI), Z7
+	VMULPS    Z1, Z7, Z7
+	VMINPS    Z3, Z7, Z7
+	VCVTPS2DQ Z7, Z7
+	VPACKSSDW Z7, Z6, Z6
+	VPADDSW   Z5, Z6, Z6
+	VPMAXSW   Z2, Z6, Z6
+	VPERMB    Z6, Z4, Z6
+	VMOVDQU8  Y6, K1, (DI)
+
+gaploop1:
+	ADDQ $+128, SI
+	ADDQ R15, DI
+	DECQ R10
+	CMPQ R10, 64(R13)
+	JNE  nextloop1
+	MOVQ 56(R13), R10
+	ADDQ 72(R13), DI
+
+nextloop1:
+	DECQ R9
+	JNZ  pixelloop1
+	JMP  stored
+
+first:
 	MOVQ R12, CX
 	ADDQ $+0, CX
 	BYTE $0xc4
@@ -600,96 +820,31 @@ fetchedtwo:
 	BYTE $0x11
 	BYTE $0x40
 	CMPQ 128(R13), $+0
-	JNE  stored
-	MOVQ c+16(FP), DI
-	ADDQ 8(AX), DI
-	MOVQ 16(AX), R10
-	MOVQ R12, SI
-	ADDQ $+0, SI
-	MOVQ 88(R13), R9
-
-pixelfirst:
-	TESTQ     R10, R10
-	JLE       gapfirst
-	VCVTDQ2PS (SI), Z6
-	VMULPS    Z0, Z6, Z6
-	VMINPS    Z3, Z6, Z6
-	VCVTPS2DQ Z6, Z6
-	VCVTDQ2PS 64(SI), Z7
-	VMULPS    Z1, Z7, Z7
-	VMINPS    Z3, Z7, Z7
-	VCVTPS2DQ Z7, Z7
-	VPACKSSDW Z7, Z6, Z6
-	VPADDSW   Z5, Z6, Z6
-	VPMAXSW   Z2, Z6, Z6
-	VPERMB    Z6, Z4, Z6
-	VMOVDQU8  Y6, K1, (DI)
-
-gapfirst:
-	ADDQ $+128, SI
-	ADDQ 48(R13), DI
-	DECQ R10
-	CMPQ R10, 64(R13)
-	JNE  nextfirst
-	MOVQ 56(R13), R10
-	ADDQ 72(R13), DI
-
-nextfirst:
-	DECQ R9
-	JNZ  pixelfirst
-	MOVQ c+16(FP), DI
-	ADDQ 32(AX), DI
-	MOVQ 40(AX), R10
-	MOVQ R12, SI
-	ADDQ $+2048, SI
-	MOVQ 88(R13), R9
-
-pixelsecond:
-	TESTQ     R10, R10
-	JLE       gapsecond
-	VCVTDQ2PS (SI), Z6
-	VMULPS    Z0, Z6, Z6
-	VMINPS    Z3, Z6, Z6
-	VCVTPS2DQ Z6, Z6
-	VCVTDQ2PS 64(SI), Z7
-	VMULPS    Z1, Z7, Z7
-	VMINPS    Z3, Z7, Z7
-	VCVTPS2DQ Z7, Z7
-	VPACKSSDW Z7, Z6, Z6
-	VPADDSW   Z5, Z6, Z6
-	VPMAXSW   Z2, Z6, Z6
-	VPERMB    Z6, Z4, Z6
-	VMOVDQU8  Y6, K1, (DI)
-
-gapsecond:
-	ADDQ $+128, SI
-	ADDQ 48(R13), DI
-	DECQ R10
-	CMPQ R10, 64(R13)
-	JNE  nextsecond
-	MOVQ 56(R13), R10
-	ADDQ 72(R13), DI
-
-nextsecond:
-	DECQ R9
-	JNZ  pixelsecond
+	JNE  kept
 
 stored:
-	ADDQ 136(R13), R12
+	MOVQ R12, 192(R13)
+
+kept:
+	MOVQ 136(R13), R9
+	ADDQ R9, R12
+	XORQ 144(R13), R9
+	SUBQ 144(R13), R9
+	MOVQ R9, 136(R13)
 	ADDQ $+48, AX
 	SUBQ $+2, BX
 	JMP  pairs
 
 single:
 	TESTQ BX, BX
-	JZ    end
+	JZ    flush
 	MOVQ  a+0(FP), SI
-	ADDQ  144(R13), SI
+	ADDQ  152(R13), SI
 	ADDQ  (AX), SI
 	MOVQ  b+8(FP), CX
 	MOVQ  R12, R15
 	MOVQ  DX, R9
-	CMPQ  160(R13), $+0
+	CMPQ  168(R13), $+0
 	JE    begunone
 	MOVQ  start+24(FP), R15
 	XORQ  R9, R9
@@ -772,7 +927,7 @@ fetchedone:
 	ADDQ 32(R13), SI
 	DECQ R11
 	JNZ  outone
-	MOVQ CX, 176(R13)
+	MOVQ CX, 184(R13)
 	MOVQ R12, CX
 	ADDQ $+0, CX
 	BYTE $0xc4
@@ -789,14 +944,97 @@ fetchedone:
 	BYTE $0x4c
 	BYTE $0x11
 	BYTE $0x40
+
+flush:
 	CMPQ 128(R13), $+0
 	JNE  end
+	CMPQ 192(R13), $+0
+	JE   own
+	MOVQ 192(R13), SI
 	MOVQ c+16(FP), DI
-	ADDQ 8(AX), DI
-	MOVQ 16(AX), R10
-	MOVQ R12, SI
+	ADDQ -40(AX), DI
+	MOVQ -32(AX), R10
 	ADDQ $+0, SI
 	MOVQ 88(R13), R9
+	MOVQ 48(R13), R15
+
+pixelend0:
+	TESTQ     R10, R10
+	JLE       gapend0
+	VCVTDQ2PS (SI), Z6
+	VMULPS    Z0, Z6, Z6
+	VMINPS    Z3, Z6, Z6
+	VCVTPS2DQ Z6, Z6
+	VCVTDQ2PS 64(SI), Z7
+	VMULPS    Z1, Z7, Z7
+	VMINPS    Z3, Z7, Z7
+	VCVTPS2DQ Z7, Z7
+	VPACKSSDW Z7, Z6, Z6
+	VPADDSW   Z5, Z6, Z6
+	VPMAXSW   Z2, Z6, Z6
+	VPERMB    Z6, Z4, Z6
+	VMOVDQU8  Y6, K1, (DI)
+
+gapend0:
+	ADDQ $+128, SI
+	ADDQ R15, DI
+	DECQ R10
+	CMPQ R10, 64(R13)
+	JNE  nextend0
+	MOVQ 56(R13), R10
+	ADDQ 72(R13), DI
+
+nextend0:
+	DECQ R9
+	JNZ  pixelend0
+	MOVQ 192(R13), SI
+	MOVQ c+16(FP), DI
+	ADDQ -16(AX), DI
+	MOVQ -8(AX), R10
+	ADDQ $+2048, SI
+	MOVQ 88(R13), R9
+	MOVQ 48(R13), R15
+
+pixelend1:
+	TESTQ     R10, R10
+	JLE       gapend1
+	VCVTDQ2PS (SI), Z6
+	VMULPS    Z0, Z6, Z6
+	VMINPS    Z3, Z6, Z6
+	VCVTPS2DQ Z6, Z6
+	VCVTDQ2PS 64(SI), Z7
+	VMULPS    Z1, Z7, Z7
+	VMINPS    Z3, Z7, Z7
+	VCVTPS2DQ Z7, Z7
+	VPACKSSDW Z7, Z6, Z6
+	VPADDSW   Z5, Z6, Z6
+	VPMAXSW   Z2, Z6, Z6
+	VPERMB    Z6, Z4, Z6
+	VMOVDQU8  Y6, K1, (DI)
+
+gapend1:
+	ADDQ $+128, SI
+	ADDQ R15, DI
+	DECQ R10
+	CMPQ R10, 64(R13)
+	JNE  nextend1
+	MOVQ 56(R13), R10
+	ADDQ 72(R13), DI
+
+nextend1:
+	DECQ R9
+	JNZ  pixelend1
+
+own:
+	TESTQ BX, BX
+	JZ    end
+	MOVQ  R12, SI
+	MOVQ  c+16(FP), DI
+	ADDQ  8(AX), DI
+	MOVQ  16(AX), R10
+	ADDQ  $+0, SI
+	MOVQ  88(R13), R9
+	MOVQ  48(R13), R15
 
 pixellast:
 	TESTQ     R10, R10
@@ -817,7 +1055,7 @@ pixellast:
 
 gaplast:
 	ADDQ $+128, SI
-	ADDQ 48(R13), DI
+	ADDQ R15, DI
 	DECQ R10
 	CMPQ R10, 64(R13)
 	JNE  nextlast
@@ -832,10 +1070,10 @@ end:
 	CMPQ 128(R13), $+0
 	JE   done
 	XORQ R9, R9
-	MOVQ R9, 160(R13)
-	MOVQ $+2048, R9
 	MOVQ R9, 168(R13)
-	MOVQ 176(R13), R9
+	MOVQ $+2048, R9
+	MOVQ R9, 176(R13)
+	MOVQ 184(R13), R9
 	MOVQ R9, b+8(FP)
 	JMP  block
 
@@ -914,7 +1152,7 @@ DATA pixelOrder<>+62(SB)/1, $0x3c
 DATA pixelOrder<>+63(SB)/1, $0x3e
 GLOBL pixelOrder<>(SB), RODATA|NOPTR, $64
 
-// func tilesU8S4AMXx2(a *uint8, b *int8, c *uint8, start *int32, m *float32, q *float32, t *[23]int, table *[3]int, blocks *[5]int, config *[64]uint8, scratch *uint8, ahead *int8)
+// func tilesU8S4AMXx2(a *uint8, b *int8, c *uint8, start *int32, m *float32, q *float32, t *[25]int, table *[3]int, blocks *[5]int, config *[64]uint8, scratch *uint8, ahead *int8)
 // Requires: AMX_INT8, AMX_TILE, AVX, AVX512BW, AVX512F, AVX512VBMI, AVX512VL, GFNI, MMX+
 TEXT ·tilesU8S4AMXx2(SB), NOSPLIT, $0-96
 	MOVQ         t+48(FP), R13
@@ -949,9 +1187,9 @@ TEXT ·tilesU8S4AMXx2(SB), NOSPLIT, $0-96
 	MOVQ         40(R13), R8
 	MOVQ         $+128, DX
 	MOVQ         $+1, R9
-	MOVQ         R9, 160(R13)
-	XORQ         R9, R9
 	MOVQ         R9, 168(R13)
+	XORQ         R9, R9
+	MOVQ         R9, 176(R13)
 	MOVQ         $0x0102040808080808, R15
 	VPBROADCASTQ R15, Z6
 	MOVQ         $0x1020408080808080, R15
@@ -979,7 +1217,7 @@ TEXT ·tilesU8S4AMXx2(SB), NOSPLIT, $0-96
 block:
 	MOVQ           blocks+64(FP), R15
 	MOVQ           (R15), R9
-	MOVQ           R9, 144(R13)
+	MOVQ           R9, 152(R13)
 	MOVQ           8(R15), R9
 	MOVQ           R9, (R13)
 	MOVQ           16(R15), R9
@@ -987,15 +1225,17 @@ block:
 	MOVQ           24(R15), R9
 	MOVQ           R9, 16(R13)
 	MOVQ           32(R15), R9
-	MOVQ           R9, 152(R13)
+	MOVQ           R9, 160(R13)
 	ADDQ           $+40, R15
 	MOVQ           R15, blocks+64(FP)
 	DECQ           128(R13)
 	MOVQ           table+56(FP), AX
 	MOVQ           scratch+80(FP), R12
 	MOVQ           96(R13), BX
+	XORQ           R9, R9
+	MOVQ           R9, 192(R13)
 	MOVQ           b+8(FP), CX
-	DECQ           152(R13)
+	DECQ           160(R13)
 	JL             unpacked0
 	VGF2P8AFFINEQB $0xf8, Z6, Z8, Z24
 	VMOVDQU64      Z24, (CX)
@@ -1082,7 +1322,7 @@ block:
 	MOVQ           R15, 120(R13)
 
 unpacked0:
-	DECQ           152(R13)
+	DECQ           160(R13)
 	JL             unpacked1
 	VGF2P8AFFINEQB $0xf8, Z6, Z8, Z24
 	VMOVDQU64      Z24, 2048(CX)
@@ -1170,17 +1410,17 @@ unpacked0:
 
 unpacked1:
 	CMPQ BX, $+2
-	JLT  alone
+	JLT  few
 	MOVQ a+0(FP), SI
-	ADDQ 144(R13), SI
+	ADDQ 152(R13), SI
 	ADDQ (AX), SI
 	MOVQ a+0(FP), DI
-	ADDQ 144(R13), DI
+	ADDQ 152(R13), DI
 	ADDQ 24(AX), DI
 	MOVQ b+8(FP), CX
 	MOVQ R12, R15
 	MOVQ DX, R9
-	CMPQ 160(R13), $+0
+	CMPQ 168(R13), $+0
 	JE   begunboth
 	MOVQ start+24(FP), R15
 	XORQ R9, R9
@@ -1200,7 +1440,7 @@ begunboth:
 	BYTE $0x4c
 	BYTE $0x0f
 	BYTE $0x40
-	ADDQ 168(R13), R15
+	ADDQ 176(R13), R15
 	BYTE $0xc4
 	BYTE $0x82
 	BYTE $0x7b
@@ -1272,7 +1512,7 @@ kboth:
 	BYTE           $0x41
 	BYTE           $0x5e
 	BYTE           $0xdd
-	DECQ           152(R13)
+	DECQ           160(R13)
 	JL             unpackedboth
 	VGF2P8AFFINEQB $0xf8, Z6, Z8, Z24
 	VMOVDQU64      Z24, 4096(CX)
@@ -1385,54 +1625,22 @@ fetchedboth:
 	ADDQ 32(R13), DI
 	DECQ R11
 	JNZ  outboth
-	MOVQ CX, 176(R13)
-	MOVQ R12, CX
-	ADDQ $+0, CX
-	BYTE $0xc4
-	BYTE $0xe2
-	BYTE $0x7a
-	BYTE $0x4b
-	BYTE $0x44
-	BYTE $0x11
-	BYTE $0x00
-	BYTE $0xc4
-	BYTE $0xe2
-	BYTE $0x7a
-	BYTE $0x4b
-	BYTE $0x4c
-	BYTE $0x11
-	BYTE $0x40
-	MOVQ R12, CX
-	ADDQ $+2048, CX
-	BYTE $0xc4
-	BYTE $0xe2
-	BYTE $0x7a
-	BYTE $0x4b
-	BYTE $0x54
-	BYTE $0x11
-	BYTE $0x00
-	BYTE $0xc4
-	BYTE $0xe2
-	BYTE $0x7a
-	BYTE $0x4b
-	BYTE $0x5c
-	BYTE $0x11
-	BYTE $0x40
+	MOVQ CX, 184(R13)
 	JMP  stores
 
-alone:
+few:
 	MOVQ a+0(FP), SI
-	ADDQ 144(R13), SI
+	ADDQ 152(R13), SI
 	ADDQ (AX), SI
 	MOVQ b+8(FP), CX
 	MOVQ R12, R15
 	MOVQ DX, R9
-	CMPQ 160(R13), $+0
-	JE   begunalone
+	CMPQ 168(R13), $+0
+	JE   begunfew
 	MOVQ start+24(FP), R15
 	XORQ R9, R9
 
-begunalone:
+begunfew:
 	BYTE $0xc4
 	BYTE $0x82
 	BYTE $0x7b
@@ -1449,13 +1657,13 @@ begunalone:
 	BYTE $0x40
 	MOVQ 24(R13), R11
 
-outalone:
+outfew:
 	MOVQ 8(R13), R10
 
-runalone:
+runfew:
 	MOVQ (R13), R9
 
-kalone:
+kfew:
 	BYTE           $0xc4
 	BYTE           $0xa2
 	BYTE           $0x7b
@@ -1487,8 +1695,8 @@ kalone:
 	BYTE           $0x41
 	BYTE           $0x5e
 	BYTE           $0xcc
-	DECQ           152(R13)
-	JL             unpackedalone
+	DECQ           160(R13)
+	JL             unpackedfew
 	VGF2P8AFFINEQB $0xf8, Z6, Z8, Z24
 	VMOVDQU64      Z24, 4096(CX)
 	VGF2P8AFFINEQB $0xf8, Z7, Z8, Z8
@@ -1573,62 +1781,46 @@ kalone:
 	ADDQ           $+1024, R15
 	MOVQ           R15, 120(R13)
 
-unpackedalone:
+unpackedfew:
 	MOVQ 112(R13), R15
 	SUBQ 104(R13), R15
-	JL   fetchedalone
+	JL   fetchedfew
 	MOVQ R15, 112(R13)
 	MOVQ 104(R13), R15
 
-fetchalone:
+fetchfew:
 	PREFETCHT1 (R14)
 	ADDQ       $+64, R14
 	DECQ       R15
-	JNZ        fetchalone
+	JNZ        fetchfew
 
-fetchedalone:
+fetchedfew:
 	ADDQ $+64, SI
 	ADDQ $+2048, CX
 	DECQ R9
-	JNZ  kalone
+	JNZ  kfew
 	ADDQ 16(R13), SI
 	DECQ R10
-	JNZ  runalone
+	JNZ  runfew
 	ADDQ 32(R13), SI
 	DECQ R11
-	JNZ  outalone
-	MOVQ CX, 176(R13)
-	MOVQ R12, CX
-	ADDQ $+0, CX
-	BYTE $0xc4
-	BYTE $0xe2
-	BYTE $0x7a
-	BYTE $0x4b
-	BYTE $0x44
-	BYTE $0x11
-	BYTE $0x00
-	BYTE $0xc4
-	BYTE $0xe2
-	BYTE $0x7a
-	BYTE $0x4b
-	BYTE $0x4c
-	BYTE $0x11
-	BYTE $0x40
-	JMP  store
+	JNZ  outfew
+	MOVQ CX, 184(R13)
+	JMP  alone
 
 pairs:
 	CMPQ BX, $+2
 	JLT  single
 	MOVQ a+0(FP), SI
-	ADDQ 144(R13), SI
+	ADDQ 152(R13), SI
 	ADDQ (AX), SI
 	MOVQ a+0(FP), DI
-	ADDQ 144(R13), DI
+	ADDQ 152(R13), DI
 	ADDQ 24(AX), DI
 	MOVQ b+8(FP), CX
 	MOVQ R12, R15
 	MOVQ DX, R9
-	CMPQ 160(R13), $+0
+	CMPQ 168(R13), $+0
 	JE   beguntwo
 	MOVQ start+24(FP), R15
 	XORQ R9, R9
@@ -1648,7 +1840,7 @@ beguntwo:
 	BYTE $0x4c
 	BYTE $0x0f
 	BYTE $0x40
-	ADDQ 168(R13), R15
+	ADDQ 176(R13), R15
 	BYTE $0xc4
 	BYTE $0x82
 	BYTE $0x7b
@@ -1746,7 +1938,48 @@ fetchedtwo:
 	ADDQ 32(R13), DI
 	DECQ R11
 	JNZ  outtwo
-	MOVQ CX, 176(R13)
+	MOVQ CX, 184(R13)
+
+stores:
+	CMPQ 192(R13), $+0
+	JE   first
+	MOVQ 192(R13), SI
+	MOVQ c+16(FP), DI
+	ADDQ -40(AX), DI
+	MOVQ -32(AX), R10
+	ADDQ $+0, SI
+	MOVQ 88(R13), R9
+	MOVQ 48(R13), R15
+
+pixelloop0:
+	TESTQ     R10, R10
+	JLE       gaploop0
+	VCVTDQ2PS (SI), Z24
+	VMULPS    Z0, Z24, Z24
+	VMINPS    Z3, Z24, Z24
+	VCVTPS2DQ Z24, Z24
+	VCVTDQ2PS 64(SI), Z25
+	VMULPS    Z1, Z25, Z25
+	VMINPS    Z3, Z25, Z25
+	VCVTPS2DQ Z25, Z25
+	VPACKSSDW Z25, Z24, Z24
+	VPADDSW   Z5, Z24, Z24
+	VPMAXSW   Z2, Z24, Z24
+	VPERMB    Z24, Z4, Z24
+	VMOVDQU8  Y24, K1, (DI)
+
+gaploop0:
+	ADDQ $+128, SI
+	ADDQ R15, DI
+	DECQ R10
+	CMPQ R10, 64(R13)
+	JNE  nextloop0
+	MOVQ 56(R13), R10
+	ADDQ 72(R13), DI
+
+nextloop0:
+	DECQ R9
+	JNZ  pixelloop0
 	MOVQ R12, CX
 	ADDQ $+0, CX
 	BYTE $0xc4
@@ -1779,56 +2012,17 @@ fetchedtwo:
 	BYTE $0x5c
 	BYTE $0x11
 	BYTE $0x40
-
-stores:
-	CMPQ 128(R13), $+0
-	JNE  stored
+	MOVQ 192(R13), SI
 	MOVQ c+16(FP), DI
-	ADDQ 8(AX), DI
-	MOVQ 16(AX), R10
-	MOVQ R12, SI
-	ADDQ $+0, SI
-	MOVQ 88(R13), R9
-
-pixelfirst:
-	TESTQ     R10, R10
-	JLE       gapfirst
-	VCVTDQ2PS (SI), Z24
-	VMULPS    Z0, Z24, Z24
-	VMINPS    Z3, Z24, Z24
-	VCVTPS2DQ Z24, Z24
-	VCVTDQ2PS 64(SI), Z25
-	VMULPS    Z1, Z25, Z25
-	VMINPS    Z3, Z25, Z25
-	VCVTPS2DQ Z25, Z25
-	VPACKSSDW Z25, Z24, Z24
-	VPADDSW   Z5, Z24, Z24
-	VPMAXSW   Z2, Z24, Z24
-	VPERMB    Z24, Z4, Z24
-	VMOVDQU8  Y24, K1, (DI)
-
-gapfirst:
-	ADDQ $+128, SI
-	ADDQ 48(R13), DI
-	DECQ R10
-	CMPQ R10, 64(R13)
-	JNE  nextfirst
-	MOVQ 56(R13), R10
-	ADDQ 72(R13), DI
-
-nextfirst:
-	DECQ R9
-	JNZ  pixelfirst
-	MOVQ c+16(FP), DI
-	ADDQ 32(AX), DI
-	MOVQ 40(AX), R10
-	MOVQ R12, SI
+	ADDQ -16(AX), DI
+	MOVQ -8(AX), R10
 	ADDQ $+2048, SI
 	MOVQ 88(R13), R9
+	MOVQ 48(R13), R15
 
-pixelsecond:
+pixelloop1:
 	TESTQ     R10, R10
-	JLE       gapsecond
+	JLE       gaploop1
 	VCVTDQ2PS (SI), Z24
 	VMULPS    Z0, Z24, Z24
 	VMINPS    Z3, Z24, Z24
@@ -1843,35 +2037,79 @@ pixelsecond:
 	VPERMB    Z24, Z4, Z24
 	VMOVDQU8  Y24, K1, (DI)
 
-gapsecond:
+gaploop1:
 	ADDQ $+128, SI
-	ADDQ 48(R13), DI
+	ADDQ R15, DI
 	DECQ R10
 	CMPQ R10, 64(R13)
-	JNE  nextsecond
+	JNE  nextloop1
 	MOVQ 56(R13), R10
 	ADDQ 72(R13), DI
 
-nextsecond:
+nextloop1:
 	DECQ R9
-	JNZ  pixelsecond
+	JNZ  pixelloop1
+	JMP  stored
+
+first:
+	MOVQ R12, CX
+	ADDQ $+0, CX
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x44
+	BYTE $0x11
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x4c
+	BYTE $0x11
+	BYTE $0x40
+	MOVQ R12, CX
+	ADDQ $+2048, CX
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x54
+	BYTE $0x11
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x5c
+	BYTE $0x11
+	BYTE $0x40
+	CMPQ 128(R13), $+0
+	JNE  kept
 
 stored:
-	ADDQ 136(R13), R12
+	MOVQ R12, 192(R13)
+
+kept:
+	MOVQ 136(R13), R9
+	ADDQ R9, R12
+	XORQ 144(R13), R9
+	SUBQ 144(R13), R9
+	MOVQ R9, 136(R13)
 	ADDQ $+48, AX
 	SUBQ $+2, BX
 	JMP  pairs
 
 single:
 	TESTQ BX, BX
-	JZ    end
+	JZ    flush
 	MOVQ  a+0(FP), SI
-	ADDQ  144(R13), SI
+	ADDQ  152(R13), SI
 	ADDQ  (AX), SI
 	MOVQ  b+8(FP), CX
 	MOVQ  R12, R15
 	MOVQ  DX, R9
-	CMPQ  160(R13), $+0
+	CMPQ  168(R13), $+0
 	JE    begunone
 	MOVQ  start+24(FP), R15
 	XORQ  R9, R9
@@ -1954,7 +2192,9 @@ fetchedone:
 	ADDQ 32(R13), SI
 	DECQ R11
 	JNZ  outone
-	MOVQ CX, 176(R13)
+	MOVQ CX, 184(R13)
+
+alone:
 	MOVQ R12, CX
 	ADDQ $+0, CX
 	BYTE $0xc4
@@ -1972,15 +2212,96 @@ fetchedone:
 	BYTE $0x11
 	BYTE $0x40
 
-store:
+flush:
 	CMPQ 128(R13), $+0
 	JNE  end
+	CMPQ 192(R13), $+0
+	JE   own
+	MOVQ 192(R13), SI
 	MOVQ c+16(FP), DI
-	ADDQ 8(AX), DI
-	MOVQ 16(AX), R10
-	MOVQ R12, SI
+	ADDQ -40(AX), DI
+	MOVQ -32(AX), R10
 	ADDQ $+0, SI
 	MOVQ 88(R13), R9
+	MOVQ 48(R13), R15
+
+pixelend0:
+	TESTQ     R10, R10
+	JLE       gapend0
+	VCVTDQ2PS (SI), Z24
+	VMULPS    Z0, Z24, Z24
+	VMINPS    Z3, Z24, Z24
+	VCVTPS2DQ Z24, Z24
+	VCVTDQ2PS 64(SI), Z25
+	VMULPS    Z1, Z25, Z25
+	VMINPS    Z3, Z25, Z25
+	VCVTPS2DQ Z25, Z25
+	VPACKSSDW Z25, Z24, Z24
+	VPADDSW   Z5, Z24, Z24
+	VPMAXSW   Z2, Z24, Z24
+	VPERMB    Z24, Z4, Z24
+	VMOVDQU8  Y24, K1, (DI)
+
+gapend0:
+	ADDQ $+128, SI
+	ADDQ R15, DI
+	DECQ R10
+	CMPQ R10, 64(R13)
+	JNE  nextend0
+	MOVQ 56(R13), R10
+	ADDQ 72(R13), DI
+
+nextend0:
+	DECQ R9
+	JNZ  pixelend0
+	MOVQ 192(R13), SI
+	MOVQ c+16(FP), DI
+	ADDQ -16(AX), DI
+	MOVQ -8(AX), R10
+	ADDQ $+2048, SI
+	MOVQ 88(R13), R9
+	MOVQ 48(R13), R15
+
+pixelend1:
+	TESTQ     R10, R10
+	JLE       gapend1
+	VCVTDQ2PS (SI), Z24
+	VMULPS    Z0, Z24, Z24
+	VMINPS    Z3, Z24, Z24
+	VCVTPS2DQ Z24, Z24
+	VCVTDQ2PS 64(SI), Z25
+	VMULPS    Z1, Z25, Z25
+	VMINPS    Z3, Z25, Z25
+	VCVTPS2DQ Z25, Z25
+	VPACKSSDW Z25, Z24, Z24
+	VPADDSW   Z5, Z24, Z24
+	VPMAXSW   Z2, Z24, Z24
+	VPERMB    Z24, Z4, Z24
+	VMOVDQU8  Y24, K1, (DI)
+
+gapend1:
+	ADDQ $+128, SI
+	ADDQ R15, DI
+	DECQ R10
+	CMPQ R10, 64(R13)
+	JNE  nextend1
+	MOVQ 56(R13), R10
+	ADDQ 72(R13), DI
+
+nextend1:
+	DECQ R9
+	JNZ  pixelend1
+
+own:
+	TESTQ BX, BX
+	JZ    end
+	MOVQ  R12, SI
+	MOVQ  c+16(FP), DI
+	ADDQ  8(AX), DI
+	MOVQ  16(AX), R10
+	ADDQ  $+0, SI
+	MOVQ  88(R13), R9
+	MOVQ  48(R13), R15
 
 pixellast:
 	TESTQ     R10, R10
@@ -2001,7 +2322,7 @@ pixellast:
 
 gaplast:
 	ADDQ $+128, SI
-	ADDQ 48(R13), DI
+	ADDQ R15, DI
 	DECQ R10
 	CMPQ R10, 64(R13)
 	JNE  nextlast
@@ -2016,9 +2337,9 @@ end:
 	CMPQ 128(R13), $+0
 	JE   done
 	XORQ R9, R9
-	MOVQ R9, 160(R13)
-	MOVQ $+2048, R9
 	MOVQ R9, 168(R13)
+	MOVQ $+2048, R9
+	MOVQ R9, 176(R13)
 	JMP  block
 
 done:
@@ -2030,7 +2351,7 @@ done:
 	VZEROUPPER
 	RET
 
-// func tilesU8S3AMXx2(a *uint8, b *int8, c *uint8, start *int32, m *float32, q *float32, t *[23]int, table *[3]int, blocks *[5]int, config *[64]uint8, scratch *uint8, ahead *int8)
+// func tilesU8S3AMXx2(a *uint8, b *int8, c *uint8, start *int32, m *float32, q *float32, t *[25]int, table *[3]int, blocks *[5]int, config *[64]uint8, scratch *uint8, ahead *int8)
 // Requires: AMX_INT8, AMX_TILE, AVX, AVX512BW, AVX512F, AVX512VBMI, AVX512VL, GFNI, MMX+
 TEXT ·tilesU8S3AMXx2(SB), NOSPLIT, $0-96
 	MOVQ         t+48(FP), R13
@@ -2065,9 +2386,9 @@ TEXT ·tilesU8S3AMXx2(SB), NOSPLIT, $0-96
 	MOVQ         40(R13), R8
 	MOVQ         $+128, DX
 	MOVQ         $+1, R9
-	MOVQ         R9, 160(R13)
-	XORQ         R9, R9
 	MOVQ         R9, 168(R13)
+	XORQ         R9, R9
+	MOVQ         R9, 176(R13)
 	MOVQ         $0x0102000000000000, R15
 	VPBROADCASTQ R15, Z6
 	MOVQ         $0x0408000000000000, R15
@@ -2111,7 +2432,7 @@ TEXT ·tilesU8S3AMXx2(SB), NOSPLIT, $0-96
 block:
 	MOVQ           blocks+64(FP), R15
 	MOVQ           (R15), R9
-	MOVQ           R9, 144(R13)
+	MOVQ           R9, 152(R13)
 	MOVQ           8(R15), R9
 	MOVQ           R9, (R13)
 	MOVQ           16(R15), R9
@@ -2119,15 +2440,17 @@ block:
 	MOVQ           24(R15), R9
 	MOVQ           R9, 16(R13)
 	MOVQ           32(R15), R9
-	MOVQ           R9, 152(R13)
+	MOVQ           R9, 160(R13)
 	ADDQ           $+40, R15
 	MOVQ           R15, blocks+64(FP)
 	DECQ           128(R13)
 	MOVQ           table+56(FP), AX
 	MOVQ           scratch+80(FP), R12
 	MOVQ           96(R13), BX
+	XORQ           R9, R9
+	MOVQ           R9, 192(R13)
 	MOVQ           b+8(FP), CX
-	DECQ           152(R13)
+	DECQ           160(R13)
 	JL             unpacked0
 	VGF2P8AFFINEQB $0x00, Z6, Z18, Z30
 	VGF2P8AFFINEQB $0x00, Z10, Z20, Z31
@@ -2274,7 +2597,7 @@ block:
 	MOVQ           R15, 120(R13)
 
 unpacked0:
-	DECQ           152(R13)
+	DECQ           160(R13)
 	JL             unpacked1
 	VGF2P8AFFINEQB $0x00, Z6, Z18, Z30
 	VGF2P8AFFINEQB $0x00, Z10, Z20, Z31
@@ -2422,17 +2745,17 @@ unpacked0:
 
 unpacked1:
 	CMPQ BX, $+2
-	JLT  alone
+	JLT  few
 	MOVQ a+0(FP), SI
-	ADDQ 144(R13), SI
+	ADDQ 152(R13), SI
 	ADDQ (AX), SI
 	MOVQ a+0(FP), DI
-	ADDQ 144(R13), DI
+	ADDQ 152(R13), DI
 	ADDQ 24(AX), DI
 	MOVQ b+8(FP), CX
 	MOVQ R12, R15
 	MOVQ DX, R9
-	CMPQ 160(R13), $+0
+	CMPQ 168(R13), $+0
 	JE   begunboth
 	MOVQ start+24(FP), R15
 	XORQ R9, R9
@@ -2452,7 +2775,7 @@ begunboth:
 	BYTE $0x4c
 	BYTE $0x0f
 	BYTE $0x40
-	ADDQ 168(R13), R15
+	ADDQ 176(R13), R15
 	BYTE $0xc4
 	BYTE $0x82
 	BYTE $0x7b
@@ -2524,7 +2847,7 @@ kboth:
 	BYTE           $0x41
 	BYTE           $0x5e
 	BYTE           $0xdd
-	DECQ           152(R13)
+	DECQ           160(R13)
 	JL             unpackedboth
 	VGF2P8AFFINEQB $0x00, Z6, Z18, Z30
 	VGF2P8AFFINEQB $0x00, Z10, Z20, Z31
@@ -2697,54 +3020,22 @@ fetchedboth:
 	ADDQ 32(R13), DI
 	DECQ R11
 	JNZ  outboth
-	MOVQ CX, 176(R13)
-	MOVQ R12, CX
-	ADDQ $+0, CX
-	BYTE $0xc4
-	BYTE $0xe2
-	BYTE $0x7a
-	BYTE $0x4b
-	BYTE $0x44
-	BYTE $0x11
-	BYTE $0x00
-	BYTE $0xc4
-	BYTE $0xe2
-	BYTE $0x7a
-	BYTE $0x4b
-	BYTE $0x4c
-	BYTE $0x11
-	BYTE $0x40
-	MOVQ R12, CX
-	ADDQ $+2048, CX
-	BYTE $0xc4
-	BYTE $0xe2
-	BYTE $0x7a
-	BYTE $0x4b
-	BYTE $0x54
-	BYTE $0x11
-	BYTE $0x00
-	BYTE $0xc4
-	BYTE $0xe2
-	BYTE $0x7a
-	BYTE $0x4b
-	BYTE $0x5c
-	BYTE $0x11
-	BYTE $0x40
+	MOVQ CX, 184(R13)
 	JMP  stores
 
-alone:
+few:
 	MOVQ a+0(FP), SI
-	ADDQ 144(R13), SI
+	ADDQ 152(R13), SI
 	ADDQ (AX), SI
 	MOVQ b+8(FP), CX
 	MOVQ R12, R15
 	MOVQ DX, R9
-	CMPQ 160(R13), $+0
-	JE   begunalone
+	CMPQ 168(R13), $+0
+	JE   begunfew
 	MOVQ start+24(FP), R15
 	XORQ R9, R9
 
-begunalone:
+begunfew:
 	BYTE $0xc4
 	BYTE $0x82
 	BYTE $0x7b
@@ -2761,13 +3052,13 @@ begunalone:
 	BYTE $0x40
 	MOVQ 24(R13), R11
 
-outalone:
+outfew:
 	MOVQ 8(R13), R10
 
-runalone:
+runfew:
 	MOVQ (R13), R9
 
-kalone:
+kfew:
 	BYTE           $0xc4
 	BYTE           $0xa2
 	BYTE           $0x7b
@@ -2799,8 +3090,8 @@ kalone:
 	BYTE           $0x41
 	BYTE           $0x5e
 	BYTE           $0xcc
-	DECQ           152(R13)
-	JL             unpackedalone
+	DECQ           160(R13)
+	JL             unpackedfew
 	VGF2P8AFFINEQB $0x00, Z6, Z18, Z30
 	VGF2P8AFFINEQB $0x00, Z10, Z20, Z31
 	VPXORQ         Z31, Z30, Z30
@@ -2945,62 +3236,46 @@ kalone:
 	ADDQ           $+768, R15
 	MOVQ           R15, 120(R13)
 
-unpackedalone:
+unpackedfew:
 	MOVQ 112(R13), R15
 	SUBQ 104(R13), R15
-	JL   fetchedalone
+	JL   fetchedfew
 	MOVQ R15, 112(R13)
 	MOVQ 104(R13), R15
 
-fetchalone:
+fetchfew:
 	PREFETCHT1 (R14)
 	ADDQ       $+64, R14
 	DECQ       R15
-	JNZ        fetchalone
+	JNZ        fetchfew
 
-fetchedalone:
+fetchedfew:
 	ADDQ $+64, SI
 	ADDQ $+2048, CX
 	DECQ R9
-	JNZ  kalone
+	JNZ  kfew
 	ADDQ 16(R13), SI
 	DECQ R10
-	JNZ  runalone
+	JNZ  runfew
 	ADDQ 32(R13), SI
 	DECQ R11
-	JNZ  outalone
-	MOVQ CX, 176(R13)
-	MOVQ R12, CX
-	ADDQ $+0, CX
-	BYTE $0xc4
-	BYTE $0xe2
-	BYTE $0x7a
-	BYTE $0x4b
-	BYTE $0x44
-	BYTE $0x11
-	BYTE $0x00
-	BYTE $0xc4
-	BYTE $0xe2
-	BYTE $0x7a
-	BYTE $0x4b
-	BYTE $0x4c
-	BYTE $0x11
-	BYTE $0x40
-	JMP  store
+	JNZ  outfew
+	MOVQ CX, 184(R13)
+	JMP  alone
 
 pairs:
 	CMPQ BX, $+2
 	JLT  single
 	MOVQ a+0(FP), SI
-	ADDQ 144(R13), SI
+	ADDQ 152(R13), SI
 	ADDQ (AX), SI
 	MOVQ a+0(FP), DI
-	ADDQ 144(R13), DI
+	ADDQ 152(R13), DI
 	ADDQ 24(AX), DI
 	MOVQ b+8(FP), CX
 	MOVQ R12, R15
 	MOVQ DX, R9
-	CMPQ 160(R13), $+0
+	CMPQ 168(R13), $+0
 	JE   beguntwo
 	MOVQ start+24(FP), R15
 	XORQ R9, R9
@@ -3020,7 +3295,7 @@ beguntwo:
 	BYTE $0x4c
 	BYTE $0x0f
 	BYTE $0x40
-	ADDQ 168(R13), R15
+	ADDQ 176(R13), R15
 	BYTE $0xc4
 	BYTE $0x82
 	BYTE $0x7b
@@ -3118,7 +3393,48 @@ fetchedtwo:
 	ADDQ 32(R13), DI
 	DECQ R11
 	JNZ  outtwo
-	MOVQ CX, 176(R13)
+	MOVQ CX, 184(R13)
+
+stores:
+	CMPQ 192(R13), $+0
+	JE   first
+	MOVQ 192(R13), SI
+	MOVQ c+16(FP), DI
+	ADDQ -40(AX), DI
+	MOVQ -32(AX), R10
+	ADDQ $+0, SI
+	MOVQ 88(R13), R9
+	MOVQ 48(R13), R15
+
+pixelloop0:
+	TESTQ     R10, R10
+	JLE       gaploop0
+	VCVTDQ2PS (SI), Z30
+	VMULPS    Z0, Z30, Z30
+	VMINPS    Z3, Z30, Z30
+	VCVTPS2DQ Z30, Z30
+	VCVTDQ2PS 64(SI), Z31
+	VMULPS    Z1, Z31, Z31
+	VMINPS    Z3, Z31, Z31
+	VCVTPS2DQ Z31, Z31
+	VPACKSSDW Z31, Z30, Z30
+	VPADDSW   Z5, Z30, Z30
+	VPMAXSW   Z2, Z30, Z30
+	VPERMB    Z30, Z4, Z30
+	VMOVDQU8  Y30, K1, (DI)
+
+gaploop0:
+	ADDQ $+128, SI
+	ADDQ R15, DI
+	DECQ R10
+	CMPQ R10, 64(R13)
+	JNE  nextloop0
+	MOVQ 56(R13), R10
+	ADDQ 72(R13), DI
+
+nextloop0:
+	DECQ R9
+	JNZ  pixelloop0
 	MOVQ R12, CX
 	ADDQ $+0, CX
 	BYTE $0xc4
@@ -3151,56 +3467,17 @@ fetchedtwo:
 	BYTE $0x5c
 	BYTE $0x11
 	BYTE $0x40
-
-stores:
-	CMPQ 128(R13), $+0
-	JNE  stored
+	MOVQ 192(R13), SI
 	MOVQ c+16(FP), DI
-	ADDQ 8(AX), DI
-	MOVQ 16(AX), R10
-	MOVQ R12, SI
-	ADDQ $+0, SI
-	MOVQ 88(R13), R9
-
-pixelfirst:
-	TESTQ     R10, R10
-	JLE       gapfirst
-	VCVTDQ2PS (SI), Z30
-	VMULPS    Z0, Z30, Z30
-	VMINPS    Z3, Z30, Z30
-	VCVTPS2DQ Z30, Z30
-	VCVTDQ2PS 64(SI), Z31
-	VMULPS    Z1, Z31, Z31
-	VMINPS    Z3, Z31, Z31
-	VCVTPS2DQ Z31, Z31
-	VPACKSSDW Z31, Z30, Z30
-	VPADDSW   Z5, Z30, Z30
-	VPMAXSW   Z2, Z30, Z30
-	VPERMB    Z30, Z4, Z30
-	VMOVDQU8  Y30, K1, (DI)
-
-gapfirst:
-	ADDQ $+128, SI
-	ADDQ 48(R13), DI
-	DECQ R10
-	CMPQ R10, 64(R13)
-	JNE  nextfirst
-	MOVQ 56(R13), R10
-	ADDQ 72(R13), DI
-
-nextfirst:
-	DECQ R9
-	JNZ  pixelfirst
-	MOVQ c+16(FP), DI
-	ADDQ 32(AX), DI
-	MOVQ 40(AX), R10
-	MOVQ R12, SI
+	ADDQ -16(AX), DI
+	MOVQ -8(AX), R10
 	ADDQ $+2048, SI
 	MOVQ 88(R13), R9
+	MOVQ 48(R13), R15
 
-pixelsecond:
+pixelloop1:
 	TESTQ     R10, R10
-	JLE       gapsecond
+	JLE       gaploop1
 	VCVTDQ2PS (SI), Z30
 	VMULPS    Z0, Z30, Z30
 	VMINPS    Z3, Z30, Z30
@@ -3215,35 +3492,79 @@ pixelsecond:
 	VPERMB    Z30, Z4, Z30
 	VMOVDQU8  Y30, K1, (DI)
 
-gapsecond:
+gaploop1:
 	ADDQ $+128, SI
-	ADDQ 48(R13), DI
+	ADDQ R15, DI
 	DECQ R10
 	CMPQ R10, 64(R13)
-	JNE  nextsecond
+	JNE  nextloop1
 	MOVQ 56(R13), R10
 	ADDQ 72(R13), DI
 
-nextsecond:
+nextloop1:
 	DECQ R9
-	JNZ  pixelsecond
+	JNZ  pixelloop1
+	JMP  stored
+
+first:
+	MOVQ R12, CX
+	ADDQ $+0, CX
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x44
+	BYTE $0x11
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x4c
+	BYTE $0x11
+	BYTE $0x40
+	MOVQ R12, CX
+	ADDQ $+2048, CX
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x54
+	BYTE $0x11
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x5c
+	BYTE $0x11
+	BYTE $0x40
+	CMPQ 128(R13), $+0
+	JNE  kept
 
 stored:
-	ADDQ 136(R13), R12
+	MOVQ R12, 192(R13)
+
+kept:
+	MOVQ 136(R13), R9
+	ADDQ R9, R12
+	XORQ 144(R13), R9
+	SUBQ 144(R13), R9
+	MOVQ R9, 136(R13)
 	ADDQ $+48, AX
 	SUBQ $+2, BX
 	JMP  pairs
 
 single:
 	TESTQ BX, BX
-	JZ    end
+	JZ    flush
 	MOVQ  a+0(FP), SI
-	ADDQ  144(R13), SI
+	ADDQ  152(R13), SI
 	ADDQ  (AX), SI
 	MOVQ  b+8(FP), CX
 	MOVQ  R12, R15
 	MOVQ  DX, R9
-	CMPQ  160(R13), $+0
+	CMPQ  168(R13), $+0
 	JE    begunone
 	MOVQ  start+24(FP), R15
 	XORQ  R9, R9
@@ -3326,7 +3647,9 @@ fetchedone:
 	ADDQ 32(R13), SI
 	DECQ R11
 	JNZ  outone
-	MOVQ CX, 176(R13)
+	MOVQ CX, 184(R13)
+
+alone:
 	MOVQ R12, CX
 	ADDQ $+0, CX
 	BYTE $0xc4
@@ -3344,15 +3667,96 @@ fetchedone:
 	BYTE $0x11
 	BYTE $0x40
 
-store:
+flush:
 	CMPQ 128(R13), $+0
 	JNE  end
+	CMPQ 192(R13), $+0
+	JE   own
+	MOVQ 192(R13), SI
 	MOVQ c+16(FP), DI
-	ADDQ 8(AX), DI
-	MOVQ 16(AX), R10
-	MOVQ R12, SI
+	ADDQ -40(AX), DI
+	MOVQ -32(AX), R10
 	ADDQ $+0, SI
 	MOVQ 88(R13), R9
+	MOVQ 48(R13), R15
+
+pixelend0:
+	TESTQ     R10, R10
+	JLE       gapend0
+	VCVTDQ2PS (SI), Z30
+	VMULPS    Z0, Z30, Z30
+	VMINPS    Z3, Z30, Z30
+	VCVTPS2DQ Z30, Z30
+	VCVTDQ2PS 64(SI), Z31
+	VMULPS    Z1, Z31, Z31
+	VMINPS    Z3, Z31, Z31
+	VCVTPS2DQ Z31, Z31
+	VPACKSSDW Z31, Z30, Z30
+	VPADDSW   Z5, Z30, Z30
+	VPMAXSW   Z2, Z30, Z30
+	VPERMB    Z30, Z4, Z30
+	VMOVDQU8  Y30, K1, (DI)
+
+gapend0:
+	ADDQ $+128, SI
+	ADDQ R15, DI
+	DECQ R10
+	CMPQ R10, 64(R13)
+	JNE  nextend0
+	MOVQ 56(R13), R10
+	ADDQ 72(R13), DI
+
+nextend0:
+	DECQ R9
+	JNZ  pixelend0
+	MOVQ 192(R13), SI
+	MOVQ c+16(FP), DI
+	ADDQ -16(AX), DI
+	MOVQ -8(AX), R10
+	ADDQ $+2048, SI
+	MOVQ 88(R13), R9
+	MOVQ 48(R13), R15
+
+pixelend1:
+	TESTQ     R10, R10
+	JLE       gapend1
+	VCVTDQ2PS (SI), Z30
+	VMULPS    Z0, Z30, Z30
+	VMINPS    Z3, Z30, Z30
+	VCVTPS2DQ Z30, Z30
+	VCVTDQ2PS 64(SI), Z31
+	VMULPS    Z1, Z31, Z31
+	VMINPS    Z3, Z31, Z31
+	VCVTPS2DQ Z31, Z31
+	VPACKSSDW Z31, Z30, Z30
+	VPADDSW   Z5, Z30, Z30
+	VPMAXSW   Z2, Z30, Z30
+	VPERMB    Z30, Z4, Z30
+	VMOVDQU8  Y30, K1, (DI)
+
+gapend1:
+	ADDQ $+128, SI
+	ADDQ R15, DI
+	DECQ R10
+	CMPQ R10, 64(R13)
+	JNE  nextend1
+	MOVQ 56(R13), R10
+	ADDQ 72(R13), DI
+
+nextend1:
+	DECQ R9
+	JNZ  pixelend1
+
+own:
+	TESTQ BX, BX
+	JZ    end
+	MOVQ  R12, SI
+	MOVQ  c+16(FP), DI
+	ADDQ  8(AX), DI
+	MOVQ  16(AX), R10
+	ADDQ  $+0, SI
+	MOVQ  88(R13), R9
+	MOVQ  48(R13), R15
 
 pixellast:
 	TESTQ     R10, R10
@@ -3373,7 +3777,7 @@ pixellast:
 
 gaplast:
 	ADDQ $+128, SI
-	ADDQ 48(R13), DI
+	ADDQ R15, DI
 	DECQ R10
 	CMPQ R10, 64(R13)
 	JNE  nextlast
@@ -3388,9 +3792,9 @@ end:
 	CMPQ 128(R13), $+0
 	JE   done
 	XORQ R9, R9
-	MOVQ R9, 160(R13)
-	MOVQ $+2048, R9
 	MOVQ R9, 168(R13)
+	MOVQ $+2048, R9
+	MOVQ R9, 176(R13)
 	JMP  block
 
 done:
@@ -3402,7 +3806,7 @@ done:
 	VZEROUPPER
 	RET
 
-// func tilesU8S2AMXx2(a *uint8, b *int8, c *uint8, start *int32, m *float32, q *float32, t *[23]int, table *[3]int, blocks *[5]int, config *[64]uint8, scratch *uint8, ahead *int8)
+// func tilesU8S2AMXx2(a *uint8, b *int8, c *uint8, start *int32, m *float32, q *float32, t *[25]int, table *[3]int, blocks *[5]int, config *[64]uint8, scratch *uint8, ahead *int8)
 // Requires: AMX_INT8, AMX_TILE, AVX, AVX512BW, AVX512F, AVX512VBMI, AVX512VL, GFNI, MMX+
 TEXT ·tilesU8S2AMXx2(SB), NOSPLIT, $0-96
 	MOVQ         t+48(FP), R13
@@ -3437,9 +3841,9 @@ TEXT ·tilesU8S2AMXx2(SB), NOSPLIT, $0-96
 	MOVQ         40(R13), R8
 	MOVQ         $+128, DX
 	MOVQ         $+1, R9
-	MOVQ         R9, 160(R13)
-	XORQ         R9, R9
 	MOVQ         R9, 168(R13)
+	XORQ         R9, R9
+	MOVQ         R9, 176(R13)
 	MOVQ         $0x0102020202020202, R15
 	VPBROADCASTQ R15, Z6
 	MOVQ         $0x0408080808080808, R15
@@ -3463,7 +3867,7 @@ TEXT ·tilesU8S2AMXx2(SB), NOSPLIT, $0-96
 block:
 	MOVQ           blocks+64(FP), R15
 	MOVQ           (R15), R9
-	MOVQ           R9, 144(R13)
+	MOVQ           R9, 152(R13)
 	MOVQ           8(R15), R9
 	MOVQ           R9, (R13)
 	MOVQ           16(R15), R9
@@ -3471,15 +3875,17 @@ block:
 	MOVQ           24(R15), R9
 	MOVQ           R9, 16(R13)
 	MOVQ           32(R15), R9
-	MOVQ           R9, 152(R13)
+	MOVQ           R9, 160(R13)
 	ADDQ           $+40, R15
 	MOVQ           R15, blocks+64(FP)
 	DECQ           128(R13)
 	MOVQ           table+56(FP), AX
 	MOVQ           scratch+80(FP), R12
 	MOVQ           96(R13), BX
+	XORQ           R9, R9
+	MOVQ           R9, 192(R13)
 	MOVQ           b+8(FP), CX
-	DECQ           152(R13)
+	DECQ           160(R13)
 	JL             unpacked0
 	VGF2P8AFFINEQB $0xfe, Z6, Z10, Z18
 	VMOVDQU64      Z18, (CX)
@@ -3558,7 +3964,7 @@ block:
 	MOVQ           R15, 120(R13)
 
 unpacked0:
-	DECQ           152(R13)
+	DECQ           160(R13)
 	JL             unpacked1
 	VGF2P8AFFINEQB $0xfe, Z6, Z10, Z18
 	VMOVDQU64      Z18, 2048(CX)
@@ -3638,17 +4044,17 @@ unpacked0:
 
 unpacked1:
 	CMPQ BX, $+2
-	JLT  alone
+	JLT  few
 	MOVQ a+0(FP), SI
-	ADDQ 144(R13), SI
+	ADDQ 152(R13), SI
 	ADDQ (AX), SI
 	MOVQ a+0(FP), DI
-	ADDQ 144(R13), DI
+	ADDQ 152(R13), DI
 	ADDQ 24(AX), DI
 	MOVQ b+8(FP), CX
 	MOVQ R12, R15
 	MOVQ DX, R9
-	CMPQ 160(R13), $+0
+	CMPQ 168(R13), $+0
 	JE   begunboth
 	MOVQ start+24(FP), R15
 	XORQ R9, R9
@@ -3668,7 +4074,7 @@ begunboth:
 	BYTE $0x4c
 	BYTE $0x0f
 	BYTE $0x40
-	ADDQ 168(R13), R15
+	ADDQ 176(R13), R15
 	BYTE $0xc4
 	BYTE $0x82
 	BYTE $0x7b
@@ -3740,7 +4146,7 @@ kboth:
 	BYTE           $0x41
 	BYTE           $0x5e
 	BYTE           $0xdd
-	DECQ           152(R13)
+	DECQ           160(R13)
 	JL             unpackedboth
 	VGF2P8AFFINEQB $0xfe, Z6, Z10, Z18
 	VMOVDQU64      Z18, 4096(CX)
@@ -3845,54 +4251,22 @@ fetchedboth:
 	ADDQ 32(R13), DI
 	DECQ R11
 	JNZ  outboth
-	MOVQ CX, 176(R13)
-	MOVQ R12, CX
-	ADDQ $+0, CX
-	BYTE $0xc4
-	BYTE $0xe2
-	BYTE $0x7a
-	BYTE $0x4b
-	BYTE $0x44
-	BYTE $0x11
-	BYTE $0x00
-	BYTE $0xc4
-	BYTE $0xe2
-	BYTE $0x7a
-	BYTE $0x4b
-	BYTE $0x4c
-	BYTE $0x11
-	BYTE $0x40
-	MOVQ R12, CX
-	ADDQ $+2048, CX
-	BYTE $0xc4
-	BYTE $0xe2
-	BYTE $0x7a
-	BYTE $0x4b
-	BYTE $0x54
-	BYTE $0x11
-	BYTE $0x00
-	BYTE $0xc4
-	BYTE $0xe2
-	BYTE $0x7a
-	BYTE $0x4b
-	BYTE $0x5c
-	BYTE $0x11
-	BYTE $0x40
+	MOVQ CX, 184(R13)
 	JMP  stores
 
-alone:
+few:
 	MOVQ a+0(FP), SI
-	ADDQ 144(R13), SI
+	ADDQ 152(R13), SI
 	ADDQ (AX), SI
 	MOVQ b+8(FP), CX
 	MOVQ R12, R15
 	MOVQ DX, R9
-	CMPQ 160(R13), $+0
-	JE   begunalone
+	CMPQ 168(R13), $+0
+	JE   begunfew
 	MOVQ start+24(FP), R15
 	XORQ R9, R9
 
-begunalone:
+begunfew:
 	BYTE $0xc4
 	BYTE $0x82
 	BYTE $0x7b
@@ -3909,13 +4283,13 @@ begunalone:
 	BYTE $0x40
 	MOVQ 24(R13), R11
 
-outalone:
+outfew:
 	MOVQ 8(R13), R10
 
-runalone:
+runfew:
 	MOVQ (R13), R9
 
-kalone:
+kfew:
 	BYTE           $0xc4
 	BYTE           $0xa2
 	BYTE           $0x7b
@@ -3947,8 +4321,8 @@ kalone:
 	BYTE           $0x41
 	BYTE           $0x5e
 	BYTE           $0xcc
-	DECQ           152(R13)
-	JL             unpackedalone
+	DECQ           160(R13)
+	JL             unpackedfew
 	VGF2P8AFFINEQB $0xfe, Z6, Z10, Z18
 	VMOVDQU64      Z18, 4096(CX)
 	VGF2P8AFFINEQB $0xfe, Z7, Z10, Z18
@@ -4025,62 +4399,46 @@ kalone:
 	ADDQ           $+512, R15
 	MOVQ           R15, 120(R13)
 
-unpackedalone:
+unpackedfew:
 	MOVQ 112(R13), R15
 	SUBQ 104(R13), R15
-	JL   fetchedalone
+	JL   fetchedfew
 	MOVQ R15, 112(R13)
 	MOVQ 104(R13), R15
 
-fetchalone:
+fetchfew:
 	PREFETCHT1 (R14)
 	ADDQ       $+64, R14
 	DECQ       R15
-	JNZ        fetchalone
+	JNZ        fetchfew
 
-fetchedalone:
+fetchedfew:
 	ADDQ $+64, SI
 	ADDQ $+2048, CX
 	DECQ R9
-	JNZ  kalone
+	JNZ  kfew
 	ADDQ 16(R13), SI
 	DECQ R10
-	JNZ  runalone
+	JNZ  runfew
 	ADDQ 32(R13), SI
 	DECQ R11
-	JNZ  outalone
-	MOVQ CX, 176(R13)
-	MOVQ R12, CX
-	ADDQ $+0, CX
-	BYTE $0xc4
-	BYTE $0xe2
-	BYTE $0x7a
-	BYTE $0x4b
-	BYTE $0x44
-	BYTE $0x11
-	BYTE $0x00
-	BYTE $0xc4
-	BYTE $0xe2
-	BYTE $0x7a
-	BYTE $0x4b
-	BYTE $0x4c
-	BYTE $0x11
-	BYTE $0x40
-	JMP  store
+	JNZ  outfew
+	MOVQ CX, 184(R13)
+	JMP  alone
 
 pairs:
 	CMPQ BX, $+2
 	JLT  single
 	MOVQ a+0(FP), SI
-	ADDQ 144(R13), SI
+	ADDQ 152(R13), SI
 	ADDQ (AX), SI
 	MOVQ a+0(FP), DI
-	ADDQ 144(R13), DI
+	ADDQ 152(R13), DI
 	ADDQ 24(AX), DI
 	MOVQ b+8(FP), CX
 	MOVQ R12, R15
 	MOVQ DX, R9
-	CMPQ 160(R13), $+0
+	CMPQ 168(R13), $+0
 	JE   beguntwo
 	MOVQ start+24(FP), R15
 	XORQ R9, R9
@@ -4100,7 +4458,7 @@ beguntwo:
 	BYTE $0x4c
 	BYTE $0x0f
 	BYTE $0x40
-	ADDQ 168(R13), R15
+	ADDQ 176(R13), R15
 	BYTE $0xc4
 	BYTE $0x82
 	BYTE $0x7b
@@ -4198,7 +4556,48 @@ fetchedtwo:
 	ADDQ 32(R13), DI
 	DECQ R11
 	JNZ  outtwo
-	MOVQ CX, 176(R13)
+	MOVQ CX, 184(R13)
+
+stores:
+	CMPQ 192(R13), $+0
+	JE   first
+	MOVQ 192(R13), SI
+	MOVQ c+16(FP), DI
+	ADDQ -40(AX), DI
+	MOVQ -32(AX), R10
+	ADDQ $+0, SI
+	MOVQ 88(R13), R9
+	MOVQ 48(R13), R15
+
+pixelloop0:
+	TESTQ     R10, R10
+	JLE       gaploop0
+	VCVTDQ2PS (SI), Z18
+	VMULPS    Z0, Z18, Z18
+	VMINPS    Z3, Z18, Z18
+	VCVTPS2DQ Z18, Z18
+	VCVTDQ2PS 64(SI), Z19
+	VMULPS    Z1, Z19, Z19
+	VMINPS    Z3, Z19, Z19
+	VCVTPS2DQ Z19, Z19
+	VPACKSSDW Z19, Z18, Z18
+	VPADDSW   Z5, Z18, Z18
+	VPMAXSW   Z2, Z18, Z18
+	VPERMB    Z18, Z4, Z18
+	VMOVDQU8  Y18, K1, (DI)
+
+gaploop0:
+	ADDQ $+128, SI
+	ADDQ R15, DI
+	DECQ R10
+	CMPQ R10, 64(R13)
+	JNE  nextloop0
+	MOVQ 56(R13), R10
+	ADDQ 72(R13), DI
+
+nextloop0:
+	DECQ R9
+	JNZ  pixelloop0
 	MOVQ R12, CX
 	ADDQ $+0, CX
 	BYTE $0xc4
@@ -4231,56 +4630,17 @@ fetchedtwo:
 	BYTE $0x5c
 	BYTE $0x11
 	BYTE $0x40
-
-stores:
-	CMPQ 128(R13), $+0
-	JNE  stored
+	MOVQ 192(R13), SI
 	MOVQ c+16(FP), DI
-	ADDQ 8(AX), DI
-	MOVQ 16(AX), R10
-	MOVQ R12, SI
-	ADDQ $+0, SI
-	MOVQ 88(R13), R9
-
-pixelfirst:
-	TESTQ     R10, R10
-	JLE       gapfirst
-	VCVTDQ2PS (SI), Z18
-	VMULPS    Z0, Z18, Z18
-	VMINPS    Z3, Z18, Z18
-	VCVTPS2DQ Z18, Z18
-	VCVTDQ2PS 64(SI), Z19
-	VMULPS    Z1, Z19, Z19
-	VMINPS    Z3, Z19, Z19
-	VCVTPS2DQ Z19, Z19
-	VPACKSSDW Z19, Z18, Z18
-	VPADDSW   Z5, Z18, Z18
-	VPMAXSW   Z2, Z18, Z18
-	VPERMB    Z18, Z4, Z18
-	VMOVDQU8  Y18, K1, (DI)
-
-gapfirst:
-	ADDQ $+128, SI
-	ADDQ 48(R13), DI
-	DECQ R10
-	CMPQ R10, 64(R13)
-	JNE  nextfirst
-	MOVQ 56(R13), R10
-	ADDQ 72(R13), DI
-
-nextfirst:
-	DECQ R9
-	JNZ  pixelfirst
-	MOVQ c+16(FP), DI
-	ADDQ 32(AX), DI
-	MOVQ 40(AX), R10
-	MOVQ R12, SI
+	ADDQ -16(AX), DI
+	MOVQ -8(AX), R10
 	ADDQ $+2048, SI
 	MOVQ 88(R13), R9
+	MOVQ 48(R13), R15
 
-pixelsecond:
+pixelloop1:
 	TESTQ     R10, R10
-	JLE       gapsecond
+	JLE       gaploop1
 	VCVTDQ2PS (SI), Z18
 	VMULPS    Z0, Z18, Z18
 	VMINPS    Z3, Z18, Z18
@@ -4295,35 +4655,79 @@ pixelsecond:
 	VPERMB    Z18, Z4, Z18
 	VMOVDQU8  Y18, K1, (DI)
 
-gapsecond:
+gaploop1:
 	ADDQ $+128, SI
-	ADDQ 48(R13), DI
+	ADDQ R15, DI
 	DECQ R10
 	CMPQ R10, 64(R13)
-	JNE  nextsecond
+	JNE  nextloop1
 	MOVQ 56(R13), R10
 	ADDQ 72(R13), DI
 
-nextsecond:
+nextloop1:
 	DECQ R9
-	JNZ  pixelsecond
+	JNZ  pixelloop1
+	JMP  stored
+
+first:
+	MOVQ R12, CX
+	ADDQ $+0, CX
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x44
+	BYTE $0x11
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x4c
+	BYTE $0x11
+	BYTE $0x40
+	MOVQ R12, CX
+	ADDQ $+2048, CX
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x54
+	BYTE $0x11
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x5c
+	BYTE $0x11
+	BYTE $0x40
+	CMPQ 128(R13), $+0
+	JNE  kept
 
 stored:
-	ADDQ 136(R13), R12
+	MOVQ R12, 192(R13)
+
+kept:
+	MOVQ 136(R13), R9
+	ADDQ R9, R12
+	XORQ 144(R13), R9
+	SUBQ 144(R13), R9
+	MOVQ R9, 136(R13)
 	ADDQ $+48, AX
 	SUBQ $+2, BX
 	JMP  pairs
 
 single:
 	TESTQ BX, BX
-	JZ    end
+	JZ    flush
 	MOVQ  a+0(FP), SI
-	ADDQ  144(R13), SI
+	ADDQ  152(R13), SI
 	ADDQ  (AX), SI
 	MOVQ  b+8(FP), CX
 	MOVQ  R12, R15
 	MOVQ  DX, R9
-	CMPQ  160(R13), $+0
+	CMPQ  168(R13), $+0
 	JE    begunone
 	MOVQ  start+24(FP), R15
 	XORQ  R9, R9
@@ -4406,7 +4810,9 @@ fetchedone:
 	ADDQ 32(R13), SI
 	DECQ R11
 	JNZ  outone
-	MOVQ CX, 176(R13)
+	MOVQ CX, 184(R13)
+
+alone:
 	MOVQ R12, CX
 	ADDQ $+0, CX
 	BYTE $0xc4
@@ -4424,15 +4830,96 @@ fetchedone:
 	BYTE $0x11
 	BYTE $0x40
 
-store:
+flush:
 	CMPQ 128(R13), $+0
 	JNE  end
+	CMPQ 192(R13), $+0
+	JE   own
+	MOVQ 192(R13), SI
 	MOVQ c+16(FP), DI
-	ADDQ 8(AX), DI
-	MOVQ 16(AX), R10
-	MOVQ R12, SI
+	ADDQ -40(AX), DI
+	MOVQ -32(AX), R10
 	ADDQ $+0, SI
 	MOVQ 88(R13), R9
+	MOVQ 48(R13), R15
+
+pixelend0:
+	TESTQ     R10, R10
+	JLE       gapend0
+	VCVTDQ2PS (SI), Z18
+	VMULPS    Z0, Z18, Z18
+	VMINPS    Z3, Z18, Z18
+	VCVTPS2DQ Z18, Z18
+	VCVTDQ2PS 64(SI), Z19
+	VMULPS    Z1, Z19, Z19
+	VMINPS    Z3, Z19, Z19
+	VCVTPS2DQ Z19, Z19
+	VPACKSSDW Z19, Z18, Z18
+	VPADDSW   Z5, Z18, Z18
+	VPMAXSW   Z2, Z18, Z18
+	VPERMB    Z18, Z4, Z18
+	VMOVDQU8  Y18, K1, (DI)
+
+gapend0:
+	ADDQ $+128, SI
+	ADDQ R15, DI
+	DECQ R10
+	CMPQ R10, 64(R13)
+	JNE  nextend0
+	MOVQ 56(R13), R10
+	ADDQ 72(R13), DI
+
+nextend0:
+	DECQ R9
+	JNZ  pixelend0
+	MOVQ 192(R13), SI
+	MOVQ c+16(FP), DI
+	ADDQ -16(AX), DI
+	MOVQ -8(AX), R10
+	ADDQ $+2048, SI
+	MOVQ 88(R13), R9
+	MOVQ 48(R13), R15
+
+pixelend1:
+	TESTQ     R10, R10
+	JLE       gapend1
+	VCVTDQ2PS (SI), Z18
+	VMULPS    Z0, Z18, Z18
+	VMINPS    Z3, Z18, Z18
+	VCVTPS2DQ Z18, Z18
+	VCVTDQ2PS 64(SI), Z19
+	VMULPS    Z1, Z19, Z19
+	VMINPS    Z3, Z19, Z19
+	VCVTPS2DQ Z19, Z19
+	VPACKSSDW Z19, Z18, Z18
+	VPADDSW   Z5, Z18, Z18
+	VPMAXSW   Z2, Z18, Z18
+	VPERMB    Z18, Z4, Z18
+	VMOVDQU8  Y18, K1, (DI)
+
+gapend1:
+	ADDQ $+128, SI
+	ADDQ R15, DI
+	DECQ R10
+	CMPQ R10, 64(R13)
+	JNE  nextend1
+	MOVQ 56(R13), R10
+	ADDQ 72(R13), DI
+
+nextend1:
+	DECQ R9
+	JNZ  pixelend1
+
+own:
+	TESTQ BX, BX
+	JZ    end
+	MOVQ  R12, SI
+	MOVQ  c+16(FP), DI
+	ADDQ  8(AX), DI
+	MOVQ  16(AX), R10
+	ADDQ  $+0, SI
+	MOVQ  88(R13), R9
+	MOVQ  48(R13), R15
 
 pixellast:
 	TESTQ     R10, R10
@@ -4453,7 +4940,7 @@ pixellast:
 
 gaplast:
 	ADDQ $+128, SI
-	ADDQ 48(R13), DI
+	ADDQ R15, DI
 	DECQ R10
 	CMPQ R10, 64(R13)
 	JNE  nextlast
@@ -4468,9 +4955,9 @@ end:
 	CMPQ 128(R13), $+0
 	JE   done
 	XORQ R9, R9
-	MOVQ R9, 160(R13)
-	MOVQ $+2048, R9
 	MOVQ R9, 168(R13)
+	MOVQ $+2048, R9
+	MOVQ R9, 176(R13)
 	JMP  block
 
 done:
@@ -4482,7 +4969,7 @@ done:
 	VZEROUPPER
 	RET
 
-// func tilesI32S8AMXx1(a *uint8, b *int8, c *int32, start *int32, t *[23]int, table *[3]int, blocks *[5]int, config *[64]uint8, scratch *uint8, ahead *int8)
+// func tilesI32S8AMXx1(a *uint8, b *int8, c *int32, start *int32, t *[25]int, table *[3]int, blocks *[5]int, config *[64]uint8, scratch *uint8, ahead *int8)
 // Requires: AMX_INT8, AMX_TILE, AVX, AVX512F, MMX+
 TEXT ·tilesI32S8AMXx1(SB), NOSPLIT, $0-80
 	MOVQ  t+32(FP), R13
@@ -4501,14 +4988,14 @@ TEXT ·tilesI32S8AMXx1(SB), NOSPLIT, $0-80
 	MOVQ  40(R13), R8
 	MOVQ  $+64, DX
 	MOVQ  $+1, R9
-	MOVQ  R9, 160(R13)
-	XORQ  R9, R9
 	MOVQ  R9, 168(R13)
+	XORQ  R9, R9
+	MOVQ  R9, 176(R13)
 
 block:
 	MOVQ blocks+48(FP), R15
 	MOVQ (R15), R9
-	MOVQ R9, 144(R13)
+	MOVQ R9, 152(R13)
 	MOVQ 8(R15), R9
 	MOVQ R9, (R13)
 	MOVQ 16(R15), R9
@@ -4516,27 +5003,29 @@ block:
 	MOVQ 24(R15), R9
 	MOVQ R9, 16(R13)
 	MOVQ 32(R15), R9
-	MOVQ R9, 152(R13)
+	MOVQ R9, 160(R13)
 	ADDQ $+40, R15
 	MOVQ R15, blocks+48(FP)
 	DECQ 128(R13)
 	MOVQ table+40(FP), AX
 	MOVQ scratch+64(FP), R12
 	MOVQ 96(R13), BX
+	XORQ R9, R9
+	MOVQ R9, 192(R13)
 
 pairs:
 	CMPQ BX, $+2
 	JLT  single
 	MOVQ a+0(FP), SI
-	ADDQ 144(R13), SI
+	ADDQ 152(R13), SI
 	ADDQ (AX), SI
 	MOVQ a+0(FP), DI
-	ADDQ 144(R13), DI
+	ADDQ 152(R13), DI
 	ADDQ 24(AX), DI
 	MOVQ b+8(FP), CX
 	MOVQ R12, R15
 	MOVQ DX, R9
-	CMPQ 160(R13), $+0
+	CMPQ 168(R13), $+0
 	JE   beguntwo
 	MOVQ start+24(FP), R15
 	XORQ R9, R9
@@ -4549,7 +5038,7 @@ beguntwo:
 	BYTE $0x44
 	BYTE $0x0f
 	BYTE $0x00
-	ADDQ 168(R13), R15
+	ADDQ 176(R13), R15
 	BYTE $0xc4
 	BYTE $0x82
 	BYTE $0x7b
@@ -4623,7 +5112,82 @@ fetchedtwo:
 	ADDQ 32(R13), DI
 	DECQ R11
 	JNZ  outtwo
-	MOVQ CX, 176(R13)
+	MOVQ CX, 184(R13)
+	CMPQ 192(R13), $+0
+	JE   first
+	MOVQ 192(R13), SI
+	MOVQ c+16(FP), DI
+	ADDQ -40(AX), DI
+	MOVQ -32(AX), R10
+	ADDQ $+0, SI
+	MOVQ 88(R13), R9
+	MOVQ 48(R13), R15
+
+pixelloop0:
+	TESTQ     R10, R10
+	JLE       gaploop0
+	VMOVDQU32 (SI), Z0
+	VMOVDQU32 Z0, K1, (DI)
+
+gaploop0:
+	ADDQ $+64, SI
+	ADDQ R15, DI
+	DECQ R10
+	CMPQ R10, 64(R13)
+	JNE  nextloop0
+	MOVQ 56(R13), R10
+	ADDQ 72(R13), DI
+
+nextloop0:
+	DECQ R9
+	JNZ  pixelloop0
+	MOVQ R12, CX
+	ADDQ $+0, CX
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x44
+	BYTE $0x11
+	BYTE $0x00
+	MOVQ R12, CX
+	ADDQ $+1024, CX
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x54
+	BYTE $0x11
+	BYTE $0x00
+	MOVQ 192(R13), SI
+	MOVQ c+16(FP), DI
+	ADDQ -16(AX), DI
+	MOVQ -8(AX), R10
+	ADDQ $+1024, SI
+	MOVQ 88(R13), R9
+	MOVQ 48(R13), R15
+
+pixelloop1:
+	TESTQ     R10, R10
+	JLE       gaploop1
+	VMOVDQU32 (SI), Z0
+	VMOVDQU32 Z0, K1, (DI)
+
+gaploop1:
+	ADDQ $+64, SI
+	ADDQ R15, DI
+	DECQ R10
+	CMPQ R10, 64(R13)
+	JNE  nextloop1
+	MOVQ 56(R13), R10
+	ADDQ 72(R13), DI
+
+nextloop1:
+	DECQ R9
+	JNZ  pixelloop1
+	JMP  stored
+
+first:
 	MOVQ R12, CX
 	ADDQ $+0, CX
 	BYTE $0xc4
@@ -4643,74 +5207,31 @@ fetchedtwo:
 	BYTE $0x11
 	BYTE $0x00
 	CMPQ 128(R13), $+0
-	JNE  stored
-	MOVQ c+16(FP), DI
-	ADDQ 8(AX), DI
-	MOVQ 16(AX), R10
-	MOVQ R12, SI
-	ADDQ $+0, SI
-	MOVQ 88(R13), R9
-
-pixelfirst:
-	TESTQ     R10, R10
-	JLE       gapfirst
-	VMOVDQU32 (SI), Z0
-	VMOVDQU32 Z0, K1, (DI)
-
-gapfirst:
-	ADDQ $+64, SI
-	ADDQ 48(R13), DI
-	DECQ R10
-	CMPQ R10, 64(R13)
-	JNE  nextfirst
-	MOVQ 56(R13), R10
-	ADDQ 72(R13), DI
-
-nextfirst:
-	DECQ R9
-	JNZ  pixelfirst
-	MOVQ c+16(FP), DI
-	ADDQ 32(AX), DI
-	MOVQ 40(AX), R10
-	MOVQ R12, SI
-	ADDQ $+1024, SI
-	MOVQ 88(R13), R9
-
-pixelsecond:
-	TESTQ     R10, R10
-	JLE       gapsecond
-	VMOVDQU32 (SI), Z0
-	VMOVDQU32 Z0, K1, (DI)
-
-gapsecond:
-	ADDQ $+64, SI
-	ADDQ 48(R13), DI
-	DECQ R10
-	CMPQ R10, 64(R13)
-	JNE  nextsecond
-	MOVQ 56(R13), R10
-	ADDQ 72(R13), DI
-
-nextsecond:
-	DECQ R9
-	JNZ  pixelsecond
+	JNE  kept
 
 stored:
-	ADDQ 136(R13), R12
+	MOVQ R12, 192(R13)
+
+kept:
+	MOVQ 136(R13), R9
+	ADDQ R9, R12
+	XORQ 144(R13), R9
+	SUBQ 144(R13), R9
+	MOVQ R9, 136(R13)
 	ADDQ $+48, AX
 	SUBQ $+2, BX
 	JMP  pairs
 
 single:
 	TESTQ BX, BX
-	JZ    end
+	JZ    flush
 	MOVQ  a+0(FP), SI
-	ADDQ  144(R13), SI
+	ADDQ  152(R13), SI
 	ADDQ  (AX), SI
 	MOVQ  b+8(FP), CX
 	MOVQ  R12, R15
 	MOVQ  DX, R9
-	CMPQ  160(R13), $+0
+	CMPQ  168(R13), $+0
 	JE    begunone
 	MOVQ  start+24(FP), R15
 	XORQ  R9, R9
@@ -4774,7 +5295,7 @@ fetchedone:
 	ADDQ 32(R13), SI
 	DECQ R11
 	JNZ  outone
-	MOVQ CX, 176(R13)
+	MOVQ CX, 184(R13)
 	MOVQ R12, CX
 	ADDQ $+0, CX
 	BYTE $0xc4
@@ -4784,14 +5305,75 @@ fetchedone:
 	BYTE $0x44
 	BYTE $0x11
 	BYTE $0x00
+
+flush:
 	CMPQ 128(R13), $+0
 	JNE  end
+	CMPQ 192(R13), $+0
+	JE   own
+	MOVQ 192(R13), SI
 	MOVQ c+16(FP), DI
-	ADDQ 8(AX), DI
-	MOVQ 16(AX), R10
-	MOVQ R12, SI
+	ADDQ -40(AX), DI
+	MOVQ -32(AX), R10
 	ADDQ $+0, SI
 	MOVQ 88(R13), R9
+	MOVQ 48(R13), R15
+
+pixelend0:
+	TESTQ     R10, R10
+	JLE       gapend0
+	VMOVDQU32 (SI), Z0
+	VMOVDQU32 Z0, K1, (DI)
+
+gapend0:
+	ADDQ $+64, SI
+	ADDQ R15, DI
+	DECQ R10
+	CMPQ R10, 64(R13)
+	JNE  nextend0
+	MOVQ 56(R13), R10
+	ADDQ 72(R13), DI
+
+nextend0:
+	DECQ R9
+	JNZ  pixelend0
+	MOVQ 192(R13), SI
+	MOVQ c+16(FP), DI
+	ADDQ -16(AX), DI
+	MOVQ -8(AX), R10
+	ADDQ $+1024, SI
+	MOVQ 88(R13), R9
+	MOVQ 48(R13), R15
+
+pixelend1:
+	TESTQ     R10, R10
+	JLE       gapend1
+	VMOVDQU32 (SI), Z0
+	VMOVDQU32 Z0, K1, (DI)
+
+gapend1:
+	ADDQ $+64, SI
+	ADDQ R15, DI
+	DECQ R10
+	CMPQ R10, 64(R13)
+	JNE  nextend1
+	MOVQ 56(R13), R10
+	ADDQ 72(R13), DI
+
+nextend1:
+	DECQ R9
+	JNZ  pixelend1
+
+own:
+	TESTQ BX, BX
+	JZ    end
+	MOVQ  R12, SI
+	MOVQ  c+16(FP), DI
+	ADDQ  8(AX), DI
+	MOVQ  16(AX), R10
+	ADDQ  $+0, SI
+	MOVQ  88(R13), R9
+	MOVQ  48(R13), R15
 
 pixellast:
 	TESTQ     R10, R10
@@ -4801,7 +5383,7 @@ pixellast:
 
 gaplast:
 	ADDQ $+64, SI
-	ADDQ 48(R13), DI
+	ADDQ R15, DI
 	DECQ R10
 	CMPQ R10, 64(R13)
 	JNE  nextlast
@@ -4816,10 +5398,10 @@ end:
 	CMPQ 128(R13), $+0
 	JE   done
 	XORQ R9, R9
-	MOVQ R9, 160(R13)
-	MOVQ $+1024, R9
 	MOVQ R9, 168(R13)
-	MOVQ 176(R13), R9
+	MOVQ $+1024, R9
+	MOVQ R9, 176(R13)
+	MOVQ 184(R13), R9
 	MOVQ R9, b+8(FP)
 	JMP  block
 
@@ -4832,7 +5414,7 @@ done:
 	VZEROUPPER
 	RET
 
-// func tilesI32S8AMXx2(a *uint8, b *int8, c *int32, start *int32, t *[23]int, table *[3]int, blocks *[5]int, config *[64]uint8, scratch *uint8, ahead *int8)
+// func tilesI32S8AMXx2(a *uint8, b *int8, c *int32, start *int32, t *[25]int, table *[3]int, blocks *[5]int, config *[64]uint8, scratch *uint8, ahead *int8)
 // Requires: AMX_INT8, AMX_TILE, AVX, AVX512F, MMX+
 TEXT ·tilesI32S8AMXx2(SB), NOSPLIT, $0-80
 	MOVQ  t+32(FP), R13
@@ -4851,14 +5433,14 @@ TEXT ·tilesI32S8AMXx2(SB), NOSPLIT, $0-80
 	MOVQ  40(R13), R8
 	MOVQ  $+128, DX
 	MOVQ  $+1, R9
-	MOVQ  R9, 160(R13)
-	XORQ  R9, R9
 	MOVQ  R9, 168(R13)
+	XORQ  R9, R9
+	MOVQ  R9, 176(R13)
 
 block:
 	MOVQ blocks+48(FP), R15
 	MOVQ (R15), R9
-	MOVQ R9, 144(R13)
+	MOVQ R9, 152(R13)
 	MOVQ 8(R15), R9
 	MOVQ R9, (R13)
 	MOVQ 16(R15), R9
@@ -4866,27 +5448,29 @@ block:
 	MOVQ 24(R15), R9
 	MOVQ R9, 16(R13)
 	MOVQ 32(R15), R9
-	MOVQ R9, 152(R13)
+	MOVQ R9, 160(R13)
 	ADDQ $+40, R15
 	MOVQ R15, blocks+48(FP)
 	DECQ 128(R13)
 	MOVQ table+40(FP), AX
 	MOVQ scratch+64(FP), R12
 	MOVQ 96(R13), BX
+	XORQ R9, R9
+	MOVQ R9, 192(R13)
 
 pairs:
 	CMPQ BX, $+2
 	JLT  single
 	MOVQ a+0(FP), SI
-	ADDQ 144(R13), SI
+	ADDQ 152(R13), SI
 	ADDQ (AX), SI
 	MOVQ a+0(FP), DI
-	ADDQ 144(R13), DI
+	ADDQ 152(R13), DI
 	ADDQ 24(AX), DI
 	MOVQ b+8(FP), CX
 	MOVQ R12, R15
 	MOVQ DX, R9
-	CMPQ 160(R13), $+0
+	CMPQ 168(R13), $+0
 	JE   beguntwo
 	MOVQ start+24(FP), R15
 	XORQ R9, R9
@@ -4906,7 +5490,7 @@ beguntwo:
 	BYTE $0x4c
 	BYTE $0x0f
 	BYTE $0x40
-	ADDQ 168(R13), R15
+	ADDQ 176(R13), R15
 	BYTE $0xc4
 	BYTE $0x82
 	BYTE $0x7b
@@ -5004,7 +5588,100 @@ fetchedtwo:
 	ADDQ 32(R13), DI
 	DECQ R11
 	JNZ  outtwo
-	MOVQ CX, 176(R13)
+	MOVQ CX, 184(R13)
+	CMPQ 192(R13), $+0
+	JE   first
+	MOVQ 192(R13), SI
+	MOVQ c+16(FP), DI
+	ADDQ -40(AX), DI
+	MOVQ -32(AX), R10
+	ADDQ $+0, SI
+	MOVQ 88(R13), R9
+	MOVQ 48(R13), R15
+
+pixelloop0:
+	TESTQ     R10, R10
+	JLE       gaploop0
+	VMOVDQU32 (SI), Z0
+	VMOVDQU32 Z0, (DI)
+	VMOVDQU32 64(SI), Z0
+	VMOVDQU32 Z0, K1, 64(DI)
+
+gaploop0:
+	ADDQ $+128, SI
+	ADDQ R15, DI
+	DECQ R10
+	CMPQ R10, 64(R13)
+	JNE  nextloop0
+	MOVQ 56(R13), R10
+	ADDQ 72(R13), DI
+
+nextloop0:
+	DECQ R9
+	JNZ  pixelloop0
+	MOVQ R12, CX
+	ADDQ $+0, CX
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x44
+	BYTE $0x11
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x4c
+	BYTE $0x11
+	BYTE $0x40
+	MOVQ R12, CX
+	ADDQ $+2048, CX
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x54
+	BYTE $0x11
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x5c
+	BYTE $0x11
+	BYTE $0x40
+	MOVQ 192(R13), SI
+	MOVQ c+16(FP), DI
+	ADDQ -16(AX), DI
+	MOVQ -8(AX), R10
+	ADDQ $+2048, SI
+	MOVQ 88(R13), R9
+	MOVQ 48(R13), R15
+
+pixelloop1:
+	TESTQ     R10, R10
+	JLE       gaploop1
+	VMOVDQU32 (SI), Z0
+	VMOVDQU32 Z0, (DI)
+	VMOVDQU32 64(SI), Z0
+	VMOVDQU32 Z0, K1, 64(DI)
+
+gaploop1:
+	ADDQ $+128, SI
+	ADDQ R15, DI
+	DECQ R10
+	CMPQ R10, 64(R13)
+	JNE  nextloop1
+	MOVQ 56(R13), R10
+	ADDQ 72(R13), DI
+
+nextloop1:
+	DECQ R9
+	JNZ  pixelloop1
+	JMP  stored
+
+first:
 	MOVQ R12, CX
 	ADDQ $+0, CX
 	BYTE $0xc4
@@ -5038,78 +5715,31 @@ fetchedtwo:
 	BYTE $0x11
 	BYTE $0x40
 	CMPQ 128(R13), $+0
-	JNE  stored
-	MOVQ c+16(FP), DI
-	ADDQ 8(AX), DI
-	MOVQ 16(AX), R10
-	MOVQ R12, SI
-	ADDQ $+0, SI
-	MOVQ 88(R13), R9
-
-pixelfirst:
-	TESTQ     R10, R10
-	JLE       gapfirst
-	VMOVDQU32 (SI), Z0
-	VMOVDQU32 Z0, (DI)
-	VMOVDQU32 64(SI), Z0
-	VMOVDQU32 Z0, K1, 64(DI)
-
-gapfirst:
-	ADDQ $+128, SI
-	ADDQ 48(R13), DI
-	DECQ R10
-	CMPQ R10, 64(R13)
-	JNE  nextfirst
-	MOVQ 56(R13), R10
-	ADDQ 72(R13), DI
-
-nextfirst:
-	DECQ R9
-	JNZ  pixelfirst
-	MOVQ c+16(FP), DI
-	ADDQ 32(AX), DI
-	MOVQ 40(AX), R10
-	MOVQ R12, SI
-	ADDQ $+2048, SI
-	MOVQ 88(R13), R9
-
-pixelsecond:
-	TESTQ     R10, R10
-	JLE       gapsecond
-	VMOVDQU32 (SI), Z0
-	VMOVDQU32 Z0, (DI)
-	VMOVDQU32 64(SI), Z0
-	VMOVDQU32 Z0, K1, 64(DI)
-
-gapsecond:
-	ADDQ $+128, SI
-	ADDQ 48(R13), DI
-	DECQ R10
-	CMPQ R10, 64(R13)
-	JNE  nextsecond
-	MOVQ 56(R13), R10
-	ADDQ 72(R13), DI
-
-nextsecond:
-	DECQ R9
-	JNZ  pixelsecond
+	JNE  kept
 
 stored:
-	ADDQ 136(R13), R12
+	MOVQ R12, 192(R13)
+
+kept:
+	MOVQ 136(R13), R9
+	ADDQ R9, R12
+	XORQ 144(R13), R9
+	SUBQ 144(R13), R9
+	MOVQ R9, 136(R13)
 	ADDQ $+48, AX
 	SUBQ $+2, BX
 	JMP  pairs
 
 single:
 	TESTQ BX, BX
-	JZ    end
+	JZ    flush
 	MOVQ  a+0(FP), SI
-	ADDQ  144(R13), SI
+	ADDQ  152(R13), SI
 	ADDQ  (AX), SI
 	MOVQ  b+8(FP), CX
 	MOVQ  R12, R15
 	MOVQ  DX, R9
-	CMPQ  160(R13), $+0
+	CMPQ  168(R13), $+0
 	JE    begunone
 	MOVQ  start+24(FP), R15
 	XORQ  R9, R9
@@ -5192,7 +5822,7 @@ fetchedone:
 	ADDQ 32(R13), SI
 	DECQ R11
 	JNZ  outone
-	MOVQ CX, 176(R13)
+	MOVQ CX, 184(R13)
 	MOVQ R12, CX
 	ADDQ $+0, CX
 	BYTE $0xc4
@@ -5209,14 +5839,79 @@ fetchedone:
 	BYTE $0x4c
 	BYTE $0x11
 	BYTE $0x40
+
+flush:
 	CMPQ 128(R13), $+0
 	JNE  end
+	CMPQ 192(R13), $+0
+	JE   own
+	MOVQ 192(R13), SI
 	MOVQ c+16(FP), DI
-	ADDQ 8(AX), DI
-	MOVQ 16(AX), R10
-	MOVQ R12, SI
+	ADDQ -40(AX), DI
+	MOVQ -32(AX), R10
 	ADDQ $+0, SI
 	MOVQ 88(R13), R9
+	MOVQ 48(R13), R15
+
+pixelend0:
+	TESTQ     R10, R10
+	JLE       gapend0
+	VMOVDQU32 (SI), Z0
+	VMOVDQU32 Z0, (DI)
+	VMOVDQU32 64(SI), Z0
+	VMOVDQU32 Z0, K1, 64(DI)
+
+gapend0:
+	ADDQ $+128, SI
+	ADDQ R15, DI
+	DECQ R10
+	CMPQ R10, 64(R13)
+	JNE  nextend0
+	MOVQ 56(R13), R10
+	ADDQ 72(R13), DI
+
+nextend0:
+	DECQ R9
+	JNZ  pixelend0
+	MOVQ 192(R13), SI
+	MOVQ c+16(FP), DI
+	ADDQ -16(AX), DI
+	MOVQ -8(AX), R10
+	ADDQ $+2048, SI
+	MOVQ 88(R13), R9
+	MOVQ 48(R13), R15
+
+pixelend1:
+	TESTQ     R10, R10
+	JLE       gapend1
+	VMOVDQU32 (SI), Z0
+	VMOVDQU32 Z0, (DI)
+	VMOVDQU32 64(SI), Z0
+	VMOVDQU32 Z0, K1, 64(DI)
+
+gapend1:
+	ADDQ $+128, SI
+	ADDQ R15, DI
+	DECQ R10
+	CMPQ R10, 64(R13)
+	JNE  nextend1
+	MOVQ 56(R13), R10
+	ADDQ 72(R13), DI
+
+nextend1:
+	DECQ R9
+	JNZ  pixelend1
+
+own:
+	TESTQ BX, BX
+	JZ    end
+	MOVQ  R12, SI
+	MOVQ  c+16(FP), DI
+	ADDQ  8(AX), DI
+	MOVQ  16(AX), R10
+	ADDQ  $+0, SI
+	MOVQ  88(R13), R9
+	MOVQ  48(R13), R15
 
 pixellast:
 	TESTQ     R10, R10
@@ -5228,7 +5923,7 @@ pixellast:
 
 gaplast:
 	ADDQ $+128, SI
-	ADDQ 48(R13), DI
+	ADDQ R15, DI
 	DECQ R10
 	CMPQ R10, 64(R13)
 	JNE  nextlast
@@ -5243,10 +5938,10 @@ end:
 	CMPQ 128(R13), $+0
 	JE   done
 	XORQ R9, R9
-	MOVQ R9, 160(R13)
-	MOVQ $+2048, R9
 	MOVQ R9, 168(R13)
-	MOVQ 176(R13), R9
+	MOVQ $+2048, R9
+	MOVQ R9, 176(R13)
+	MOVQ 184(R13), R9
 	MOVQ R9, b+8(FP)
 	JMP  block
 
@@ -5259,7 +5954,7 @@ done:
 	VZEROUPPER
 	RET
 
-// func tilesI32S4AMXx2(a *uint8, b *int8, c *int32, start *int32, t *[23]int, table *[3]int, blocks *[5]int, config *[64]uint8, scratch *uint8, ahead *int8)
+// func tilesI32S4AMXx2(a *uint8, b *int8, c *int32, start *int32, t *[25]int, table *[3]int, blocks *[5]int, config *[64]uint8, scratch *uint8, ahead *int8)
 // Requires: AMX_INT8, AMX_TILE, AVX, AVX512F, GFNI, MMX+
 TEXT ·tilesI32S4AMXx2(SB), NOSPLIT, $0-80
 	MOVQ         t+32(FP), R13
@@ -5278,9 +5973,9 @@ TEXT ·tilesI32S4AMXx2(SB), NOSPLIT, $0-80
 	MOVQ         40(R13), R8
 	MOVQ         $+128, DX
 	MOVQ         $+1, R9
-	MOVQ         R9, 160(R13)
-	XORQ         R9, R9
 	MOVQ         R9, 168(R13)
+	XORQ         R9, R9
+	MOVQ         R9, 176(R13)
 	MOVQ         $0x0102040808080808, R15
 	VPBROADCASTQ R15, Z0
 	MOVQ         $0x1020408080808080, R15
@@ -5308,7 +6003,7 @@ TEXT ·tilesI32S4AMXx2(SB), NOSPLIT, $0-80
 block:
 	MOVQ           blocks+48(FP), R15
 	MOVQ           (R15), R9
-	MOVQ           R9, 144(R13)
+	MOVQ           R9, 152(R13)
 	MOVQ           8(R15), R9
 	MOVQ           R9, (R13)
 	MOVQ           16(R15), R9
@@ -5316,15 +6011,17 @@ block:
 	MOVQ           24(R15), R9
 	MOVQ           R9, 16(R13)
 	MOVQ           32(R15), R9
-	MOVQ           R9, 152(R13)
+	MOVQ           R9, 160(R13)
 	ADDQ           $+40, R15
 	MOVQ           R15, blocks+48(FP)
 	DECQ           128(R13)
 	MOVQ           table+40(FP), AX
 	MOVQ           scratch+64(FP), R12
 	MOVQ           96(R13), BX
+	XORQ           R9, R9
+	MOVQ           R9, 192(R13)
 	MOVQ           b+8(FP), CX
-	DECQ           152(R13)
+	DECQ           160(R13)
 	JL             unpacked0
 	VGF2P8AFFINEQB $0xf8, Z0, Z2, Z18
 	VMOVDQU64      Z18, (CX)
@@ -5411,7 +6108,7 @@ block:
 	MOVQ           R15, 120(R13)
 
 unpacked0:
-	DECQ           152(R13)
+	DECQ           160(R13)
 	JL             unpacked1
 	VGF2P8AFFINEQB $0xf8, Z0, Z2, Z18
 	VMOVDQU64      Z18, 2048(CX)
@@ -5499,17 +6196,17 @@ unpacked0:
 
 unpacked1:
 	CMPQ BX, $+2
-	JLT  alone
+	JLT  few
 	MOVQ a+0(FP), SI
-	ADDQ 144(R13), SI
+	ADDQ 152(R13), SI
 	ADDQ (AX), SI
 	MOVQ a+0(FP), DI
-	ADDQ 144(R13), DI
+	ADDQ 152(R13), DI
 	ADDQ 24(AX), DI
 	MOVQ b+8(FP), CX
 	MOVQ R12, R15
 	MOVQ DX, R9
-	CMPQ 160(R13), $+0
+	CMPQ 168(R13), $+0
 	JE   begunboth
 	MOVQ start+24(FP), R15
 	XORQ R9, R9
@@ -5529,7 +6226,7 @@ begunboth:
 	BYTE $0x4c
 	BYTE $0x0f
 	BYTE $0x40
-	ADDQ 168(R13), R15
+	ADDQ 176(R13), R15
 	BYTE $0xc4
 	BYTE $0x82
 	BYTE $0x7b
@@ -5601,7 +6298,7 @@ kboth:
 	BYTE           $0x41
 	BYTE           $0x5e
 	BYTE           $0xdd
-	DECQ           152(R13)
+	DECQ           160(R13)
 	JL             unpackedboth
 	VGF2P8AFFINEQB $0xf8, Z0, Z2, Z18
 	VMOVDQU64      Z18, 4096(CX)
@@ -5714,54 +6411,22 @@ fetchedboth:
 	ADDQ 32(R13), DI
 	DECQ R11
 	JNZ  outboth
-	MOVQ CX, 176(R13)
-	MOVQ R12, CX
-	ADDQ $+0, CX
-	BYTE $0xc4
-	BYTE $0xe2
-	BYTE $0x7a
-	BYTE $0x4b
-	BYTE $0x44
-	BYTE $0x11
-	BYTE $0x00
-	BYTE $0xc4
-	BYTE $0xe2
-	BYTE $0x7a
-	BYTE $0x4b
-	BYTE $0x4c
-	BYTE $0x11
-	BYTE $0x40
-	MOVQ R12, CX
-	ADDQ $+2048, CX
-	BYTE $0xc4
-	BYTE $0xe2
-	BYTE $0x7a
-	BYTE $0x4b
-	BYTE $0x54
-	BYTE $0x11
-	BYTE $0x00
-	BYTE $0xc4
-	BYTE $0xe2
-	BYTE $0x7a
-	BYTE $0x4b
-	BYTE $0x5c
-	BYTE $0x11
-	BYTE $0x40
+	MOVQ CX, 184(R13)
 	JMP  stores
 
-alone:
+few:
 	MOVQ a+0(FP), SI
-	ADDQ 144(R13), SI
+	ADDQ 152(R13), SI
 	ADDQ (AX), SI
 	MOVQ b+8(FP), CX
 	MOVQ R12, R15
 	MOVQ DX, R9
-	CMPQ 160(R13), $+0
-	JE   begunalone
+	CMPQ 168(R13), $+0
+	JE   begunfew
 	MOVQ start+24(FP), R15
 	XORQ R9, R9
 
-begunalone:
+begunfew:
 	BYTE $0xc4
 	BYTE $0x82
 	BYTE $0x7b
@@ -5778,13 +6443,13 @@ begunalone:
 	BYTE $0x40
 	MOVQ 24(R13), R11
 
-outalone:
+outfew:
 	MOVQ 8(R13), R10
 
-runalone:
+runfew:
 	MOVQ (R13), R9
 
-kalone:
+kfew:
 	BYTE           $0xc4
 	BYTE           $0xa2
 	BYTE           $0x7b
@@ -5816,8 +6481,8 @@ kalone:
 	BYTE           $0x41
 	BYTE           $0x5e
 	BYTE           $0xcc
-	DECQ           152(R13)
-	JL             unpackedalone
+	DECQ           160(R13)
+	JL             unpackedfew
 	VGF2P8AFFINEQB $0xf8, Z0, Z2, Z18
 	VMOVDQU64      Z18, 4096(CX)
 	VGF2P8AFFINEQB $0xf8, Z1, Z2, Z2
@@ -5902,62 +6567,46 @@ kalone:
 	ADDQ           $+1024, R15
 	MOVQ           R15, 120(R13)
 
-unpackedalone:
+unpackedfew:
 	MOVQ 112(R13), R15
 	SUBQ 104(R13), R15
-	JL   fetchedalone
+	JL   fetchedfew
 	MOVQ R15, 112(R13)
 	MOVQ 104(R13), R15
 
-fetchalone:
+fetchfew:
 	PREFETCHT1 (R14)
 	ADDQ       $+64, R14
 	DECQ       R15
-	JNZ        fetchalone
+	JNZ        fetchfew
 
-fetchedalone:
+fetchedfew:
 	ADDQ $+64, SI
 	ADDQ $+2048, CX
 	DECQ R9
-	JNZ  kalone
+	JNZ  kfew
 	ADDQ 16(R13), SI
 	DECQ R10
-	JNZ  runalone
+	JNZ  runfew
 	ADDQ 32(R13), SI
 	DECQ R11
-	JNZ  outalone
-	MOVQ CX, 176(R13)
-	MOVQ R12, CX
-	ADDQ $+0, CX
-	BYTE $0xc4
-	BYTE $0xe2
-	BYTE $0x7a
-	BYTE $0x4b
-	BYTE $0x44
-	BYTE $0x11
-	BYTE $0x00
-	BYTE $0xc4
-	BYTE $0xe2
-	BYTE $0x7a
-	BYTE $0x4b
-	BYTE $0x4c
-	BYTE $0x11
-	BYTE $0x40
-	JMP  store
+	JNZ  outfew
+	MOVQ CX, 184(R13)
+	JMP  alone
 
 pairs:
 	CMPQ BX, $+2
 	JLT  single
 	MOVQ a+0(FP), SI
-	ADDQ 144(R13), SI
+	ADDQ 152(R13), SI
 	ADDQ (AX), SI
 	MOVQ a+0(FP), DI
-	ADDQ 144(R13), DI
+	ADDQ 152(R13), DI
 	ADDQ 24(AX), DI
 	MOVQ b+8(FP), CX
 	MOVQ R12, R15
 	MOVQ DX, R9
-	CMPQ 160(R13), $+0
+	CMPQ 168(R13), $+0
 	JE   beguntwo
 	MOVQ start+24(FP), R15
 	XORQ R9, R9
@@ -5977,7 +6626,7 @@ beguntwo:
 	BYTE $0x4c
 	BYTE $0x0f
 	BYTE $0x40
-	ADDQ 168(R13), R15
+	ADDQ 176(R13), R15
 	BYTE $0xc4
 	BYTE $0x82
 	BYTE $0x7b
@@ -6075,7 +6724,39 @@ fetchedtwo:
 	ADDQ 32(R13), DI
 	DECQ R11
 	JNZ  outtwo
-	MOVQ CX, 176(R13)
+	MOVQ CX, 184(R13)
+
+stores:
+	CMPQ 192(R13), $+0
+	JE   first
+	MOVQ 192(R13), SI
+	MOVQ c+16(FP), DI
+	ADDQ -40(AX), DI
+	MOVQ -32(AX), R10
+	ADDQ $+0, SI
+	MOVQ 88(R13), R9
+	MOVQ 48(R13), R15
+
+pixelloop0:
+	TESTQ     R10, R10
+	JLE       gaploop0
+	VMOVDQU32 (SI), Z18
+	VMOVDQU32 Z18, (DI)
+	VMOVDQU32 64(SI), Z18
+	VMOVDQU32 Z18, K1, 64(DI)
+
+gaploop0:
+	ADDQ $+128, SI
+	ADDQ R15, DI
+	DECQ R10
+	CMPQ R10, 64(R13)
+	JNE  nextloop0
+	MOVQ 56(R13), R10
+	ADDQ 72(R13), DI
+
+nextloop0:
+	DECQ R9
+	JNZ  pixelloop0
 	MOVQ R12, CX
 	ADDQ $+0, CX
 	BYTE $0xc4
@@ -6108,81 +6789,95 @@ fetchedtwo:
 	BYTE $0x5c
 	BYTE $0x11
 	BYTE $0x40
-
-stores:
-	CMPQ 128(R13), $+0
-	JNE  stored
+	MOVQ 192(R13), SI
 	MOVQ c+16(FP), DI
-	ADDQ 8(AX), DI
-	MOVQ 16(AX), R10
-	MOVQ R12, SI
-	ADDQ $+0, SI
-	MOVQ 88(R13), R9
-
-pixelfirst:
-	TESTQ     R10, R10
-	JLE       gapfirst
-	VMOVDQU32 (SI), Z18
-	VMOVDQU32 Z18, (DI)
-	VMOVDQU32 64(SI), Z18
-	VMOVDQU32 Z18, K1, 64(DI)
-
-gapfirst:
-	ADDQ $+128, SI
-	ADDQ 48(R13), DI
-	DECQ R10
-	CMPQ R10, 64(R13)
-	JNE  nextfirst
-	MOVQ 56(R13), R10
-	ADDQ 72(R13), DI
-
-nextfirst:
-	DECQ R9
-	JNZ  pixelfirst
-	MOVQ c+16(FP), DI
-	ADDQ 32(AX), DI
-	MOVQ 40(AX), R10
-	MOVQ R12, SI
+	ADDQ -16(AX), DI
+	MOVQ -8(AX), R10
 	ADDQ $+2048, SI
 	MOVQ 88(R13), R9
+	MOVQ 48(R13), R15
 
-pixelsecond:
+pixelloop1:
 	TESTQ     R10, R10
-	JLE       gapsecond
+	JLE       gaploop1
 	VMOVDQU32 (SI), Z18
 	VMOVDQU32 Z18, (DI)
 	VMOVDQU32 64(SI), Z18
 	VMOVDQU32 Z18, K1, 64(DI)
 
-gapsecond:
+gaploop1:
 	ADDQ $+128, SI
-	ADDQ 48(R13), DI
+	ADDQ R15, DI
 	DECQ R10
 	CMPQ R10, 64(R13)
-	JNE  nextsecond
+	JNE  nextloop1
 	MOVQ 56(R13), R10
 	ADDQ 72(R13), DI
 
-nextsecond:
+nextloop1:
 	DECQ R9
-	JNZ  pixelsecond
+	JNZ  pixelloop1
+	JMP  stored
+
+first:
+	MOVQ R12, CX
+	ADDQ $+0, CX
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x44
+	BYTE $0x11
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x4c
+	BYTE $0x11
+	BYTE $0x40
+	MOVQ R12, CX
+	ADDQ $+2048, CX
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x54
+	BYTE $0x11
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x5c
+	BYTE $0x11
+	BYTE $0x40
+	CMPQ 128(R13), $+0
+	JNE  kept
 
 stored:
-	ADDQ 136(R13), R12
+	MOVQ R12, 192(R13)
+
+kept:
+	MOVQ 136(R13), R9
+	ADDQ R9, R12
+	XORQ 144(R13), R9
+	SUBQ 144(R13), R9
+	MOVQ R9, 136(R13)
 	ADDQ $+48, AX
 	SUBQ $+2, BX
 	JMP  pairs
 
 single:
 	TESTQ BX, BX
-	JZ    end
+	JZ    flush
 	MOVQ  a+0(FP), SI
-	ADDQ  144(R13), SI
+	ADDQ  152(R13), SI
 	ADDQ  (AX), SI
 	MOVQ  b+8(FP), CX
 	MOVQ  R12, R15
 	MOVQ  DX, R9
-	CMPQ  160(R13), $+0
+	CMPQ  168(R13), $+0
 	JE    begunone
 	MOVQ  start+24(FP), R15
 	XORQ  R9, R9
@@ -6265,7 +6960,9 @@ fetchedone:
 	ADDQ 32(R13), SI
 	DECQ R11
 	JNZ  outone
-	MOVQ CX, 176(R13)
+	MOVQ CX, 184(R13)
+
+alone:
 	MOVQ R12, CX
 	ADDQ $+0, CX
 	BYTE $0xc4
@@ -6283,15 +6980,78 @@ fetchedone:
 	BYTE $0x11
 	BYTE $0x40
 
-store:
+flush:
 	CMPQ 128(R13), $+0
 	JNE  end
+	CMPQ 192(R13), $+0
+	JE   own
+	MOVQ 192(R13), SI
 	MOVQ c+16(FP), DI
-	ADDQ 8(AX), DI
-	MOVQ 16(AX), R10
-	MOVQ R12, SI
+	ADDQ -40(AX), DI
+	MOVQ -32(AX), R10
 	ADDQ $+0, SI
 	MOVQ 88(R13), R9
+	MOVQ 48(R13), R15
+
+pixelend0:
+	TESTQ     R10, R10
+	JLE       gapend0
+	VMOVDQU32 (SI), Z18
+	VMOVDQU32 Z18, (DI)
+	VMOVDQU32 64(SI), Z18
+	VMOVDQU32 Z18, K1, 64(DI)
+
+gapend0:
+	ADDQ $+128, SI
+	ADDQ R15, DI
+	DECQ R10
+	CMPQ R10, 64(R13)
+	JNE  nextend0
+	MOVQ 56(R13), R10
+	ADDQ 72(R13), DI
+
+nextend0:
+	DECQ R9
+	JNZ  pixelend0
+	MOVQ 192(R13), SI
+	MOVQ c+16(FP), DI
+	ADDQ -16(AX), DI
+	MOVQ -8(AX), R10
+	ADDQ $+2048, SI
+	MOVQ 88(R13), R9
+	MOVQ 48(R13), R15
+
+pixelend1:
+	TESTQ     R10, R10
+	JLE       gapend1
+	VMOVDQU32 (SI), Z18
+	VMOVDQU32 Z18, (DI)
+	VMOVDQU32 64(SI), Z18
+	VMOVDQU32 Z18, K1, 64(DI)
+
+gapend1:
+	ADDQ $+128, SI
+	ADDQ R15, DI
+	DECQ R10
+	CMPQ R10, 64(R13)
+	JNE  nextend1
+	MOVQ 56(R13), R10
+	ADDQ 72(R13), DI
+
+nextend1:
+	DECQ R9
+	JNZ  pixelend1
+
+own:
+	TESTQ BX, BX
+	JZ    end
+	MOVQ  R12, SI
+	MOVQ  c+16(FP), DI
+	ADDQ  8(AX), DI
+	MOVQ  16(AX), R10
+	ADDQ  $+0, SI
+	MOVQ  88(R13), R9
+	MOVQ  48(R13), R15
 
 pixellast:
 	TESTQ     R10, R10
@@ -6303,7 +7063,7 @@ pixellast:
 
 gaplast:
 	ADDQ $+128, SI
-	ADDQ 48(R13), DI
+	ADDQ R15, DI
 	DECQ R10
 	CMPQ R10, 64(R13)
 	JNE  nextlast
@@ -6318,9 +7078,9 @@ end:
 	CMPQ 128(R13), $+0
 	JE   done
 	XORQ R9, R9
-	MOVQ R9, 160(R13)
-	MOVQ $+2048, R9
 	MOVQ R9, 168(R13)
+	MOVQ $+2048, R9
+	MOVQ R9, 176(R13)
 	JMP  block
 
 done:
@@ -6332,7 +7092,7 @@ done:
 	VZEROUPPER
 	RET
 
-// func tilesI32S3AMXx2(a *uint8, b *int8, c *int32, start *int32, t *[23]int, table *[3]int, blocks *[5]int, config *[64]uint8, scratch *uint8, ahead *int8)
+// func tilesI32S3AMXx2(a *uint8, b *int8, c *int32, start *int32, t *[25]int, table *[3]int, blocks *[5]int, config *[64]uint8, scratch *uint8, ahead *int8)
 // Requires: AMX_INT8, AMX_TILE, AVX, AVX512F, GFNI, MMX+
 TEXT ·tilesI32S3AMXx2(SB), NOSPLIT, $0-80
 	MOVQ         t+32(FP), R13
@@ -6351,9 +7111,9 @@ TEXT ·tilesI32S3AMXx2(SB), NOSPLIT, $0-80
 	MOVQ         40(R13), R8
 	MOVQ         $+128, DX
 	MOVQ         $+1, R9
-	MOVQ         R9, 160(R13)
-	XORQ         R9, R9
 	MOVQ         R9, 168(R13)
+	XORQ         R9, R9
+	MOVQ         R9, 176(R13)
 	MOVQ         $0x0102000000000000, R15
 	VPBROADCASTQ R15, Z0
 	MOVQ         $0x0408000000000000, R15
@@ -6397,7 +7157,7 @@ TEXT ·tilesI32S3AMXx2(SB), NOSPLIT, $0-80
 block:
 	MOVQ           blocks+48(FP), R15
 	MOVQ           (R15), R9
-	MOVQ           R9, 144(R13)
+	MOVQ           R9, 152(R13)
 	MOVQ           8(R15), R9
 	MOVQ           R9, (R13)
 	MOVQ           16(R15), R9
@@ -6405,15 +7165,17 @@ block:
 	MOVQ           24(R15), R9
 	MOVQ           R9, 16(R13)
 	MOVQ           32(R15), R9
-	MOVQ           R9, 152(R13)
+	MOVQ           R9, 160(R13)
 	ADDQ           $+40, R15
 	MOVQ           R15, blocks+48(FP)
 	DECQ           128(R13)
 	MOVQ           table+40(FP), AX
 	MOVQ           scratch+64(FP), R12
 	MOVQ           96(R13), BX
+	XORQ           R9, R9
+	MOVQ           R9, 192(R13)
 	MOVQ           b+8(FP), CX
-	DECQ           152(R13)
+	DECQ           160(R13)
 	JL             unpacked0
 	VGF2P8AFFINEQB $0x00, Z0, Z12, Z24
 	VGF2P8AFFINEQB $0x00, Z4, Z14, Z25
@@ -6560,7 +7322,7 @@ block:
 	MOVQ           R15, 120(R13)
 
 unpacked0:
-	DECQ           152(R13)
+	DECQ           160(R13)
 	JL             unpacked1
 	VGF2P8AFFINEQB $0x00, Z0, Z12, Z24
 	VGF2P8AFFINEQB $0x00, Z4, Z14, Z25
@@ -6708,17 +7470,17 @@ unpacked0:
 
 unpacked1:
 	CMPQ BX, $+2
-	JLT  alone
+	JLT  few
 	MOVQ a+0(FP), SI
-	ADDQ 144(R13), SI
+	ADDQ 152(R13), SI
 	ADDQ (AX), SI
 	MOVQ a+0(FP), DI
-	ADDQ 144(R13), DI
+	ADDQ 152(R13), DI
 	ADDQ 24(AX), DI
 	MOVQ b+8(FP), CX
 	MOVQ R12, R15
 	MOVQ DX, R9
-	CMPQ 160(R13), $+0
+	CMPQ 168(R13), $+0
 	JE   begunboth
 	MOVQ start+24(FP), R15
 	XORQ R9, R9
@@ -6738,7 +7500,7 @@ begunboth:
 	BYTE $0x4c
 	BYTE $0x0f
 	BYTE $0x40
-	ADDQ 168(R13), R15
+	ADDQ 176(R13), R15
 	BYTE $0xc4
 	BYTE $0x82
 	BYTE $0x7b
@@ -6810,7 +7572,7 @@ kboth:
 	BYTE           $0x41
 	BYTE           $0x5e
 	BYTE           $0xdd
-	DECQ           152(R13)
+	DECQ           160(R13)
 	JL             unpackedboth
 	VGF2P8AFFINEQB $0x00, Z0, Z12, Z24
 	VGF2P8AFFINEQB $0x00, Z4, Z14, Z25
@@ -6983,54 +7745,22 @@ fetchedboth:
 	ADDQ 32(R13), DI
 	DECQ R11
 	JNZ  outboth
-	MOVQ CX, 176(R13)
-	MOVQ R12, CX
-	ADDQ $+0, CX
-	BYTE $0xc4
-	BYTE $0xe2
-	BYTE $0x7a
-	BYTE $0x4b
-	BYTE $0x44
-	BYTE $0x11
-	BYTE $0x00
-	BYTE $0xc4
-	BYTE $0xe2
-	BYTE $0x7a
-	BYTE $0x4b
-	BYTE $0x4c
-	BYTE $0x11
-	BYTE $0x40
-	MOVQ R12, CX
-	ADDQ $+2048, CX
-	BYTE $0xc4
-	BYTE $0xe2
-	BYTE $0x7a
-	BYTE $0x4b
-	BYTE $0x54
-	BYTE $0x11
-	BYTE $0x00
-	BYTE $0xc4
-	BYTE $0xe2
-	BYTE $0x7a
-	BYTE $0x4b
-	BYTE $0x5c
-	BYTE $0x11
-	BYTE $0x40
+	MOVQ CX, 184(R13)
 	JMP  stores
 
-alone:
+few:
 	MOVQ a+0(FP), SI
-	ADDQ 144(R13), SI
+	ADDQ 152(R13), SI
 	ADDQ (AX), SI
 	MOVQ b+8(FP), CX
 	MOVQ R12, R15
 	MOVQ DX, R9
-	CMPQ 160(R13), $+0
-	JE   begunalone
+	CMPQ 168(R13), $+0
+	JE   begunfew
 	MOVQ start+24(FP), R15
 	XORQ R9, R9
 
-begunalone:
+begunfew:
 	BYTE $0xc4
 	BYTE $0x82
 	BYTE $0x7b
@@ -7047,13 +7777,13 @@ begunalone:
 	BYTE $0x40
 	MOVQ 24(R13), R11
 
-outalone:
+outfew:
 	MOVQ 8(R13), R10
 
-runalone:
+runfew:
 	MOVQ (R13), R9
 
-kalone:
+kfew:
 	BYTE           $0xc4
 	BYTE           $0xa2
 	BYTE           $0x7b
@@ -7085,8 +7815,8 @@ kalone:
 	BYTE           $0x41
 	BYTE           $0x5e
 	BYTE           $0xcc
-	DECQ           152(R13)
-	JL             unpackedalone
+	DECQ           160(R13)
+	JL             unpackedfew
 	VGF2P8AFFINEQB $0x00, Z0, Z12, Z24
 	VGF2P8AFFINEQB $0x00, Z4, Z14, Z25
 	VPXORQ         Z25, Z24, Z24
@@ -7231,62 +7961,46 @@ kalone:
 	ADDQ           $+768, R15
 	MOVQ           R15, 120(R13)
 
-unpackedalone:
+unpackedfew:
 	MOVQ 112(R13), R15
 	SUBQ 104(R13), R15
-	JL   fetchedalone
+	JL   fetchedfew
 	MOVQ R15, 112(R13)
 	MOVQ 104(R13), R15
 
-fetchalone:
+fetchfew:
 	PREFETCHT1 (R14)
 	ADDQ       $+64, R14
 	DECQ       R15
-	JNZ        fetchalone
+	JNZ        fetchfew
 
-fetchedalone:
+fetchedfew:
 	ADDQ $+64, SI
 	ADDQ $+2048, CX
 	DECQ R9
-	JNZ  kalone
+	JNZ  kfew
 	ADDQ 16(R13), SI
 	DECQ R10
-	JNZ  runalone
+	JNZ  runfew
 	ADDQ 32(R13), SI
 	DECQ R11
-	JNZ  outalone
-	MOVQ CX, 176(R13)
-	MOVQ R12, CX
-	ADDQ $+0, CX
-	BYTE $0xc4
-	BYTE $0xe2
-	BYTE $0x7a
-	BYTE $0x4b
-	BYTE $0x44
-	BYTE $0x11
-	BYTE $0x00
-	BYTE $0xc4
-	BYTE $0xe2
-	BYTE $0x7a
-	BYTE $0x4b
-	BYTE $0x4c
-	BYTE $0x11
-	BYTE $0x40
-	JMP  store
+	JNZ  outfew
+	MOVQ CX, 184(R13)
+	JMP  alone
 
 pairs:
 	CMPQ BX, $+2
 	JLT  single
 	MOVQ a+0(FP), SI
-	ADDQ 144(R13), SI
+	ADDQ 152(R13), SI
 	ADDQ (AX), SI
 	MOVQ a+0(FP), DI
-	ADDQ 144(R13), DI
+	ADDQ 152(R13), DI
 	ADDQ 24(AX), DI
 	MOVQ b+8(FP), CX
 	MOVQ R12, R15
 	MOVQ DX, R9
-	CMPQ 160(R13), $+0
+	CMPQ 168(R13), $+0
 	JE   beguntwo
 	MOVQ start+24(FP), R15
 	XORQ R9, R9
@@ -7306,7 +8020,7 @@ beguntwo:
 	BYTE $0x4c
 	BYTE $0x0f
 	BYTE $0x40
-	ADDQ 168(R13), R15
+	ADDQ 176(R13), R15
 	BYTE $0xc4
 	BYTE $0x82
 	BYTE $0x7b
@@ -7404,7 +8118,39 @@ fetchedtwo:
 	ADDQ 32(R13), DI
 	DECQ R11
 	JNZ  outtwo
-	MOVQ CX, 176(R13)
+	MOVQ CX, 184(R13)
+
+stores:
+	CMPQ 192(R13), $+0
+	JE   first
+	MOVQ 192(R13), SI
+	MOVQ c+16(FP), DI
+	ADDQ -40(AX), DI
+	MOVQ -32(AX), R10
+	ADDQ $+0, SI
+	MOVQ 88(R13), R9
+	MOVQ 48(R13), R15
+
+pixelloop0:
+	TESTQ     R10, R10
+	JLE       gaploop0
+	VMOVDQU32 (SI), Z24
+	VMOVDQU32 Z24, (DI)
+	VMOVDQU32 64(SI), Z24
+	VMOVDQU32 Z24, K1, 64(DI)
+
+gaploop0:
+	ADDQ $+128, SI
+	ADDQ R15, DI
+	DECQ R10
+	CMPQ R10, 64(R13)
+	JNE  nextloop0
+	MOVQ 56(R13), R10
+	ADDQ 72(R13), DI
+
+nextloop0:
+	DECQ R9
+	JNZ  pixelloop0
 	MOVQ R12, CX
 	ADDQ $+0, CX
 	BYTE $0xc4
@@ -7437,81 +8183,95 @@ fetchedtwo:
 	BYTE $0x5c
 	BYTE $0x11
 	BYTE $0x40
-
-stores:
-	CMPQ 128(R13), $+0
-	JNE  stored
+	MOVQ 192(R13), SI
 	MOVQ c+16(FP), DI
-	ADDQ 8(AX), DI
-	MOVQ 16(AX), R10
-	MOVQ R12, SI
-	ADDQ $+0, SI
-	MOVQ 88(R13), R9
-
-pixelfirst:
-	TESTQ     R10, R10
-	JLE       gapfirst
-	VMOVDQU32 (SI), Z24
-	VMOVDQU32 Z24, (DI)
-	VMOVDQU32 64(SI), Z24
-	VMOVDQU32 Z24, K1, 64(DI)
-
-gapfirst:
-	ADDQ $+128, SI
-	ADDQ 48(R13), DI
-	DECQ R10
-	CMPQ R10, 64(R13)
-	JNE  nextfirst
-	MOVQ 56(R13), R10
-	ADDQ 72(R13), DI
-
-nextfirst:
-	DECQ R9
-	JNZ  pixelfirst
-	MOVQ c+16(FP), DI
-	ADDQ 32(AX), DI
-	MOVQ 40(AX), R10
-	MOVQ R12, SI
+	ADDQ -16(AX), DI
+	MOVQ -8(AX), R10
 	ADDQ $+2048, SI
 	MOVQ 88(R13), R9
+	MOVQ 48(R13), R15
 
-pixelsecond:
+pixelloop1:
 	TESTQ     R10, R10
-	JLE       gapsecond
+	JLE       gaploop1
 	VMOVDQU32 (SI), Z24
 	VMOVDQU32 Z24, (DI)
 	VMOVDQU32 64(SI), Z24
 	VMOVDQU32 Z24, K1, 64(DI)
 
-gapsecond:
+gaploop1:
 	ADDQ $+128, SI
-	ADDQ 48(R13), DI
+	ADDQ R15, DI
 	DECQ R10
 	CMPQ R10, 64(R13)
-	JNE  nextsecond
+	JNE  nextloop1
 	MOVQ 56(R13), R10
 	ADDQ 72(R13), DI
 
-nextsecond:
+nextloop1:
 	DECQ R9
-	JNZ  pixelsecond
+	JNZ  pixelloop1
+	JMP  stored
+
+first:
+	MOVQ R12, CX
+	ADDQ $+0, CX
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x44
+	BYTE $0x11
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x4c
+	BYTE $0x11
+	BYTE $0x40
+	MOVQ R12, CX
+	ADDQ $+2048, CX
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x54
+	BYTE $0x11
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x5c
+	BYTE $0x11
+	BYTE $0x40
+	CMPQ 128(R13), $+0
+	JNE  kept
 
 stored:
-	ADDQ 136(R13), R12
+	MOVQ R12, 192(R13)
+
+kept:
+	MOVQ 136(R13), R9
+	ADDQ R9, R12
+	XORQ 144(R13), R9
+	SUBQ 144(R13), R9
+	MOVQ R9, 136(R13)
 	ADDQ $+48, AX
 	SUBQ $+2, BX
 	JMP  pairs
 
 single:
 	TESTQ BX, BX
-	JZ    end
+	JZ    flush
 	MOVQ  a+0(FP), SI
-	ADDQ  144(R13), SI
+	ADDQ  152(R13), SI
 	ADDQ  (AX), SI
 	MOVQ  b+8(FP), CX
 	MOVQ  R12, R15
 	MOVQ  DX, R9
-	CMPQ  160(R13), $+0
+	CMPQ  168(R13), $+0
 	JE    begunone
 	MOVQ  start+24(FP), R15
 	XORQ  R9, R9
@@ -7594,7 +8354,9 @@ fetchedone:
 	ADDQ 32(R13), SI
 	DECQ R11
 	JNZ  outone
-	MOVQ CX, 176(R13)
+	MOVQ CX, 184(R13)
+
+alone:
 	MOVQ R12, CX
 	ADDQ $+0, CX
 	BYTE $0xc4
@@ -7612,15 +8374,78 @@ fetchedone:
 	BYTE $0x11
 	BYTE $0x40
 
-store:
+flush:
 	CMPQ 128(R13), $+0
 	JNE  end
+	CMPQ 192(R13), $+0
+	JE   own
+	MOVQ 192(R13), SI
 	MOVQ c+16(FP), DI
-	ADDQ 8(AX), DI
-	MOVQ 16(AX), R10
-	MOVQ R12, SI
+	ADDQ -40(AX), DI
+	MOVQ -32(AX), R10
 	ADDQ $+0, SI
 	MOVQ 88(R13), R9
+	MOVQ 48(R13), R15
+
+pixelend0:
+	TESTQ     R10, R10
+	JLE       gapend0
+	VMOVDQU32 (SI), Z24
+	VMOVDQU32 Z24, (DI)
+	VMOVDQU32 64(SI), Z24
+	VMOVDQU32 Z24, K1, 64(DI)
+
+gapend0:
+	ADDQ $+128, SI
+	ADDQ R15, DI
+	DECQ R10
+	CMPQ R10, 64(R13)
+	JNE  nextend0
+	MOVQ 56(R13), R10
+	ADDQ 72(R13), DI
+
+nextend0:
+	DECQ R9
+	JNZ  pixelend0
+	MOVQ 192(R13), SI
+	MOVQ c+16(FP), DI
+	ADDQ -16(AX), DI
+	MOVQ -8(AX), R10
+	ADDQ $+2048, SI
+	MOVQ 88(R13), R9
+	MOVQ 48(R13), R15
+
+pixelend1:
+	TESTQ     R10, R10
+	JLE       gapend1
+	VMOVDQU32 (SI), Z24
+	VMOVDQU32 Z24, (DI)
+	VMOVDQU32 64(SI), Z24
+	VMOVDQU32 Z24, K1, 64(DI)
+
+gapend1:
+	ADDQ $+128, SI
+	ADDQ R15, DI
+	DECQ R10
+	CMPQ R10, 64(R13)
+	JNE  nextend1
+	MOVQ 56(R13), R10
+	ADDQ 72(R13), DI
+
+nextend1:
+	DECQ R9
+	JNZ  pixelend1
+
+own:
+	TESTQ BX, BX
+	JZ    end
+	MOVQ  R12, SI
+	MOVQ  c+16(FP), DI
+	ADDQ  8(AX), DI
+	MOVQ  16(AX), R10
+	ADDQ  $+0, SI
+	MOVQ  88(R13), R9
+	MOVQ  48(R13), R15
 
 pixellast:
 	TESTQ     R10, R10
@@ -7632,7 +8457,7 @@ pixellast:
 
 gaplast:
 	ADDQ $+128, SI
-	ADDQ 48(R13), DI
+	ADDQ R15, DI
 	DECQ R10
 	CMPQ R10, 64(R13)
 	JNE  nextlast
@@ -7647,9 +8472,9 @@ end:
 	CMPQ 128(R13), $+0
 	JE   done
 	XORQ R9, R9
-	MOVQ R9, 160(R13)
-	MOVQ $+2048, R9
 	MOVQ R9, 168(R13)
+	MOVQ $+2048, R9
+	MOVQ R9, 176(R13)
 	JMP  block
 
 done:
@@ -7661,7 +8486,7 @@ done:
 	VZEROUPPER
 	RET
 
-// func tilesI32S2AMXx2(a *uint8, b *int8, c *int32, start *int32, t *[23]int, table *[3]int, blocks *[5]int, config *[64]uint8, scratch *uint8, ahead *int8)
+// func tilesI32S2AMXx2(a *uint8, b *int8, c *int32, start *int32, t *[25]int, table *[3]int, blocks *[5]int, config *[64]uint8, scratch *uint8, ahead *int8)
 // Requires: AMX_INT8, AMX_TILE, AVX, AVX512F, GFNI, MMX+
 TEXT ·tilesI32S2AMXx2(SB), NOSPLIT, $0-80
 	MOVQ         t+32(FP), R13
@@ -7680,9 +8505,9 @@ TEXT ·tilesI32S2AMXx2(SB), NOSPLIT, $0-80
 	MOVQ         40(R13), R8
 	MOVQ         $+128, DX
 	MOVQ         $+1, R9
-	MOVQ         R9, 160(R13)
-	XORQ         R9, R9
 	MOVQ         R9, 168(R13)
+	XORQ         R9, R9
+	MOVQ         R9, 176(R13)
 	MOVQ         $0x0102020202020202, R15
 	VPBROADCASTQ R15, Z0
 	MOVQ         $0x0408080808080808, R15
@@ -7706,7 +8531,7 @@ TEXT ·tilesI32S2AMXx2(SB), NOSPLIT, $0-80
 block:
 	MOVQ           blocks+48(FP), R15
 	MOVQ           (R15), R9
-	MOVQ           R9, 144(R13)
+	MOVQ           R9, 152(R13)
 	MOVQ           8(R15), R9
 	MOVQ           R9, (R13)
 	MOVQ           16(R15), R9
@@ -7714,15 +8539,17 @@ block:
 	MOVQ           24(R15), R9
 	MOVQ           R9, 16(R13)
 	MOVQ           32(R15), R9
-	MOVQ           R9, 152(R13)
+	MOVQ           R9, 160(R13)
 	ADDQ           $+40, R15
 	MOVQ           R15, blocks+48(FP)
 	DECQ           128(R13)
 	MOVQ           table+40(FP), AX
 	MOVQ           scratch+64(FP), R12
 	MOVQ           96(R13), BX
+	XORQ           R9, R9
+	MOVQ           R9, 192(R13)
 	MOVQ           b+8(FP), CX
-	DECQ           152(R13)
+	DECQ           160(R13)
 	JL             unpacked0
 	VGF2P8AFFINEQB $0xfe, Z0, Z4, Z12
 	VMOVDQU64      Z12, (CX)
@@ -7801,7 +8628,7 @@ block:
 	MOVQ           R15, 120(R13)
 
 unpacked0:
-	DECQ           152(R13)
+	DECQ           160(R13)
 	JL             unpacked1
 	VGF2P8AFFINEQB $0xfe, Z0, Z4, Z12
 	VMOVDQU64      Z12, 2048(CX)
@@ -7881,17 +8708,17 @@ unpacked0:
 
 unpacked1:
 	CMPQ BX, $+2
-	JLT  alone
+	JLT  few
 	MOVQ a+0(FP), SI
-	ADDQ 144(R13), SI
+	ADDQ 152(R13), SI
 	ADDQ (AX), SI
 	MOVQ a+0(FP), DI
-	ADDQ 144(R13), DI
+	ADDQ 152(R13), DI
 	ADDQ 24(AX), DI
 	MOVQ b+8(FP), CX
 	MOVQ R12, R15
 	MOVQ DX, R9
-	CMPQ 160(R13), $+0
+	CMPQ 168(R13), $+0
 	JE   begunboth
 	MOVQ start+24(FP), R15
 	XORQ R9, R9
@@ -7911,7 +8738,7 @@ begunboth:
 	BYTE $0x4c
 	BYTE $0x0f
 	BYTE $0x40
-	ADDQ 168(R13), R15
+	ADDQ 176(R13), R15
 	BYTE $0xc4
 	BYTE $0x82
 	BYTE $0x7b
@@ -7983,7 +8810,7 @@ kboth:
 	BYTE           $0x41
 	BYTE           $0x5e
 	BYTE           $0xdd
-	DECQ           152(R13)
+	DECQ           160(R13)
 	JL             unpackedboth
 	VGF2P8AFFINEQB $0xfe, Z0, Z4, Z12
 	VMOVDQU64      Z12, 4096(CX)
@@ -8088,54 +8915,22 @@ fetchedboth:
 	ADDQ 32(R13), DI
 	DECQ R11
 	JNZ  outboth
-	MOVQ CX, 176(R13)
-	MOVQ R12, CX
-	ADDQ $+0, CX
-	BYTE $0xc4
-	BYTE $0xe2
-	BYTE $0x7a
-	BYTE $0x4b
-	BYTE $0x44
-	BYTE $0x11
-	BYTE $0x00
-	BYTE $0xc4
-	BYTE $0xe2
-	BYTE $0x7a
-	BYTE $0x4b
-	BYTE $0x4c
-	BYTE $0x11
-	BYTE $0x40
-	MOVQ R12, CX
-	ADDQ $+2048, CX
-	BYTE $0xc4
-	BYTE $0xe2
-	BYTE $0x7a
-	BYTE $0x4b
-	BYTE $0x54
-	BYTE $0x11
-	BYTE $0x00
-	BYTE $0xc4
-	BYTE $0xe2
-	BYTE $0x7a
-	BYTE $0x4b
-	BYTE $0x5c
-	BYTE $0x11
-	BYTE $0x40
+	MOVQ CX, 184(R13)
 	JMP  stores
 
-alone:
+few:
 	MOVQ a+0(FP), SI
-	ADDQ 144(R13), SI
+	ADDQ 152(R13), SI
 	ADDQ (AX), SI
 	MOVQ b+8(FP), CX
 	MOVQ R12, R15
 	MOVQ DX, R9
-	CMPQ 160(R13), $+0
-	JE   begunalone
+	CMPQ 168(R13), $+0
+	JE   begunfew
 	MOVQ start+24(FP), R15
 	XORQ R9, R9
 
-begunalone:
+begunfew:
 	BYTE $0xc4
 	BYTE $0x82
 	BYTE $0x7b
@@ -8152,13 +8947,13 @@ begunalone:
 	BYTE $0x40
 	MOVQ 24(R13), R11
 
-outalone:
+outfew:
 	MOVQ 8(R13), R10
 
-runalone:
+runfew:
 	MOVQ (R13), R9
 
-kalone:
+kfew:
 	BYTE           $0xc4
 	BYTE           $0xa2
 	BYTE           $0x7b
@@ -8190,8 +8985,8 @@ kalone:
 	BYTE           $0x41
 	BYTE           $0x5e
 	BYTE           $0xcc
-	DECQ           152(R13)
-	JL             unpackedalone
+	DECQ           160(R13)
+	JL             unpackedfew
 	VGF2P8AFFINEQB $0xfe, Z0, Z4, Z12
 	VMOVDQU64      Z12, 4096(CX)
 	VGF2P8AFFINEQB $0xfe, Z1, Z4, Z12
@@ -8268,62 +9063,46 @@ kalone:
 	ADDQ           $+512, R15
 	MOVQ           R15, 120(R13)
 
-unpackedalone:
+unpackedfew:
 	MOVQ 112(R13), R15
 	SUBQ 104(R13), R15
-	JL   fetchedalone
+	JL   fetchedfew
 	MOVQ R15, 112(R13)
 	MOVQ 104(R13), R15
 
-fetchalone:
+fetchfew:
 	PREFETCHT1 (R14)
 	ADDQ       $+64, R14
 	DECQ       R15
-	JNZ        fetchalone
+	JNZ        fetchfew
 
-fetchedalone:
+fetchedfew:
 	ADDQ $+64, SI
 	ADDQ $+2048, CX
 	DECQ R9
-	JNZ  kalone
+	JNZ  kfew
 	ADDQ 16(R13), SI
 	DECQ R10
-	JNZ  runalone
+	JNZ  runfew
 	ADDQ 32(R13), SI
 	DECQ R11
-	JNZ  outalone
-	MOVQ CX, 176(R13)
-	MOVQ R12, CX
-	ADDQ $+0, CX
-	BYTE $0xc4
-	BYTE $0xe2
-	BYTE $0x7a
-	BYTE $0x4b
-	BYTE $0x44
-	BYTE $0x11
-	BYTE $0x00
-	BYTE $0xc4
-	BYTE $0xe2
-	BYTE $0x7a
-	BYTE $0x4b
-	BYTE $0x4c
-	BYTE $0x11
-	BYTE $0x40
-	JMP  store
+	JNZ  outfew
+	MOVQ CX, 184(R13)
+	JMP  alone
 
 pairs:
 	CMPQ BX, $+2
 	JLT  single
 	MOVQ a+0(FP), SI
-	ADDQ 144(R13), SI
+	ADDQ 152(R13), SI
 	ADDQ (AX), SI
 	MOVQ a+0(FP), DI
-	ADDQ 144(R13), DI
+	ADDQ 152(R13), DI
 	ADDQ 24(AX), DI
 	MOVQ b+8(FP), CX
 	MOVQ R12, R15
 	MOVQ DX, R9
-	CMPQ 160(R13), $+0
+	CMPQ 168(R13), $+0
 	JE   beguntwo
 	MOVQ start+24(FP), R15
 	XORQ R9, R9
@@ -8343,7 +9122,7 @@ beguntwo:
 	BYTE $0x4c
 	BYTE $0x0f
 	BYTE $0x40
-	ADDQ 168(R13), R15
+	ADDQ 176(R13), R15
 	BYTE $0xc4
 	BYTE $0x82
 	BYTE $0x7b
@@ -8441,7 +9220,39 @@ fetchedtwo:
 	ADDQ 32(R13), DI
 	DECQ R11
 	JNZ  outtwo
-	MOVQ CX, 176(R13)
+	MOVQ CX, 184(R13)
+
+stores:
+	CMPQ 192(R13), $+0
+	JE   first
+	MOVQ 192(R13), SI
+	MOVQ c+16(FP), DI
+	ADDQ -40(AX), DI
+	MOVQ -32(AX), R10
+	ADDQ $+0, SI
+	MOVQ 88(R13), R9
+	MOVQ 48(R13), R15
+
+pixelloop0:
+	TESTQ     R10, R10
+	JLE       gaploop0
+	VMOVDQU32 (SI), Z12
+	VMOVDQU32 Z12, (DI)
+	VMOVDQU32 64(SI), Z12
+	VMOVDQU32 Z12, K1, 64(DI)
+
+gaploop0:
+	ADDQ $+128, SI
+	ADDQ R15, DI
+	DECQ R10
+	CMPQ R10, 64(R13)
+	JNE  nextloop0
+	MOVQ 56(R13), R10
+	ADDQ 72(R13), DI
+
+nextloop0:
+	DECQ R9
+	JNZ  pixelloop0
 	MOVQ R12, CX
 	ADDQ $+0, CX
 	BYTE $0xc4
@@ -8474,81 +9285,95 @@ fetchedtwo:
 	BYTE $0x5c
 	BYTE $0x11
 	BYTE $0x40
-
-stores:
-	CMPQ 128(R13), $+0
-	JNE  stored
+	MOVQ 192(R13), SI
 	MOVQ c+16(FP), DI
-	ADDQ 8(AX), DI
-	MOVQ 16(AX), R10
-	MOVQ R12, SI
-	ADDQ $+0, SI
-	MOVQ 88(R13), R9
-
-pixelfirst:
-	TESTQ     R10, R10
-	JLE       gapfirst
-	VMOVDQU32 (SI), Z12
-	VMOVDQU32 Z12, (DI)
-	VMOVDQU32 64(SI), Z12
-	VMOVDQU32 Z12, K1, 64(DI)
-
-gapfirst:
-	ADDQ $+128, SI
-	ADDQ 48(R13), DI
-	DECQ R10
-	CMPQ R10, 64(R13)
-	JNE  nextfirst
-	MOVQ 56(R13), R10
-	ADDQ 72(R13), DI
-
-nextfirst:
-	DECQ R9
-	JNZ  pixelfirst
-	MOVQ c+16(FP), DI
-	ADDQ 32(AX), DI
-	MOVQ 40(AX), R10
-	MOVQ R12, SI
+	ADDQ -16(AX), DI
+	MOVQ -8(AX), R10
 	ADDQ $+2048, SI
 	MOVQ 88(R13), R9
+	MOVQ 48(R13), R15
 
-pixelsecond:
+pixelloop1:
 	TESTQ     R10, R10
-	JLE       gapsecond
+	JLE       gaploop1
 	VMOVDQU32 (SI), Z12
 	VMOVDQU32 Z12, (DI)
 	VMOVDQU32 64(SI), Z12
 	VMOVDQU32 Z12, K1, 64(DI)
 
-gapsecond:
+gaploop1:
 	ADDQ $+128, SI
-	ADDQ 48(R13), DI
+	ADDQ R15, DI
 	DECQ R10
 	CMPQ R10, 64(R13)
-	JNE  nextsecond
+	JNE  nextloop1
 	MOVQ 56(R13), R10
 	ADDQ 72(R13), DI
 
-nextsecond:
+nextloop1:
 	DECQ R9
-	JNZ  pixelsecond
+	JNZ  pixelloop1
+	JMP  stored
+
+first:
+	MOVQ R12, CX
+	ADDQ $+0, CX
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x44
+	BYTE $0x11
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x4c
+	BYTE $0x11
+	BYTE $0x40
+	MOVQ R12, CX
+	ADDQ $+2048, CX
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x54
+	BYTE $0x11
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x5c
+	BYTE $0x11
+	BYTE $0x40
+	CMPQ 128(R13), $+0
+	JNE  kept
 
 stored:
-	ADDQ 136(R13), R12
+	MOVQ R12, 192(R13)
+
+kept:
+	MOVQ 136(R13), R9
+	ADDQ R9, R12
+	XORQ 144(R13), R9
+	SUBQ 144(R13), R9
+	MOVQ R9, 136(R13)
 	ADDQ $+48, AX
 	SUBQ $+2, BX
 	JMP  pairs
 
 single:
 	TESTQ BX, BX
-	JZ    end
+	JZ    flush
 	MOVQ  a+0(FP), SI
-	ADDQ  144(R13), SI
+	ADDQ  152(R13), SI
 	ADDQ  (AX), SI
 	MOVQ  b+8(FP), CX
 	MOVQ  R12, R15
 	MOVQ  DX, R9
-	CMPQ  160(R13), $+0
+	CMPQ  168(R13), $+0
 	JE    begunone
 	MOVQ  start+24(FP), R15
 	XORQ  R9, R9
@@ -8631,7 +9456,9 @@ fetchedone:
 	ADDQ 32(R13), SI
 	DECQ R11
 	JNZ  outone
-	MOVQ CX, 176(R13)
+	MOVQ CX, 184(R13)
+
+alone:
 	MOVQ R12, CX
 	ADDQ $+0, CX
 	BYTE $0xc4
@@ -8649,15 +9476,78 @@ fetchedone:
 	BYTE $0x11
 	BYTE $0x40
 
-store:
+flush:
 	CMPQ 128(R13), $+0
 	JNE  end
+	CMPQ 192(R13), $+0
+	JE   own
+	MOVQ 192(R13), SI
 	MOVQ c+16(FP), DI
-	ADDQ 8(AX), DI
-	MOVQ 16(AX), R10
-	MOVQ R12, SI
+	ADDQ -40(AX), DI
+	MOVQ -32(AX), R10
 	ADDQ $+0, SI
 	MOVQ 88(R13), R9
+	MOVQ 48(R13), R15
+
+pixelend0:
+	TESTQ     R10, R10
+	JLE       gapend0
+	VMOVDQU32 (SI), Z12
+	VMOVDQU32 Z12, (DI)
+	VMOVDQU32 64(SI), Z12
+	VMOVDQU32 Z12, K1, 64(DI)
+
+gapend0:
+	ADDQ $+128, SI
+	ADDQ R15, DI
+	DECQ R10
+	CMPQ R10, 64(R13)
+	JNE  nextend0
+	MOVQ 56(R13), R10
+	ADDQ 72(R13), DI
+
+nextend0:
+	DECQ R9
+	JNZ  pixelend0
+	MOVQ 192(R13), SI
+	MOVQ c+16(FP), DI
+	ADDQ -16(AX), DI
+	MOVQ -8(AX), R10
+	ADDQ $+2048, SI
+	MOVQ 88(R13), R9
+	MOVQ 48(R13), R15
+
+pixelend1:
+	TESTQ     R10, R10
+	JLE       gapend1
+	VMOVDQU32 (SI), Z12
+	VMOVDQU32 Z12, (DI)
+	VMOVDQU32 64(SI), Z12
+	VMOVDQU32 Z12, K1, 64(DI)
+
+gapend1:
+	ADDQ $+128, SI
+	ADDQ R15, DI
+	DECQ R10
+	CMPQ R10, 64(R13)
+	JNE  nextend1
+	MOVQ 56(R13), R10
+	ADDQ 72(R13), DI
+
+nextend1:
+	DECQ R9
+	JNZ  pixelend1
+
+own:
+	TESTQ BX, BX
+	JZ    end
+	MOVQ  R12, SI
+	MOVQ  c+16(FP), DI
+	ADDQ  8(AX), DI
+	MOVQ  16(AX), R10
+	ADDQ  $+0, SI
+	MOVQ  88(R13), R9
+	MOVQ  48(R13), R15
 
 pixellast:
 	TESTQ     R10, R10
@@ -8669,7 +9559,7 @@ pixellast:
 
 gaplast:
 	ADDQ $+128, SI
-	ADDQ 48(R13), DI
+	ADDQ R15, DI
 	DECQ R10
 	CMPQ R10, 64(R13)
 	JNE  nextlast
@@ -8684,9 +9574,9 @@ end:
 	CMPQ 128(R13), $+0
 	JE   done
 	XORQ R9, R9
-	MOVQ R9, 160(R13)
-	MOVQ $+2048, R9
 	MOVQ R9, 168(R13)
+	MOVQ $+2048, R9
+	MOVQ R9, 176(R13)
 	JMP  block
 
 done:

@@ -59,6 +59,9 @@ type IntOps struct {
 	// RequantU8: dst[i] = rne(clip(float32(acc[i])*m[i%len(m)], Lo, Hi)) + Zero;
 	// len(dst) is a multiple of len(m).
 	RequantU8 func(dst []uint8, acc []int32, m []float32, q *Clamp)
+	// AddPrepare makes p ready for AddU8, if many sums will follow. It is not
+	// needed.
+	AddPrepare func(p *Addition)
 	// AddU8: dst[i] is the code of the sum of codes a[i] and b[i], each
 	// operation in float32 and rounded once.
 	AddU8 func(dst, a, b []uint8, p *Addition)
@@ -82,6 +85,11 @@ type Addition struct {
 	StepA, StepB, Step, Lo, Hi float32
 	ZeroA, ZeroB, Zero         float32
 	Floor                      float32
+
+	// The parts of a reciprocal of Step, and whether they may take its place:
+	// AddPrepare sets them.
+	high, low float32
+	quick     bool
 }
 
 // IntOverread is how far kernels read beyond an activation image of so many

@@ -35,6 +35,7 @@ func avx2Int(base IntOps) IntOps {
 func avx512Int(base IntOps) IntOps {
 	t := intISA{isa: avx512}.ops(base)
 	t.RequantU8 = requantRowsAVX512
+	t.AddPrepare = prepareAdd
 	t.AddU8 = addU8Blocks
 	t.AddF32 = func(dst []uint8, y, a, b []float32, p *Addition) {
 		y, a, b = y[:len(dst)], a[:len(dst)], b[:len(dst)]

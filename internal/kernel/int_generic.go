@@ -14,6 +14,7 @@ func genericInt() IntOps {
 		IntConv:     intConvGeneric,
 		IntConvU8:   intConvU8Generic,
 		RequantU8:   requantU8Generic,
+		AddPrepare:  func(*Addition) {},
 		AddU8:       addU8Generic,
 		AddF32:      addF32Generic,
 		MapU8:       mapU8Generic, QuantStepU8: quantStepU8Generic, InterleaveU8: interleaveU8Generic,

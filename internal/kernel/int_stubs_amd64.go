@@ -95,6 +95,18 @@ func requantU8AVX512(dst *uint8, acc *int32, m *float32, q *float32, n int, coun
 func addU8AVX512(dst *uint8, a *uint8, b *uint8, p *float32, n int)
 
 //go:noescape
+func addU8QuickU8U8AVX512(dst *uint8, a *uint8, b *uint8, p *float32, n int)
+
+//go:noescape
+func addU8QuickU8S8AVX512(dst *uint8, a *uint8, b *uint8, p *float32, n int)
+
+//go:noescape
+func addU8QuickS8U8AVX512(dst *uint8, a *uint8, b *uint8, p *float32, n int)
+
+//go:noescape
+func addU8QuickS8S8AVX512(dst *uint8, a *uint8, b *uint8, p *float32, n int)
+
+//go:noescape
 func addF32AVX512(dst *uint8, y *float32, a *float32, b *float32, p *float32, n int)
 
 //go:noescape

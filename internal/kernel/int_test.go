@@ -204,10 +204,16 @@ func TestSumsOfAllCodesEqualGeneric(t *testing.T) {
 			case 3:
 				p.Lo, p.Hi, p.Zero, p.Step = -3, 7, 5, 1e-30*p.Step
 			}
+			if i%3 == 0 {
+				p.ZeroB = 0
+			}
 			addU8Generic(want, a, b, &p)
-			row.AddU8(got, a, b, &p)
-			if !slices.Equal(got, want) {
-				t.Fatalf("%+v: codes differ", p)
+			for range 2 {
+				row.AddU8(got, a, b, &p)
+				if !slices.Equal(got, want) {
+					t.Fatalf("%+v: codes differ", p)
+				}
+				row.AddPrepare(&p)
 			}
 		}
 	})

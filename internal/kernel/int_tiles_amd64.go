@@ -22,8 +22,8 @@ type tilesCall struct {
 	cols, rows, count               int
 	rate, lines                     int
 	source                          uintptr
-	blocks, pair                    int
-	_                               [5]int // the kernel's own
+	blocks, pair, turn              int
+	_                               [6]int // the kernel's own
 }
 
 // tileEntry is one tile: where its first pixel lies in the operands, and how
@@ -117,9 +117,9 @@ func (d *intShape) longRows(rows, pitch int) (count, pixels int) {
 func (d *intShape) tileParts(rows, pitch int) (sums, entries, blocks int) {
 	lines, pixels := d.longRows(rows, pitch)
 	count := lines * tileCount(pixels)
-	sums, blocks = pairSums, d.blockCount()
+	sums, blocks = 2*pairSums, d.blockCount()
 	if blocks > 1 {
-		sums *= (count + 1) / 2
+		sums = pairSums * ((count + 1) / 2)
 	}
 	return sums, roundUp(count*entrySize, 64), blocks * blockSize
 }
@@ -187,8 +187,8 @@ func (d *intCall) runTiles() {
 	o := tileOperands{t: t, first: (*[3]int)(&table[0]), config: &tileConfigs[t.rows], sums: &d.scratch[0]}
 	o.blocks = inScratch[tileBlock](d.scratch[sums+entries:], d.blockCount())
 	d.blocks(o.blocks, runStep)
-	if len(o.blocks) > 1 {
-		o.t.pair = pairSums
+	if len(o.blocks) == 1 {
+		o.t.turn = -1
 	}
 	from, to := d.channels()
 	for g := range d.Groups {
@@ -203,7 +203,7 @@ func (d *intCall) runTiles() {
 // tilePanel computes one panel.
 func (d *intCall) tilePanel(nv, g, j int, p *tileOperands) {
 	a, start, o, t := &d.x[g*d.cg], d.starts(g, j), g*d.og+j, &p.t
-	t.blocks = len(p.blocks)
+	t.blocks, t.pair = len(p.blocks), pairSums
 	ahead := d.nextPanel(g, j)
 	t.lines, t.rate = 0, 1
 	if ahead != nil {
@@ -272,7 +272,7 @@ func (d *intCall) nextPanel(g, j int) *int8 {
 	return nil
 }
 
-const tilesWords = 23
+const tilesWords = 25
 
 // words is t as the assembly sees it.
 func (t *tilesCall) words() *[tilesWords]int { return (*[tilesWords]int)(unsafe.Pointer(t)) }

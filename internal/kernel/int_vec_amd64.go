@@ -2,6 +2,11 @@
 
 package kernel
 
+import (
+	"bytes"
+	"sync"
+)
+
 // addU8Blocks is AddU8 by blocks of 64; the last one ends with dst. Steps near
 // the ends of float32's range have no exact reciprocal to divide with.
 func addU8Blocks(dst, a, b []uint8, p *Addition) {
@@ -11,11 +16,54 @@ func addU8Blocks(dst, a, b []uint8, p *Addition) {
 		addU8Generic(dst, a, b, p)
 		return
 	}
-	addU8AVX512(&dst[0], &a[0], &b[0], &p.StepA, n)
+	p.add(&dst[0], &a[0], &b[0], n)
 	if n < len(dst) {
 		at := len(dst) - 64
-		addU8AVX512(&dst[at], &a[at], &b[at], &p.StepA, 64)
+		p.add(&dst[at], &a[at], &b[at], 64)
 	}
+}
+
+func (p *Addition) add(dst, a, b *uint8, n int) {
+	switch {
+	case !p.quick:
+		addU8AVX512(dst, a, b, &p.StepA, n)
+	case p.ZeroA == 0 && p.ZeroB == 0:
+		addU8QuickU8U8AVX512(dst, a, b, &p.StepA, n)
+	case p.ZeroA == 0:
+		addU8QuickU8S8AVX512(dst, a, b, &p.StepA, n)
+	case p.ZeroB == 0:
+		addU8QuickS8U8AVX512(dst, a, b, &p.StepA, n)
+	default:
+		addU8QuickS8S8AVX512(dst, a, b, &p.StepA, n)
+	}
+}
+
+// allCodes are all pairs of codes.
+var allCodes = sync.OnceValue(func() (pairs [2][]uint8) {
+	for i := range pairs {
+		pairs[i] = make([]uint8, 1<<16)
+		for k := range pairs[i] {
+			pairs[i][k] = uint8(k >> (8 * i))
+		}
+	}
+	return pairs
+})
+
+// prepareAdd takes the quick sum if it is right for every pair of codes.
+func prepareAdd(p *Addition) {
+	usual := func(zero float32) bool { return zero == 0 || zero == 128 }
+	if !ordinary(p.Step) || !ordinary(p.StepA) || !ordinary(p.StepB) || !usual(p.ZeroA) || !usual(p.ZeroB) {
+		return
+	}
+	inverse := 1 / float64(p.Step)
+	p.high = float32(inverse)
+	p.low = float32(inverse - float64(p.high))
+	c := allCodes()
+	want, got := make([]uint8, len(c[0])), make([]uint8, len(c[0]))
+	addU8Blocks(want, c[0], c[1], p)
+	p.quick = true
+	addU8Blocks(got, c[0], c[1], p)
+	p.quick = bytes.Equal(got, want)
 }
 
 func ordinary(step float32) bool { return step > 1e-25 && step < 1e25 }

@@ -22,12 +22,12 @@ func (e *tilesEnd) unpacked(u unpacker) {
 		fetch(tag)
 	}
 	CMPQ(amxLeft, I32(2))
-	JLT(LabelRef("alone"))
+	JLT(LabelRef("few"))
 	tilesSum("both", 2, 2, beside)
 	JMP(LabelRef("stores"))
-	Label("alone")
-	tilesSum("alone", 1, 2, beside)
-	JMP(LabelRef("store"))
+	Label("few")
+	tilesSum("few", 1, 2, beside)
+	JMP(LabelRef("alone"))
 }
 
 // unpacker makes bytes of weights of fewer bits, packed as the Go file

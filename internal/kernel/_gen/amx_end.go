@@ -1,6 +1,8 @@
 package main
 
 import (
+	"fmt"
+
 	. "github.com/mmcloughlin/avo/build"
 	. "github.com/mmcloughlin/avo/operand"
 	"github.com/mmcloughlin/avo/reg"
@@ -71,15 +73,22 @@ func (e *tilesEnd) pair(sums, c reg.Register) {
 	VMOVDQU8(v[0].AsY(), e.mask, Mem{Base: c})
 }
 
-// store brings the pixels of tile i of a pair to c.
-func (e *tilesEnd) store(i int, tag string) {
-	sums, c, left, rows := reg.RSI, reg.RDI, reg.R10, reg.R9
+// before brings tile i of the pair before the current one to c.
+func (e *tilesEnd) before(i int, tag string) {
+	MOVQ(field(amxT, tilesBefore), amxSums)
+	e.store(i, 24*(i-2), fmt.Sprint(tag, i))
+}
+
+// store brings the pixels of tile i of the pair of sums to c, as the entry at a
+// displacement from the current one says. It uses SI.
+func (e *tilesEnd) store(i, entry int, tag string) {
+	sums, c, left, rows, out := amxSums, reg.RDI, reg.R10, reg.R9, reg.R15
 	Load(Param("c"), c)
-	ADDQ(Mem{Base: amxTable, Disp: 24*i + 8}, c)
-	MOVQ(Mem{Base: amxTable, Disp: 24*i + 16}, left)
-	MOVQ(amxScratch, sums)
+	ADDQ(Mem{Base: amxTable, Disp: entry + 8}, c)
+	MOVQ(Mem{Base: amxTable, Disp: entry + 16}, left)
 	ADDQ(I32(int32(1024*e.nt*i)), sums)
 	MOVQ(field(amxT, tilesRows), rows)
+	MOVQ(field(amxT, tilesOut), out)
 	Label("pixel" + tag)
 	TESTQ(left, left)
 	JLE(LabelRef("gap" + tag))
@@ -104,7 +113,7 @@ func (e *tilesEnd) store(i int, tag string) {
 	}
 	Label("gap" + tag)
 	ADDQ(I32(int32(64*e.nt)), sums)
-	ADDQ(field(amxT, tilesOut), c)
+	ADDQ(out, c)
 	DECQ(left)
 	CMPQ(left, field(amxT, tilesGap))
 	JNE(LabelRef("next" + tag))

@@ -48,7 +48,8 @@ var (
 	amxB       = reg.RCX
 	amxBStep   = reg.RDX // from a row of b, or of the sums, to the next
 	amxA       = [2]reg.GPPhysical{reg.RSI, reg.RDI}
-	amxPixel   = reg.R8 // from a row of a to the next
+	amxSums    = reg.RSI // of the pair that goes to c
+	amxPixel   = reg.R8  // from a row of a to the next
 	amxK       = reg.R9
 	amxRuns    = reg.R10
 	amxOuts    = reg.R11
@@ -78,12 +79,14 @@ const (
 	tilesSource // where weights of fewer bits lie
 	tilesBlocks // blocks left
 	tilesPair   // from the sums of a pair of tiles to the next one's
+	tilesTurn   // -1 turns that round after each pair: two places are enough; else 0
 	// What follows is the kernel's own.
 	tilesA      // offset of the block in a
 	tilesSteps  // steps of 64 values left to unpack
 	tilesFirst  // not 0: sums begin with their starts, 0: with what a block left
 	tilesSecond // from where the first tile's sums begin to the second one's
 	tilesEndB   // where the block's weights end
+	tilesBefore // the sums of the pair before, which are not brought to c yet; 0: none
 	tilesFields
 )
 
@@ -137,6 +140,8 @@ func tileRelease() { raw([]byte{0xc4, 0xe2, 0x78, 0x49, 0xc0}) }
 // The sum goes over blocks of weights that fit the first-level cache: each
 // passes all pixels, whose sums lie in scratch meanwhile, before the next.
 //
+// The sums of a pair of tiles go to c while the next pair is multiplied.
+//
 // While the tiles are multiplied, the panel at ahead is fetched, a few lines at a
 // step. Weights of fewer bits lie at t.Source: the first two entries' pass
 // unpacks a block to b, two steps before they are multiplied.
@@ -174,23 +179,45 @@ func tiles(kind string, bits, nt int) {
 	JLT(LabelRef("single"))
 	tilesSum("two", 2, nt, fetch)
 	Label("stores")
+	CMPQ(field(amxT, tilesBefore), I32(0))
+	JE(LabelRef("first"))
+	e.before(0, "loop")
+	tilesKeep(2, nt) // the multiplications have ended by now
+	e.before(1, "loop")
+	JMP(LabelRef("stored"))
+	Label("first")
+	tilesKeep(2, nt)
 	CMPQ(field(amxT, tilesBlocks), I32(0))
-	JNE(LabelRef("stored"))
-	e.store(0, "first")
-	e.store(1, "second")
+	JNE(LabelRef("kept"))
 	Label("stored")
-	ADDQ(field(amxT, tilesPair), amxScratch)
+	MOVQ(amxScratch, field(amxT, tilesBefore))
+	Label("kept")
+	MOVQ(field(amxT, tilesPair), amxK)
+	ADDQ(amxK, amxScratch)
+	XORQ(field(amxT, tilesTurn), amxK)
+	SUBQ(field(amxT, tilesTurn), amxK)
+	MOVQ(amxK, field(amxT, tilesPair))
 	ADDQ(I32(48), amxTable)
 	SUBQ(I32(2), amxLeft)
 	JMP(LabelRef("pairs"))
 	Label("single")
 	TESTQ(amxLeft, amxLeft)
-	JZ(LabelRef("end"))
+	JZ(LabelRef("flush"))
 	tilesSum("one", 1, nt, fetch)
-	Label("store")
+	Label("alone")
+	tilesKeep(1, nt)
+	Label("flush")
 	CMPQ(field(amxT, tilesBlocks), I32(0))
 	JNE(LabelRef("end"))
-	e.store(0, "last")
+	CMPQ(field(amxT, tilesBefore), I32(0))
+	JE(LabelRef("own"))
+	e.before(0, "end")
+	e.before(1, "end")
+	Label("own")
+	TESTQ(amxLeft, amxLeft)
+	JZ(LabelRef("end"))
+	MOVQ(amxScratch, amxSums)
+	e.store(0, 0, "last")
 	Label("end")
 	tilesNextBlock(bits, nt)
 	tileRelease()
@@ -212,6 +239,8 @@ func tilesBlock() {
 	Load(Param("table"), amxTable)
 	Load(Param("scratch"), amxScratch)
 	MOVQ(field(amxT, tilesCount), amxLeft)
+	XORQ(amxK, amxK)
+	MOVQ(amxK, field(amxT, tilesBefore))
 }
 
 // tilesNextBlock goes on to the next block, if there is one.
@@ -255,7 +284,8 @@ func fetch(tag string) {
 	Label("fetched" + tag)
 }
 
-// tilesSum sums mt tiles of pixels into the scratch, [pixel][nt vectors].
+// tilesSum sums mt tiles of pixels, which tilesKeep brings into the scratch,
+// [pixel][nt vectors].
 // Tiles 0 to 3 are the sums, 4 and 5 pixels, 6 and 7 weights.
 func tilesSum(tag string, mt, nt int, beside func(tag string)) {
 	for i := 0; i < mt; i++ {
@@ -312,6 +342,10 @@ func tilesSum(tag string, mt, nt int, beside func(tag string)) {
 	DECQ(amxOuts)
 	JNZ(LabelRef("out" + tag))
 	MOVQ(amxB, field(amxT, tilesEndB))
+}
+
+// tilesKeep stores mt tiles of sums.
+func tilesKeep(mt, nt int) {
 	for i := 0; i < mt; i++ {
 		MOVQ(amxScratch, amxB)
 		ADDQ(I32(int32(1024*nt*i)), amxB)

@@ -20,7 +20,12 @@ func genInt() {
 		wide.rowsU8(mr, 1)
 	}
 	requantU8()
-	addU8()
+	addU8(false, false, false)
+	for _, a := range []bool{false, true} {
+		for _, b := range []bool{false, true} {
+			addU8(true, a, b)
+		}
+	}
 	addF32()
 	mapU8()
 	quantStepU8()

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"fmt"
+
 	"github.com/mmcloughlin/avo/attr"
 	. "github.com/mmcloughlin/avo/build"
 	. "github.com/mmcloughlin/avo/operand"
@@ -28,6 +30,8 @@ const (
 	addZeroB
 	addZero
 	addFloor
+	addHigh
+	addLow
 )
 
 // sumCodes stores the codes of the sums v; g is Step, Lo, Hi, Zero.
@@ -117,32 +121,66 @@ func (p packer) pack(v [4]reg.VecVirtual) {
 	VPERMD(v[0], p.order, v[0])
 }
 
-// addU8: the codes of sums of codes, n > 0, a multiple of 64.
-func addU8() {
-	begin("addU8AVX512", "func(dst, a, b *uint8, p *float32, n int)")
+// addU8: the codes of sums of codes, n > 0, a multiple of 64. The plain one is for
+// all grids. The quick one is for those of zero points 0 or, where the operand
+// is signed, 128, and multiplies with a reciprocal of two parts, which is not
+// always the quotient.
+func addU8(quick, signedA, signedB bool) {
+	name := "addU8AVX512"
+	if quick {
+		name = fmt.Sprintf("addU8Quick%s%sAVX512", sign(signedA), sign(signedB))
+	}
+	begin(name, "func(dst, a, b *uint8, p *float32, n int)")
 	dst, a, b, p := param("dst"), param("a"), param("b"), param("p")
 	n := param("n")
-	in := addition(p, addZeroA, addStepA, addZeroB, addStepB)
+	scales := addition(p, addStepA, addStepB)
 	at := func(f int) Mem { return Mem{Base: p, Disp: 4 * f} }
 	out := newPacker(at(addLo), at(addHi), at(addZero), true)
-	step, inverse := addition(p, addStep)[0], ZMM()
-	one := GP32()
-	MOVL(U32(0x3f800000), one)
-	VPBROADCASTD(one, inverse)
-	VDIVPS(step, inverse, inverse)
+	var zeros []reg.VecVirtual
+	var step, high, low, flip reg.VecVirtual
+	if quick {
+		parts := addition(p, addHigh, addLow)
+		high, low, flip = parts[0], parts[1], ZMM()
+		bits := GP32()
+		MOVL(U32(0x80808080), bits)
+		VPBROADCASTD(bits, flip)
+	} else {
+		zeros = addition(p, addZeroA, addZeroB)
+		step, high = addition(p, addStep)[0], ZMM()
+		one := GP32()
+		MOVL(U32(0x3f800000), one)
+		VPBROADCASTD(one, high)
+		VDIVPS(step, high, high)
+	}
 	Label("loop")
 	var v [4]reg.VecVirtual
 	for g := range v {
 		x, y := ZMM(), ZMM()
 		for i, z := range []reg.VecVirtual{x, y} {
-			VPMOVZXBD(Mem{Base: []reg.Register{a, b}[i], Disp: 16 * g}, z)
-			VCVTDQ2PS(z, z)
-			VSUBPS(in[2*i], z, z)
-			VMULPS(in[2*i+1], z, z)
+			src := Mem{Base: []reg.Register{a, b}[i], Disp: 16 * g}
+			switch {
+			case quick && []bool{signedA, signedB}[i]:
+				VPXORD(src, flip.AsX(), z.AsX())
+				VPMOVSXBD(z.AsX(), z)
+				VCVTDQ2PS(z, z)
+			case quick:
+				VPMOVZXBD(src, z)
+				VCVTDQ2PS(z, z)
+			default:
+				VPMOVZXBD(src, z)
+				VCVTDQ2PS(z, z)
+				VSUBPS(zeros[i], z, z)
+			}
+			VMULPS(scales[i], z, z)
 		}
 		VADDPS(y, x, x)
 		v[g] = ZMM()
-		quotient(x, step, inverse, v[g])
+		if quick {
+			VMULPS(low, x, v[g])
+			VFMADD231PS(high, x, v[g])
+		} else {
+			quotient(x, step, high, v[g])
+		}
 	}
 	out.pack(v)
 	VMOVDQU8(v[0], Mem{Base: dst})
@@ -153,6 +191,13 @@ func addU8() {
 	JG(LabelRef("loop"))
 	VZEROUPPER()
 	RET()
+}
+
+func sign(signed bool) string {
+	if signed {
+		return "S8"
+	}
+	return "U8"
 }
 
 // mapU8: dst[i] = table[src[i]] for n > 0, a multiple of 64; table is 256 bytes.
