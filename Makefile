@@ -4,9 +4,10 @@ GO      ?= go
 PYTHON  ?= python3
 FUZZTIME ?= 20s
 ROWS    := generic avx2 avx512 amx
+RECORD  := $(GO) run ./internal/docs record
 export CGO_ENABLED = 0
 
-.PHONY: help build check fmt vet test noasm rows cross arch gen gen-check golden fuzz bench size docs-check clean
+.PHONY: help build check fmt vet test noasm rows cross arch gen gen-check golden fuzz bench bench-infer size docs-check clean
 
 help:         ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
@@ -61,6 +62,16 @@ bench:        ## kernel benchmarks, and training steps of the program
 	$(GO) test -run '^$$' -bench . -benchtime 0.2s ./internal/kernel
 	$(GO) run ./cmd/lowbit bench train --model resnet20
 	$(GO) run ./cmd/lowbit bench train --model resnet20 --bits w4a4
+
+bench-infer: build  ## records of the integer runtime beside ONNX Runtime and OpenVINO, in turn, and the tables (Python with torch, onnxruntime, openvino)
+	for net in resnet18 resnet50; do \
+	  for bits in w8a8 w4a8 w3a8 w2a8; do $(RECORD) bench-infer-$$net-$$bits -- ./lowbit bench infer --model $$net --bits $$bits --table --steps 30 --json --quiet || exit 1; done; \
+	  for peer in onnxruntime openvino; do $(RECORD) peer-infer-$$net-$$peer -- $(PYTHON) peer/bench_infer.py --net $$net --runtime $$peer || exit 1; done; \
+	done
+	$(RECORD) bench-infer-efficientnet-lite0-w8a8 -- ./lowbit bench infer --model efficientnet-lite0 --bits w8a8 --table --steps 30 --json --quiet
+	for bits in w8a8 w4a4 w2a2; do $(RECORD) bench-infer-resnet20-$$bits -- ./lowbit bench infer --model resnet20 --bits $$bits --table --steps 200 --json --quiet || exit 1; done
+	$(RECORD) bench-clients-resnet18 -- ./lowbit bench infer --model resnet18 --bits w8a8 --clients 16 --json --quiet
+	$(GO) run ./internal/docs tables
 
 size: build   ## the program, the largest packages and files, long functions
 	@ls -l lowbit | awk '{print $$5, "bytes: the program"}'

@@ -192,8 +192,23 @@ func (is intISA) intPack(l *IntLayer, w []int8, bias []int32) {
 func (d *intShape) packPanel(panel, w []int8, j int) {
 	nv, _ := d.panel(d.og - j)
 	width, row := nv*d.lanes(), d.outs*d.runs*d.run
-	for lane := range min(width, d.og-j) {
+	count := min(width, d.og-j)
+	lane := 0
+	for ; d.isa == avx512 && d.run%64 == 0 && lane+16 <= count; lane += 16 {
+		d.packRows16(panel, w[lane*row:][:16*row], width, lane)
+	}
+	for ; lane < count; lane++ {
 		d.packRow(panel, w[lane*row:][:row], width, lane)
+	}
+}
+
+// packRows16 is packRow for 16 output channels: words of rows become rows of
+// words.
+func (d *intShape) packRows16(panel, w []int8, width, lane int) {
+	row := len(w) / 16
+	for at := 0; at < row; at += d.run {
+		dst := panel[at/d.run*d.runBytes()*width+4*lane:]
+		transposeAVX512x16((*float32)(unsafe.Pointer(&dst[0])), (*float32)(unsafe.Pointer(&w[at])), row, 4*width, d.run/64)
 	}
 }
 
