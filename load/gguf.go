@@ -1,10 +1,12 @@
 package load
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
 	"math"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -261,4 +263,90 @@ func llama3Scaling(t *tensor.Tensor, c model.Llama) (graph.RoPEScaling, error) {
 		}
 	}
 	return s, nil
+}
+
+// GGUFName is the name that GGUF has for a parameter of a language model; false
+// if it has none.
+func GGUFName(param string) (string, bool) {
+	dot := strings.LastIndexByte(param, '.')
+	if dot < 0 {
+		return "", false
+	}
+	base, suffix, prefix := param[:dot], param[dot:], ""
+	if rest, ok := strings.CutPrefix(base, "model.layers."); ok {
+		layer, part, found := strings.Cut(rest, ".")
+		if !found {
+			return "", false
+		}
+		base, prefix = part, "blk."+layer+"."
+	}
+	for name, here := range ggufNames {
+		if here == base {
+			return prefix + name + suffix, true
+		}
+	}
+	return "", false
+}
+
+// GGUFTokenizer returns the keys of a GGUF file that describe the model's
+// tokenizer: those of the file it came from, or a translation of llama2.c's
+// table. A tokenizer.json is not translated: the error says so.
+func (l *Language) GGUFTokenizer() ([]gguf.KV, error) {
+	source := l.Source
+	if kept := filepath.Join(source, ggufTokenizer); l.Form == "run" && exists(kept) {
+		source = kept
+	}
+	switch {
+	case l.Tokenizer == nil:
+		return nil, nil
+	case strings.HasSuffix(source, ".gguf"):
+		f, err := gguf.Open(source)
+		if err != nil {
+			return nil, err
+		}
+		defer f.Close()
+		return tokenizerKeys(f), nil
+	case l.Form == "llama2.c" || exists(filepath.Join(source, llama2cTokenizer)):
+		return l.llama2cKeys()
+	}
+	return nil, fmt.Errorf("%s: a tokenizer.json cannot be written into a GGUF file; start from the model's GGUF", l.Source)
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+// tokenizerKeys are a file's keys for its tokenizer, copied out of the mapping.
+func tokenizerKeys(f *gguf.File) []gguf.KV {
+	var keys []gguf.KV
+	for _, kv := range f.Metadata() {
+		if strings.HasPrefix(kv.Key, "tokenizer.") {
+			keys = append(keys, kv)
+		}
+	}
+	return keys
+}
+
+// llama2cKeys translates llama2.c's table of tokens.
+func (l *Language) llama2cKeys() ([]gguf.KV, error) {
+	path, err := l.llama2cTable()
+	if err != nil {
+		return nil, err
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	t, err := text.Llama2CTable(bufio.NewReader(f), l.Config.Vocab)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	key := func(name string, v any) gguf.KV { return gguf.KV{Key: "tokenizer.ggml." + name, Value: v} }
+	return []gguf.KV{
+		key("model", "llama"), key("pre", "default"), key("tokens", t.Tokens), key("scores", t.Scores), key("token_type", t.Types),
+		key("unknown_token_id", uint32(0)), key("bos_token_id", uint32(1)), key("eos_token_id", uint32(2)), key("add_bos_token", true),
+		key("add_eos_token", false), key("add_space_prefix", true),
+	}, nil
 }

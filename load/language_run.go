@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"lowbit/format/gguf"
 	"lowbit/internal/atomicfile"
@@ -79,7 +78,7 @@ func (l *Language) openTokenizer(dir string) error {
 		}
 		return l.checkVocabulary()
 	}
-	if _, err := os.Stat(filepath.Join(dir, llama2cTokenizer)); err == nil {
+	if exists(filepath.Join(dir, llama2cTokenizer)) {
 		return l.llama2cTokenizer(dir)
 	}
 	l.Tokenizer, err = text.Open(dir)
@@ -103,17 +102,14 @@ func (l *Language) KeepTokenizer(dir string) error {
 	case l.Form == "gguf":
 		err = keepGGUFTokenizer(l.Source, filepath.Join(dir, ggufTokenizer))
 	case l.Form == "llama2.c":
-		for _, name := range []string{llama2cTokenizer, fmt.Sprintf("tok%d.bin", l.Config.Vocab)} {
-			from := filepath.Join(filepath.Dir(l.Source), name)
-			if _, missing := os.Stat(from); missing == nil {
-				err = copyFile(from, filepath.Join(dir, llama2cTokenizer))
-				break
-			}
+		var from string
+		if from, err = l.llama2cTable(); err == nil {
+			err = copyFile(from, filepath.Join(dir, llama2cTokenizer))
 		}
 	default:
 		for _, name := range []string{"tokenizer.json", "tokenizer_config.json", "vocab.txt", "chat_template.jinja", ggufTokenizer, llama2cTokenizer} {
 			from := filepath.Join(l.Source, name)
-			if _, missing := os.Stat(from); missing == nil {
+			if exists(from) {
 				err = errors.Join(err, copyFile(from, filepath.Join(dir, name)))
 			}
 		}
@@ -131,13 +127,7 @@ func keepGGUFTokenizer(from, to string) error {
 		return err
 	}
 	defer f.Close()
-	var keys []gguf.KV
-	for _, kv := range f.Metadata() {
-		if kv.Key == "general.architecture" || strings.HasPrefix(kv.Key, "tokenizer.") {
-			keys = append(keys, kv)
-		}
-	}
-	return gguf.Write(to, keys, nil)
+	return gguf.Write(to, append([]gguf.KV{{Key: "general.architecture", Value: "tokenizer"}}, tokenizerKeys(f)...), nil)
 }
 
 func copyFile(from, to string) error {

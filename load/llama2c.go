@@ -3,10 +3,8 @@ package load
 import (
 	"bufio"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"math"
 	"os"
 	"path/filepath"
@@ -131,20 +129,40 @@ func readFloats(r io.Reader, shape tensor.Shape) (*tensor.Tensor, error) {
 
 // llama2cTokenizer opens the tokenizer in a folder, if there is one.
 func (l *Language) llama2cTokenizer(dir string) error {
-	for _, name := range []string{"tokenizer.bin", fmt.Sprintf("tok%d.bin", l.Config.Vocab)} {
-		path := filepath.Join(dir, name)
-		f, err := os.Open(path)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		defer f.Close()
-		if l.Tokenizer, err = text.ParseLlama2C(bufio.NewReader(f), l.Config.Vocab); err != nil {
-			return fmt.Errorf("%s: %w", path, err)
-		}
+	path, ok := l.llama2cFile(dir)
+	if !ok {
 		return nil
 	}
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if l.Tokenizer, err = text.ParseLlama2C(bufio.NewReader(f), l.Config.Vocab); err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
 	return nil
+}
+
+// llama2cFile finds the tokenizer in a folder.
+func (l *Language) llama2cFile(dir string) (string, bool) {
+	for _, name := range []string{llama2cTokenizer, fmt.Sprintf("tok%d.bin", l.Config.Vocab)} {
+		if path := filepath.Join(dir, name); exists(path) {
+			return path, true
+		}
+	}
+	return "", false
+}
+
+// llama2cTable is the path of the model's own tokenizer.
+func (l *Language) llama2cTable() (string, error) {
+	dir := l.Source
+	if l.Form == "llama2.c" {
+		dir = filepath.Dir(dir)
+	}
+	path, ok := l.llama2cFile(dir)
+	if !ok {
+		return "", fmt.Errorf("%s: the tokenizer is gone", dir)
+	}
+	return path, nil
 }

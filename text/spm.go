@@ -6,6 +6,7 @@ import (
 	"io"
 	"math"
 	"slices"
+	"strings"
 	"unicode/utf8"
 )
 
@@ -139,9 +140,17 @@ func (t *Tokenizer) llamaText(spaceBefore bool) {
 // file does not hold; 0 for as many as there are. Ids 0, 1 and 2 are <unk>, <s>
 // and </s>, and 3 to 258 the bytes. Text begins with <s>.
 func ParseLlama2C(r io.Reader, size int) (*Tokenizer, error) {
+	tokens, scores, err := readLlama2C(r, size)
+	if err != nil {
+		return nil, err
+	}
+	return llama2C(tokens, scores)
+}
+
+func readLlama2C(r io.Reader, size int) ([]string, []float32, error) {
 	var longest int32
 	if err := binary.Read(r, binary.LittleEndian, &longest); err != nil || longest < 1 || longest > maxTokenBytes {
-		return nil, fmt.Errorf("text: llama2.c table: longest token of %d bytes, want 1..%d", longest, maxTokenBytes)
+		return nil, nil, fmt.Errorf("text: llama2.c table: longest token of %d bytes, want 1..%d", longest, maxTokenBytes)
 	}
 	var tokens []string
 	var scores []float32
@@ -151,19 +160,19 @@ func ParseLlama2C(r io.Reader, size int) (*Tokenizer, error) {
 		if _, err := io.ReadFull(r, head[:]); err == io.EOF && size == 0 {
 			break
 		} else if err != nil {
-			return nil, fmt.Errorf("text: llama2.c table: token %d: %w", len(tokens), err)
+			return nil, nil, fmt.Errorf("text: llama2.c table: token %d: %w", len(tokens), err)
 		}
 		n := int32(binary.LittleEndian.Uint32(head[4:]))
 		if n < 0 || n > longest || len(tokens) >= maxTokens {
-			return nil, fmt.Errorf("text: llama2.c table: token %d has %d bytes, want 0..%d", len(tokens), n, longest)
+			return nil, nil, fmt.Errorf("text: llama2.c table: token %d has %d bytes, want 0..%d", len(tokens), n, longest)
 		}
 		if _, err := io.ReadFull(r, buf[:n]); err != nil {
-			return nil, fmt.Errorf("text: llama2.c table: token %d: %w", len(tokens), err)
+			return nil, nil, fmt.Errorf("text: llama2.c table: token %d: %w", len(tokens), err)
 		}
 		tokens = append(tokens, string(buf[:n]))
 		scores = append(scores, math.Float32frombits(binary.LittleEndian.Uint32(head[:])))
 	}
-	return llama2C(tokens, scores)
+	return tokens, scores, nil
 }
 
 // firstByte is the id of byte 0 in llama2.c's order.
@@ -194,5 +203,39 @@ func llama2C(tokens []string, scores []float32) (*Tokenizer, error) {
 	t.post = surround(1, -1)
 	t.dec = decoder{kind: decodePieces, byteFallback: true, stripLeft: 1}
 	t.finish()
+	return t, nil
+}
+
+// PieceTable is a sentencepiece vocabulary as GGUF holds it.
+type PieceTable struct {
+	Tokens []string // spaces as U+2581
+	Scores []float32
+	Types  []int32 // 1 normal, 2 unknown, 3 control, 6 byte
+}
+
+// Llama2CTable reads llama2.c's table of tokens as a sentencepiece vocabulary;
+// r and size are those of ParseLlama2C.
+func Llama2CTable(r io.Reader, size int) (PieceTable, error) {
+	tokens, scores, err := readLlama2C(r, size)
+	if err != nil {
+		return PieceTable{}, err
+	}
+	if _, err := llama2C(tokens, scores); err != nil { // gives marks and bytes their names
+		return PieceTable{}, err
+	}
+	t := PieceTable{Tokens: tokens, Scores: scores, Types: make([]int32, len(tokens))}
+	for i := range tokens {
+		switch {
+		case i == 0:
+			t.Types[i] = 2
+		case i < firstByte:
+			t.Types[i] = 3
+		case i < firstByte+256:
+			t.Types[i] = 6
+		default:
+			t.Types[i] = 1
+			tokens[i] = strings.ReplaceAll(tokens[i], " ", "\u2581")
+		}
+	}
 	return t, nil
 }

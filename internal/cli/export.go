@@ -9,19 +9,23 @@ import (
 
 	"lowbit/app/verify"
 	"lowbit/data"
+	"lowbit/load"
 )
 
 const exportHelp = `Writes a quantized network into one file, then reads the file back and compares
-every layer's codes on a picture of noise.
+it: codes of every layer on a picture of noise, or every weight.
 
   packed   weights as codes of their bits, with labels and preprocessing: what
            lowbit run, eval --engine integer, verify and bench infer take
+  gguf     a language model for llama.cpp, Ollama and others: each weight in the
+           block type that holds its codes without loss
 
 Labels and normalisation are those of the data set that the network was made for;
 --data names another.`
 
 const exportExample = `  lowbit export --model runs/r20-w4 --to packed --out r20-w4.lowbit.safetensors
-  lowbit run --model r20-w4.lowbit.safetensors cat.png`
+  lowbit run --model r20-w4.lowbit.safetensors cat.png
+  lowbit export --model runs/smol4 --to gguf --out smol4.gguf`
 
 // packedExt is how the name of a packed file ends.
 const packedExt = ".lowbit.safetensors"
@@ -37,28 +41,34 @@ type exportFlags struct {
 	model modelFlags
 	data  dataFlags
 	to    string
+	// embedding is the type of a language model's table.
+	embedding string
 }
 
 func (a *app) export() *cobra.Command {
 	var v exportFlags
 	cmd := &cobra.Command{
-		Use: "export --model RUN --to packed --out FILE", Short: "write a quantized network into one file",
+		Use: "export --model RUN --to packed|gguf --out FILE", Short: "write a quantized network into one file",
 		Long: exportHelp, Example: exportExample, Args: none,
 		RunE: func(*cobra.Command, []string) error { return v.run(a) },
 	}
 	v.model.add(cmd)
 	f := cmd.Flags()
 	f.StringVar(&v.data.data, "data", "", "data set that names the classes: "+strings.Join(data.Names(), ", ")+" or imagefolder:PATH")
-	f.StringVar(&v.to, "to", "packed", "packed")
+	f.StringVar(&v.to, "to", "packed", "packed or gguf")
+	f.StringVar(&v.embedding, "embedding", "f16", "gguf: the table of embeddings as f32, f16 or q8_0")
 	return cmd
 }
 
 func (v *exportFlags) run(a *app) error {
-	if v.to != "packed" {
-		return usagef("--to %q, have packed", v.to)
-	}
 	if err := v.model.check(); err != nil {
 		return err
+	}
+	if load.IsLanguage(v.model.model) {
+		return v.language(a)
+	}
+	if v.to != "packed" {
+		return usagef("--to %q, have packed; gguf is for language models", v.to)
 	}
 	if a.out == "" {
 		return usagef("no file: --out FILE%s", packedExt)

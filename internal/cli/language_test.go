@@ -2,13 +2,21 @@ package cli
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
+	"lowbit/engine"
 	"lowbit/internal/testenv"
+	"lowbit/load"
+	"lowbit/model"
+	"lowbit/nn"
 )
 
 func storiesFile(t *testing.T) string {
@@ -107,3 +115,71 @@ func TestALanguageModelIsQuantized(t *testing.T) {
 	wantFailure(t, 2, args("--text-length", "1024", "--out", base), "reads 2 to 512")
 	wantFailure(t, 1, []string{"quantize", "--model", trained, "--data", text, "--bits", "w4a8", "--text-length", "64", "--window-length", "64", "--out", filepath.Join(base, "x")}, "quantized already")
 }
+
+// The exported file is the one that package gguf read without error, and its
+// logits are close to llama.cpp's, which rounds activations otherwise.
+func TestAnExportedFileIsTheForeignReaders(t *testing.T) {
+	var want struct {
+		SHA256    string
+		GGUFError float64 `json:"gguf_error"`
+		IDs       []int32
+		Text      string
+		Every     int
+		Logits    [][]float64
+	}
+	b, err := os.ReadFile("testdata/export.json")
+	if err == nil {
+		err = json.Unmarshal(b, &want)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, base := storiesFile(t), t.TempDir()
+	net, path := filepath.Join(base, "stories-w4"), filepath.Join(base, "stories-w4.gguf")
+	object(t, "quantize", "--model", m, "--data", "text:"+testenv.Shared(t, "data", "text", "tinystories-sample.txt"), "--method", "ptq",
+		"--calibration", "max", "--bits", "w4a8kv8", "--text-length", "64", "--window-length", "32", "--windows", "1", "--out", net)
+	v := object(t, "export", "--model", net, "--to", "gguf", "--out", path)
+	fields(t, v, "path", "size_bytes", "verified", "tensors", "notes")
+	if b, err = os.ReadFile(path); err != nil {
+		t.Fatal(err)
+	}
+	if sum := sha256.Sum256(b); hex.EncodeToString(sum[:]) != want.SHA256 || want.GGUFError != 0 {
+		t.Errorf("the file is another than the one that the foreign readers read (error %g): make the golden anew", want.GGUFError)
+	}
+	l, err := load.OpenLanguage(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if ids := l.Tokenizer.Encode(want.Text); !slices.Equal(ids, want.IDs) {
+		t.Fatalf("tokens %v, llama.cpp's %v", ids, want.IDs)
+	}
+	g, err := l.Graph(model.LlamaRun{Batch: 1, Seq: len(want.IDs)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := engine.New(1)
+	defer e.Close()
+	p, err := e.Compile(g, l.Store)
+	if err != nil {
+		t.Fatal(err)
+	}
+	copy(p.Input(nn.InputName).Int32s(), want.IDs)
+	if err := p.Run(); err != nil {
+		t.Fatal(err)
+	}
+	logits := p.Output(nn.LogitsName).Float32s()
+	for k, row := range want.Logits {
+		var square, all float64
+		for i, x := range row {
+			d := x - float64(logits[k*want.Every*l.Config.Vocab+i])
+			square, all = square+d*d, all+x*x
+		}
+		if r := math.Sqrt(square / all); r > foreignTolerance {
+			t.Errorf("token %d: logits differ from llama.cpp's by %.3g of their norm", k*want.Every, r)
+		}
+	}
+}
+
+// foreignTolerance bounds what rounding activations to 8 bits in blocks, the
+// embedding to float16 and the cache to float16 make of the logits' norm.
+const foreignTolerance = 0.02

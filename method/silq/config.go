@@ -112,7 +112,7 @@ func Train(ctx context.Context, c Config, seed uint64, job train.Job, calibratio
 	} else {
 		c.Distill, c.CrossEntropy = 0, 1
 	}
-	if err := Init(ctx, g, job.Store, c.Start, calibration); err != nil {
+	if err := Init(ctx, c.Quantizers, job.Store, c.Start, calibration); err != nil {
 		return nil, train.Result{}, err
 	}
 	if calibration.Calibrated != nil {

@@ -21,13 +21,17 @@ type Start struct {
 	// Windows is the number of calibration windows: for inputs' mean squares
 	// (RuleWeighted) and for the percentiles of static activations.
 	Windows int `json:"windows"`
+	// Passes is how often inputs are observed for RuleWeighted: first those of the
+	// model in full precision, then those of the quantized model with the steps of
+	// the pass before, which are the inputs that the weights will meet.
+	Passes int `json:"passes"`
 	// Percentile of |x| that becomes the range of a static activation; 0: by its
 	// bits, 99.91 at 4, 99.99 at 8, 99.995 at 16 (after SiLQ).
 	Percentile float64 `json:"percentile,omitempty"`
 }
 
-// DefaultStart is the input-weighted rule on 16 windows.
-func DefaultStart() Start { return Start{Weights: RuleWeighted, Windows: 16} }
+// DefaultStart is the input-weighted rule on 16 windows, in two passes.
+func DefaultStart() Start { return Start{Weights: RuleWeighted, Windows: 16, Passes: 2} }
 
 // percentile returns the range's percentile for a width.
 func (s Start) percentile(bits int) float64 {
@@ -47,8 +51,8 @@ func (s Start) Validate() error {
 	if _, err := s.Weights.step([]float32{1}, nil, 8); err != nil {
 		return err
 	}
-	if s.Windows < 1 || !(s.Percentile >= 0 && s.Percentile <= 100) {
-		return fmt.Errorf("silq: %d calibration windows, percentile %g: want at least 1, and 0 to 100", s.Windows, s.Percentile)
+	if s.Windows < 1 || s.Passes < 1 || !(s.Percentile >= 0 && s.Percentile <= 100) {
+		return fmt.Errorf("silq: %d calibration windows in %d passes, percentile %g: want at least 1, and 0 to 100", s.Windows, s.Passes, s.Percentile)
 	}
 	return nil
 }
@@ -75,13 +79,33 @@ type observed struct {
 	top    *quant.Top
 }
 
-// Init puts the steps of a quantized graph's quantizers into the store, which
-// holds its weights.
-func Init(ctx context.Context, g *graph.Graph, store *tensor.Store, start Start, c Calibration) error {
+// Init puts the steps of q's quantizers into the store, which holds the weights
+// of c's model.
+func Init(ctx context.Context, q Quantizers, store *tensor.Store, start Start, c Calibration) error {
 	if err := start.Validate(); err != nil {
 		return err
 	}
-	seen, err := c.observe(ctx, g, start)
+	g, err := Insert(c.Graph, q)
+	if err != nil {
+		return err
+	}
+	passes := 1
+	if start.Weights == RuleWeighted {
+		passes = start.Passes
+	}
+	from := c.Graph
+	for range passes {
+		if err := c.pass(ctx, g, from, store, start); err != nil {
+			return err
+		}
+		from, c.Store = g, store
+	}
+	return nil
+}
+
+// pass finds all steps from what is observed of the graph from.
+func (c Calibration) pass(ctx context.Context, g, from *graph.Graph, store *tensor.Store, start Start) error {
+	seen, err := c.observe(ctx, g, from, start)
 	if err != nil {
 		return fmt.Errorf("silq: calibration: %w", err)
 	}
@@ -99,9 +123,10 @@ func Init(ctx context.Context, g *graph.Graph, store *tensor.Store, start Start,
 		if w, ok := n.In()[0].Op().(graph.Param); ok {
 			layer := strings.TrimSuffix(p.Name, weightStep)
 			rows = append(rows, weightRows{store.Get(w.Name), seen[layer], o.Spec.Bits, start.Weights, steps.Float32s()})
+		} else if seen[n.Name()] == nil {
+			continue // found by the first pass
 		} else {
-			top := seen[n.Name()].top
-			steps.Float32s()[0] = max(quant.RangeStep(top.Percentile(), o.Spec, false), minStep)
+			steps.Float32s()[0] = max(quant.RangeStep(seen[n.Name()].top.Percentile(), o.Spec, false), minStep)
 		}
 		if err := put(store, p.Name, steps); err != nil {
 			return fmt.Errorf("silq: %w", err)
@@ -197,24 +222,24 @@ func (o *observed) weights() []float32 {
 	return h
 }
 
-// wish is a value of the full-precision graph to be observed.
+// wish is a value of a graph to be observed.
 type wish struct {
 	as   string // layer (mean squares) or quantizer's node (percentile)
 	bits int    // of a percentile; 0: mean squares
 	x    *graph.Node
 }
 
-// observe runs the full-precision model on the windows. Mean squares come by
-// layer's name, percentiles by the quantizer's.
-func (c Calibration) observe(ctx context.Context, quantized *graph.Graph, start Start) (map[string]*observed, error) {
-	wishes, err := c.wishes(quantized, start)
+// observe runs the graph from on the windows, for the quantizers of another.
+// Mean squares come by layer's name, percentiles by the quantizer's.
+func (c Calibration) observe(ctx context.Context, quantized, from *graph.Graph, start Start) (map[string]*observed, error) {
+	wishes, err := wishes(quantized, from, start)
 	if err != nil || len(wishes) == 0 {
 		return nil, err
 	}
 	if len(c.Windows) < start.Windows {
 		return nil, fmt.Errorf("%d windows of text, want %d", len(c.Windows), start.Windows)
 	}
-	plan, outputs, err := c.compile(wishes)
+	plan, outputs, err := c.compile(from, wishes)
 	if err != nil {
 		return nil, err
 	}
@@ -266,22 +291,19 @@ func (w wish) add(seen map[string]*observed, v []float32, start Start) error {
 	return nil
 }
 
-// wishes lists what the quantized graph's quantizers need to know.
-func (c Calibration) wishes(quantized *graph.Graph, start Start) ([]wish, error) {
+// wishes lists what the quantized graph's quantizers need to know of the graph
+// from: percentiles only while that is in full precision.
+func wishes(quantized, from *graph.Graph, start Start) ([]wish, error) {
 	var all []wish
 	for _, n := range quantized.Nodes() {
 		if isQuantizedLayer(n) && start.Weights == RuleWeighted {
-			full := c.Graph.Find(n.Name())
-			if full == nil {
-				return nil, fmt.Errorf("the model has no layer %q", n.Name())
-			}
-			all = append(all, wish{as: n.Name(), x: full.In()[0]})
+			all = append(all, wish{as: n.Name(), x: from.Find(n.Name()).In()[0]})
 		}
 		o, ok := n.Op().(graph.FakeQuant)
-		if !ok || !isParam(n.In()[1]) || isParam(n.In()[0]) {
+		if !ok || from == quantized || !isParam(n.In()[1]) || isParam(n.In()[0]) {
 			continue
 		}
-		x, err := c.unquantized(n)
+		x, err := unquantized(from, n)
 		if err != nil {
 			return nil, err
 		}
@@ -305,12 +327,12 @@ func isParam(n *graph.Node) bool {
 	return ok
 }
 
-// unquantized returns what the quantizer n of an activation reads, in the
-// full-precision graph: the input of a layer, or an operand of attention.
-func (c Calibration) unquantized(n *graph.Node) (*graph.Node, error) {
+// unquantized returns what the quantizer n of an activation reads, in the graph
+// in full precision: the input of a layer, or an operand of attention.
+func unquantized(full *graph.Graph, n *graph.Node) (*graph.Node, error) {
 	name := strings.TrimSuffix(n.Name(), "_quant")
 	dot := strings.LastIndexByte(name, '.')
-	owner := c.Graph.Find(name[:max(dot, 0)])
+	owner := full.Find(name[:max(dot, 0)])
 	if owner == nil {
 		return nil, fmt.Errorf("the model has nothing that %q belongs to", n.Name())
 	}
@@ -325,9 +347,9 @@ func (c Calibration) unquantized(n *graph.Node) (*graph.Node, error) {
 	return nil, fmt.Errorf("quantizer %q is of no known kind", n.Name())
 }
 
-// compile makes the plan whose outputs are the wishes.
-func (c Calibration) compile(wishes []wish) (*engine.Plan, []string, error) {
-	g, err := graph.Clone(c.Graph)
+// compile makes the plan of a graph whose outputs are the wishes.
+func (c Calibration) compile(from *graph.Graph, wishes []wish) (*engine.Plan, []string, error) {
+	g, err := graph.Clone(from)
 	if err != nil {
 		return nil, nil, err
 	}

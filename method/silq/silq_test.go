@@ -287,7 +287,7 @@ func TestQuantizedDecodingEqualsTheWholeSequence(t *testing.T) {
 			t.Fatal(err)
 		}
 		if r.Capacity == 0 {
-			if err := silq.Init(context.Background(), g, store, silq.Start{Weights: silq.RuleMax, Windows: 1}, silq.Calibration{Engine: e, Graph: full, Store: store}); err != nil {
+			if err := silq.Init(context.Background(), q, store, silq.Start{Weights: silq.RuleMax, Windows: 1, Passes: 1}, silq.Calibration{Engine: e, Graph: full, Store: store}); err != nil {
 				t.Fatal(err)
 			}
 		}
