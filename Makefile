@@ -7,7 +7,7 @@ ROWS    := generic avx2 avx512 amx
 RECORD  := $(GO) run ./internal/docs record
 export CGO_ENABLED = 0
 
-.PHONY: help build check fmt vet test noasm rows cross arch gen gen-check golden fuzz bench bench-infer size docs-check clean
+.PHONY: help build check fmt vet test noasm rows race cross arch gen gen-check golden fuzz bench bench-infer size docs-check clean
 
 help:         ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
@@ -32,6 +32,9 @@ noasm:        ## the build without assembly
 
 rows:         ## kernels and engine with each kernel row of this CPU forced
 	for row in $(ROWS); do LOWBIT_KERNEL=$$row $(GO) test -count=1 -short ./internal/kernel ./engine || exit 1; done
+
+race:         ## the runtime under the race detector (needs a C compiler)
+	CGO_ENABLED=1 $(GO) test -race -short ./internal/pool ./infer
 
 cross:        ## builds for other machines
 	GOARCH=arm64 $(GO) vet ./internal/kernel ./engine

@@ -25,7 +25,7 @@ type intCall struct {
 func (is intISA) newIntCall(l *IntLayer, x []uint8, pitch int, part IntPart, scratch []uint8) intCall {
 	from, to := rowSpan(&l.ConvShape, pitch, part.R0, part.R1)
 	c := intCall{intShape: is.intShape(l), part: part, rows: part.R1 - part.R0, x: x[from : to+IntOverread(l.C)], pitch: pitch, scratch: scratch}
-	l.Packed = l.Packed[:is.intPackSize(l)]
+	_ = l.Packed[:is.intPackSize(l)] // panics here rather than reads beyond
 	if c.bits < 8 {
 		c.panels, c.scratch = scratch[:c.panelBytes()], scratch[c.panelBytes():]
 	}
