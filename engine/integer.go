@@ -22,7 +22,7 @@ func (o codesOp) zero() uint8 {
 	if o.Spec.Signed {
 		return 128
 	}
-	return 0
+	return uint8(o.Spec.Zero)
 }
 
 // quantizedOperands returns the quantizers before a convolution, if the integer

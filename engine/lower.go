@@ -121,7 +121,7 @@ func (b *builder) quantCodes(n *graph.Node, in []*value, o graph.QuantCodes) *va
 			if o.Spec.Signed {
 				k.QuantS8(int8s(out.bytes[pos:pos+m]), src[pos:pos+m], steps[:m], lo, hi)
 			} else {
-				k.QuantU8(out.bytes[pos:pos+m], src[pos:pos+m], steps[:m], lo, hi, 0)
+				k.QuantU8(out.bytes[pos:pos+m], src[pos:pos+m], steps[:m], lo, hi, float32(o.Spec.Zero))
 			}
 		}
 	}})

@@ -198,7 +198,7 @@ func (l *lowering) quantized(n *graph.Node, to target) *value {
 	if err != nil {
 		return l.fail(n, to, err)
 	}
-	if to.codes && to.step == g.step && to.bits == g.bits && to.signed == g.signed {
+	if to.sameGrid(g) {
 		return l.value(n.In()[0], to)
 	}
 	x := l.value(n.In()[0], g)

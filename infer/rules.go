@@ -30,6 +30,7 @@ type target struct {
 	step     float32 // of codes
 	bits     int
 	signed   bool
+	offset   int32   // what stands for code 0 in memory
 	lo, hi   int32   // least and greatest code that may occur
 	min, max float32 // of floats
 }
@@ -39,7 +40,11 @@ func floats() target { return target{min: float32(math.Inf(-1)), max: float32(ma
 
 // gridTarget is the whole grid of a quantizer.
 func gridTarget(s quant.Spec, step float32) target {
-	return target{codes: true, step: step, bits: s.Bits, signed: s.Signed, lo: int32(-s.Qn()), hi: int32(s.Qp())}
+	t := target{codes: true, step: step, bits: s.Bits, signed: s.Signed, offset: int32(s.Zero), lo: int32(-s.Qn()), hi: int32(s.Qp())}
+	if s.Signed {
+		t.offset = 128
+	}
+	return t
 }
 
 // within returns the target narrowed to values from lo to hi.
@@ -59,11 +64,11 @@ func (t target) code(v float32) int32 {
 }
 
 // zero is the number that stands for code 0 in memory.
-func (t target) zero() int32 {
-	if t.codes && t.signed {
-		return 128
-	}
-	return 0
+func (t target) zero() int32 { return t.offset }
+
+// sameGrid reports whether two targets of codes have one grid.
+func (t target) sameGrid(o target) bool {
+	return t.codes && o.codes && t.step == o.step && t.bits == o.bits && t.signed == o.signed && t.offset == o.offset
 }
 
 // String names the target in reports: "u4", "s8", "float".
@@ -71,7 +76,11 @@ func (t target) String() string {
 	if !t.codes {
 		return "float"
 	}
-	return quant.Spec{Bits: t.bits, Signed: t.signed}.String()
+	s := quant.Spec{Bits: t.bits, Signed: t.signed}
+	if !s.Signed {
+		s.Zero = int(t.offset)
+	}
+	return s.String()
 }
 
 // rules answers questions about a prepared graph and its parameters.

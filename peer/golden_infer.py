@@ -28,8 +28,9 @@ def codes(v, step, lo, hi):
 
 def fold(scale, shift, step_in, step_w, step_out, acc_max):
     """M (float32), bias (int), constant of one channel, in float64."""
-    unit = float(step_in) * float(step_w) * float(scale)
-    m = f32(unit / float(step_out))
+    weight = f32(float(step_w) * float(scale))
+    unit = float(step_in) * float(weight)
+    m = f32(f32(step_in) * weight) / f32(step_out)
     bias = np.rint(shift / unit) if unit != 0 else np.inf
     if m == 0 or not np.isfinite(m) or not abs(bias) + acc_max <= 2**31 - 1:
         return f32(shift / float(step_out)), 1, True

@@ -45,15 +45,20 @@ func (a Affine) Then(b Affine) Affine { return Affine{a.Scale * b.Scale, a.Shift
 // accumulator: its weight codes must be set to zero.
 type Requant struct {
 	M        float32
-	Bias     int32 // in units of stepIn*stepWeight
+	Bias     int32 // in units of stepIn*Weight
 	Constant bool
+	// Weight is the step of the weights with the layer's scale in it: M is
+	// stepIn*Weight/stepOut. A Constant channel has none.
+	Weight float32
 }
 
-// Fold makes the deploy form, in float64 until the last rounding, of a channel
-// whose real value is post(stepIn*stepWeight*acc) and whose result has the step
-// stepOut (1 for a float result):
+// Fold makes the deploy form of a channel whose real value is
+// post(stepIn*stepWeight*acc) and whose result has the step stepOut (1 for a
+// float result): one step of weights rounded to float32, so that a file of steps
+// says all, and a multiplier as ONNX Runtime makes it of steps:
 //
-//	M = stepIn*stepWeight*post.Scale/stepOut, Bias = rne(post.Shift/(stepIn*stepWeight*post.Scale))
+//	Weight = float32(stepWeight*post.Scale)
+//	M = float32(float32(stepIn*Weight)/stepOut), Bias = rne(post.Shift/(stepIn*Weight))
 //
 // accMax bounds |acc|. If |Bias|+accMax does not fit an int32, or post.Scale is
 // 0, the channel is Constant with Bias 1 and M = post.Shift/stepOut: the
@@ -72,13 +77,14 @@ func Fold(post Affine, stepIn, stepWeight, stepOut float32, accMax int64) (Requa
 	if notFinite(post.Scale) || notFinite(post.Shift) {
 		return Requant{}, fmt.Errorf("quant: scale %g, shift %g are not finite", post.Scale, post.Shift)
 	}
-	unit := float64(stepIn) * float64(stepWeight) * post.Scale
-	m := float32(unit / float64(stepOut))
+	weight := float32(float64(stepWeight) * post.Scale)
+	unit := float64(stepIn) * float64(weight)
+	m := float32(stepIn*weight) / stepOut
 	bias := math.RoundToEven(post.Shift / unit)
 	if m == 0 || notFinite(float64(m)) || !(math.Abs(bias)+float64(accMax) <= math.MaxInt32) {
 		return Requant{M: float32(post.Shift / float64(stepOut)), Bias: 1, Constant: true}, nil
 	}
-	return Requant{M: m, Bias: int32(bias)}, nil
+	return Requant{M: m, Bias: int32(bias), Weight: weight}, nil
 }
 
 func notFinite(x float64) bool { return math.IsNaN(x) || math.IsInf(x, 0) }

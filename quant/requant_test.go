@@ -119,3 +119,40 @@ func TestFoldRefusesWhatCannotBeFolded(t *testing.T) {
 		}
 	}
 }
+
+// The multiplier is what ONNX Runtime makes of the three steps, so that a file
+// of steps gives the same codes.
+func TestFoldIsAFunctionOfSteps(t *testing.T) {
+	r := newRand(t, 24)
+	for range 1000 {
+		sx, sw, sy := float32(r.ExpFloat64()*.1+1e-3), float32(r.ExpFloat64()*.1+1e-3), float32(r.ExpFloat64()*.3+1e-2)
+		f, err := Fold(Affine{r.NormFloat64(), r.NormFloat64()}, sx, sw, sy, 1<<20)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if f.Constant {
+			continue
+		}
+		// Folding the folded step again changes nothing.
+		again, err := Fold(Affine{Scale: math.Copysign(1, float64(f.Weight)), Shift: float64(float32(float64(f.Bias) * float64(sx) * float64(f.Weight)))},
+			sx, float32(math.Abs(float64(f.Weight))), sy, 1<<20)
+		if err != nil || again != f || f.M != float32(sx*f.Weight)/sy {
+			t.Fatalf("%+v becomes %+v, %v", f, again, err)
+		}
+	}
+}
+
+func TestSpecWithZeroPoint(t *testing.T) {
+	s := Spec{Bits: 8, Zero: 114}
+	if s.Qn() != 114 || s.Qp() != 141 || s.String() != "u8-114" || s.Validate() != nil {
+		t.Errorf("%v: codes -%d..%d, %v", s, s.Qn(), s.Qp(), s.Validate())
+	}
+	if got := s.Code(-200, 1); got != -114 {
+		t.Errorf("code %d, want -114", got)
+	}
+	for _, bad := range []Spec{{Bits: 8, Zero: 256}, {Bits: 8, Zero: -1}, {Bits: 8, Signed: true, Zero: 3}} {
+		if bad.Validate() == nil {
+			t.Errorf("%+v accepted", bad)
+		}
+	}
+}

@@ -40,22 +40,25 @@ type Spec struct {
 	Granularity Granularity `json:"granularity"`     // which elements share a step
 	Axis        int         `json:"axis,omitempty"`  // of PerChannel, logical order
 	Group       int         `json:"group,omitempty"` // elements a group, of PerGroup
+	// Zero is the zero point of an asymmetric grid, unsigned alone: the number
+	// q-Zero of a stored q in 0..2^Bits-1 is the code, so codes begin at -Zero.
+	Zero int `json:"zero,omitempty"`
 }
 
-// Qn returns the magnitude of the lowest code: 2^(Bits-1), or 0 if unsigned.
+// Qn returns the magnitude of the lowest code: 2^(Bits-1), or Zero if unsigned.
 func (s Spec) Qn() int {
 	if s.Signed {
 		return 1 << (s.Bits - 1)
 	}
-	return 0
+	return s.Zero
 }
 
-// Qp returns the highest code: 2^(Bits-1)-1, or 2^Bits-1 if unsigned.
+// Qp returns the highest code: 2^(Bits-1)-1, or 2^Bits-1-Zero if unsigned.
 func (s Spec) Qp() int {
 	if s.Signed {
 		return 1<<(s.Bits-1) - 1
 	}
-	return 1<<s.Bits - 1
+	return 1<<s.Bits - 1 - s.Zero
 }
 
 // Levels returns the number of codes, 2^Bits.
@@ -68,6 +71,8 @@ func (s Spec) Validate() error {
 		return fmt.Errorf("quant: signed bits %d outside 2..8, 16", s.Bits)
 	case !s.Signed && (s.Bits < 1 || s.Bits > 8):
 		return fmt.Errorf("quant: unsigned bits %d outside 1..8", s.Bits)
+	case s.Zero < 0 || s.Zero >= 1<<s.Bits || s.Signed && s.Zero != 0:
+		return fmt.Errorf("quant: zero point %d of %d bits, want 0..2^bits-1 and 0 of a signed grid", s.Zero, s.Bits)
 	case s.Granularity > PerToken:
 		return fmt.Errorf("quant: unknown granularity %d", s.Granularity)
 	case s.Granularity == PerGroup && s.Group < 1:
@@ -76,19 +81,22 @@ func (s Spec) Validate() error {
 	return nil
 }
 
-// String returns such as "s4" or "u8/channel0".
+// String returns such as "s4", "u8/channel0", or "u8-114" for zero point 114.
 func (s Spec) String() string {
-	p := "u"
-	if s.Signed {
-		p = "s"
+	p := fmt.Sprintf("u%d", s.Bits)
+	switch {
+	case s.Signed:
+		p = fmt.Sprintf("s%d", s.Bits)
+	case s.Zero != 0:
+		p = fmt.Sprintf("u%d-%d", s.Bits, s.Zero)
 	}
 	switch s.Granularity {
 	case PerTensor:
-		return fmt.Sprintf("%s%d", p, s.Bits)
+		return p
 	case PerChannel:
-		return fmt.Sprintf("%s%d/channel%d", p, s.Bits, s.Axis)
+		return fmt.Sprintf("%s/channel%d", p, s.Axis)
 	case PerGroup:
-		return fmt.Sprintf("%s%d/group%d", p, s.Bits, s.Group)
+		return fmt.Sprintf("%s/group%d", p, s.Group)
 	}
-	return fmt.Sprintf("%s%d/%v", p, s.Bits, s.Granularity)
+	return fmt.Sprintf("%s/%v", p, s.Granularity)
 }
