@@ -11,25 +11,64 @@ import (
 // The integer network's convolutions use the tiles of conv_int_amd64.go on
 // images that lie padded in memory. AVX-512 reads the bytes where they are and
 // ends a tile with the multiplication, rounding and packing to codes in
-// registers; AVX2 widens the rows it needs to 16 bits first. AMX takes the same
-// words in registers of 16 pixels times 64 values.
+// registers; AVX2 reads them too where the CPU has AVX-VNNI or the weights have
+// at most 7 bits, and else widens the rows it needs to 16 bits first. AMX takes
+// the same words in registers of 16 pixels times 64 values.
 //
 // Packed weights: [group][panel][run][word][lane][4 bytes], or the panels of
 // int_bits_amd64.go, then for each packed channel the int32 that its sum starts
 // from.
 
-// intISA is an instruction set of integer kernels: one of vectors, and whether
-// AMX takes what fits its tiles.
+// intISA is an instruction set of integer kernels: one of vectors, whether AMX
+// takes what fits its tiles, and whether AVX-VNNI multiplies where the vectors
+// are AVX2's.
 type intISA struct {
 	isa
-	tiles bool
+	tiles, vnni bool
 }
 
-func avx2Int(base IntOps) IntOps {
-	is := intISA{isa: avx2}
+func avx2Int(base IntOps) IntOps { return intISA{isa: avx2}.narrow(base) }
+
+func avxVNNIInt(base IntOps) IntOps { return intISA{isa: avx2, vnni: true}.narrow(base) }
+
+func (is intISA) narrow(base IntOps) IntOps {
 	t := is.ops(base)
 	t.IntConvU8 = is.intConvU8Rows
+	t.RequantU8 = requantRowsAVX2
+	t.AddU8 = func(dst, a, b []uint8, p *Addition) {
+		a, b = a[:len(dst)], b[:len(dst)]
+		n := len(dst) &^ 7
+		if n > 0 {
+			addU8AVX2(&dst[0], &a[0], &b[0], &p.StepA, n)
+		}
+		addU8Generic(dst[n:], a[n:], b[n:], p)
+	}
+	t.QuantStepU8 = func(dst []uint8, v []float32, step float32, q *Clamp) {
+		v = v[:len(dst)]
+		n, p := len(dst)&^7, [4]float32{step, q.Lo, q.Hi, float32(q.Zero)}
+		if n > 0 {
+			quantStepU8AVX2(&dst[0], &v[0], &p[0], n)
+		}
+		quantStepU8Generic(dst[n:], v[n:], step, q)
+	}
 	return t
+}
+
+// requantRowsAVX2 is RequantU8; what is left of a row behind eights is computed
+// one by one.
+func requantRowsAVX2(dst []uint8, acc []int32, m []float32, q *Clamp) {
+	acc = acc[:len(dst)]
+	n := len(m) &^ 7
+	if n == len(m) && len(dst) > 0 {
+		requantU8AVX2(&dst[0], &acc[0], &m[0], &q.Lo, n, len(dst)/n)
+		return
+	}
+	for at := 0; at < len(dst); at += len(m) {
+		if n > 0 {
+			requantU8AVX2(&dst[at], &acc[at], &m[0], &q.Lo, n, 1)
+		}
+		requantU8Generic(dst[at+n:at+len(m)], acc[at+n:at+len(m)], m[n:], q)
+	}
 }
 
 func avx512Int(base IntOps) IntOps {
@@ -56,7 +95,7 @@ func avx512Int(base IntOps) IntOps {
 // hasByteShuffles: VPERMB and its like, which the first CPUs with VNNI lack.
 var hasByteShuffles = cpu.X86.HasAVX512VBMI
 
-func amxInt(base IntOps) IntOps { return intISA{avx512, true}.ops(base) }
+func amxInt(base IntOps) IntOps { return intISA{isa: avx512, tiles: true}.ops(base) }
 
 func requantRowsAVX512(dst []uint8, acc []int32, m []float32, q *Clamp) {
 	if len(dst) == 0 {
@@ -93,6 +132,7 @@ type intShape struct {
 	run, runs, outs int // values in a run, runs in an outer step, outer steps
 	runWords        int // words of a packed run
 	dense           bool
+	bytes           bool // the activations are read as bytes, four to a word
 	tiled           bool // AMX takes it
 	bits            int  // in which the weights lie in memory
 }
@@ -106,7 +146,8 @@ func (is intISA) intShape(l *IntLayer) intShape {
 	if d.dense = l.KW == 1 || l.DW == 1 && l.Groups == 1; d.dense {
 		d.run, d.runs, d.outs = l.KW*d.cg, l.KH, 1
 	}
-	d.runWords = is.words(d.run)
+	d.bytes = is.isa == avx512 || is.vnni || l.Bits < 8
+	d.runWords = d.words(d.run)
 	if d.tiled = is.tiles && d.og >= tileChannels && l.OH()*l.OW() >= tilePixels; d.tiled {
 		d.runWords = (d.runWords + 15) &^ 15
 	}
@@ -114,6 +155,22 @@ func (is intISA) intShape(l *IntLayer) intShape {
 		d.bits = l.Bits
 	}
 	return d
+}
+
+// words is the words that n values take.
+func (d *intShape) words(n int) int {
+	if d.bytes {
+		return (n + 3) / 4
+	}
+	return d.isa.words(n)
+}
+
+// actBytes is the size of an activation as the kernel reads it.
+func (d *intShape) actBytes() int {
+	if d.bytes {
+		return 1
+	}
+	return d.isa.actBytes()
 }
 
 // lanesOf is the packed output channels of a group.
@@ -171,7 +228,7 @@ func (is intISA) intPack(l *IntLayer, w []int8, bias []int32) {
 	d := is.intShape(l)
 	starts, row := l.Packed[d.weightsSize():], d.laneBytes()/d.runBytes()*d.run
 	for o, start := range bias[:l.O] {
-		if is.isa == avx512 {
+		if d.bytes {
 			start -= int32(l.Zero) * sumS8(w[o*row:][:row])
 		}
 		putSum(starts, o/d.og*d.lanesOf()+o%d.og, start)
@@ -217,14 +274,18 @@ func (d *intShape) packRow(panel, w []int8, width, lane int) {
 	runSize := d.runBytes() * width
 	for ; len(w) > 0; w, panel = w[d.run:], panel[runSize:] {
 		i := 0
-		if d.isa == avx512 {
+		if d.bytes {
 			out := panel[4*lane : runSize]
 			for ; i+4 <= d.run; i += 4 {
 				*(*uint32)(unsafe.Pointer(&out[i*width])) = *(*uint32)(unsafe.Pointer(&w[i]))
 			}
 		}
 		for ; i < d.run; i++ {
-			d.putWeight(panel, width, lane, i, w[i])
+			if d.bytes {
+				avx512.putWeight(panel, width, lane, i, w[i])
+			} else {
+				d.putWeight(panel, width, lane, i, w[i])
+			}
 		}
 	}
 }
@@ -257,6 +318,10 @@ func (is intISA) intKernel(l *IntLayer) (name string, bits int) {
 		return "vnni, words of pixels", 8
 	case l.depthwise():
 		return "a tap at a time", 8
+	case is.vnni:
+		return "avx-vnni", 8
+	case d.bytes && is.isa == avx2:
+		return "avx2, bytes", 8
 	case is.isa == avx2:
 		return "avx2, 16 bits", 8
 	case d.tiled:
@@ -269,7 +334,7 @@ func (is intISA) intKernel(l *IntLayer) (name string, bits int) {
 func (is intISA) intScratch(l *IntLayer, pitch, rows int) int {
 	if is.isa == avx2 || l.depthwise() {
 		n := (4*l.OW()*l.O + 63) &^ 63
-		if !l.depthwise() {
+		if d := is.intShape(l); !l.depthwise() && !d.bytes {
 			n += 2 * (((rows-1)*l.SH+(l.KH-1)*l.DH+1)*pitch + IntOverread(l.C))
 		}
 		return n

@@ -44,7 +44,7 @@ func (is intISA) intConv(l *IntLayer, acc []int32, x []uint8, pitch int, part In
 	}
 	c := is.newIntCall(l, x, pitch, part, scratch)
 	c.acc = acc
-	if is.isa == avx2 {
+	if !c.bytes {
 		wide := scratch[:2*len(c.x)]
 		is.load(wide, c.x, l.Zero)
 		c.x, c.pitch = wide, 2*pitch
@@ -75,7 +75,7 @@ func (is intISA) intConvU8(l *IntLayer, dst []uint8, dstPitch int, x []uint8, pi
 func (is intISA) intConvU8Rows(l *IntLayer, dst []uint8, dstPitch int, x []uint8, pitch int, m []float32, q *Clamp, part IntPart, scratch []uint8) {
 	n := l.OW() * l.O
 	acc, scratch := sumsIn(scratch, n), scratch[(4*n+63)&^63:]
-	requant := requantU8Generic
+	requant := requantRowsAVX2
 	if is.isa == avx512 {
 		requant = requantRowsAVX512
 	}
@@ -144,12 +144,12 @@ func (d *intCall) band(r0, r1, g int, t *tile) {
 	from, to := d.channels()
 	for j := from; j < to; j += 2 * d.lanes() {
 		n.nv, t.cols = d.panel(d.og - j)
-		n.tiles, n.size, n.extra = split(n.ow, d.intMost(n.nv))
+		n.tiles, n.size, n.extra = split(n.ow, d.rowsMost(n.nv))
 		n.o = g*d.og + j
 		n.b, n.start = d.weights(g, j, n.nv), d.starts(g, j)
 		end := r1
 		if joined {
-			n.tiles, n.size, n.extra = split((end-r0)*n.ow, d.intMost(n.nv))
+			n.tiles, n.size, n.extra = split((end-r0)*n.ow, d.rowsMost(n.nv))
 			end = r0 + 1
 		}
 		for r := r0; r < end; r++ {
@@ -167,6 +167,28 @@ type intPanel struct {
 	ow, tiles, size, extra int
 }
 
+// rowsMost is the most pixels that the kernel takes with nv vectors.
+func (d *intShape) rowsMost(nv int) int {
+	switch {
+	case d.isa == avx512 || !d.bytes:
+		return d.intMost(nv)
+	case nv == 1:
+		return 8
+	case d.vnni:
+		return 6
+	}
+	return 5
+}
+
+// rows32 runs the kernel for sums.
+func (d *intShape) rows32(m, nv int, a *uint8, b *int8, c, start *int32, t *tile) {
+	if d.isa == avx512 || !d.bytes {
+		d.rowsInt(m, nv, a, b, c, start, t)
+		return
+	}
+	rowsBytes(d.vnni, m, nv, a, b, c, start, t)
+}
+
 // row computes the output channels of a panel in row r, read from byte a on.
 func (d *intCall) row(r, a int, p *intPanel, t *tile) {
 	c := r*p.ow*d.O + p.o
@@ -177,10 +199,23 @@ func (d *intCall) row(r, a int, p *intPanel, t *tile) {
 	for i := 0; i < p.tiles; i++ {
 		n := p.size + b2i(i < p.extra)
 		if d.acc != nil {
-			d.rowsInt(n, p.nv, &d.x[a], p.b, &d.acc[c], p.start, t)
+			d.rows32(n, p.nv, &d.x[a], p.b, &d.acc[c], p.start, t)
 		} else {
 			rowsU8(n, p.nv, &d.x[a], p.b, &d.dst[c], p.start, &d.m[p.o], d.q, t)
 		}
 		a, c = a+n*t.rowStep, c+n*d.O
 	}
+}
+
+// peakU8S8AVXVNNI: a round is a word of the largest tile.
+func peakU8S8AVXVNNI(n int) int {
+	const words = 100 // of weights, in the first-level cache
+	var a [4 * words]uint8
+	var b [words * 64]int8
+	var c, start [6 * 16]int32
+	t := tile{k: words, runs: 1, outs: 1, cStep: 64, cols: 8}
+	for ; n > 0; n -= words {
+		rowsU8S8AVXVNNIx6x2(&a[0], &b[0], &c[0], &start[0], t.words())
+	}
+	return 6 * 16 * 4 * 2
 }

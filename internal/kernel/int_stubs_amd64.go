@@ -89,6 +89,96 @@ func rowsU8AVX512x15x1(a *uint8, b *int8, c *uint8, start *int32, m *float32, q 
 func rowsU8AVX512x16x1(a *uint8, b *int8, c *uint8, start *int32, m *float32, q *float32, t *[12]int)
 
 //go:noescape
+func rowsU8S7AVX2x1x2(a *uint8, b *int8, c *int32, bias *int32, t *[12]int)
+
+//go:noescape
+func rowsU8S7AVX2x2x2(a *uint8, b *int8, c *int32, bias *int32, t *[12]int)
+
+//go:noescape
+func rowsU8S7AVX2x3x2(a *uint8, b *int8, c *int32, bias *int32, t *[12]int)
+
+//go:noescape
+func rowsU8S7AVX2x4x2(a *uint8, b *int8, c *int32, bias *int32, t *[12]int)
+
+//go:noescape
+func rowsU8S7AVX2x5x2(a *uint8, b *int8, c *int32, bias *int32, t *[12]int)
+
+//go:noescape
+func rowsU8S7AVX2x1x1(a *uint8, b *int8, c *int32, bias *int32, t *[12]int)
+
+//go:noescape
+func rowsU8S7AVX2x2x1(a *uint8, b *int8, c *int32, bias *int32, t *[12]int)
+
+//go:noescape
+func rowsU8S7AVX2x3x1(a *uint8, b *int8, c *int32, bias *int32, t *[12]int)
+
+//go:noescape
+func rowsU8S7AVX2x4x1(a *uint8, b *int8, c *int32, bias *int32, t *[12]int)
+
+//go:noescape
+func rowsU8S7AVX2x5x1(a *uint8, b *int8, c *int32, bias *int32, t *[12]int)
+
+//go:noescape
+func rowsU8S7AVX2x6x1(a *uint8, b *int8, c *int32, bias *int32, t *[12]int)
+
+//go:noescape
+func rowsU8S7AVX2x7x1(a *uint8, b *int8, c *int32, bias *int32, t *[12]int)
+
+//go:noescape
+func rowsU8S7AVX2x8x1(a *uint8, b *int8, c *int32, bias *int32, t *[12]int)
+
+//go:noescape
+func rowsU8S8AVXVNNIx1x2(a *uint8, b *int8, c *int32, bias *int32, t *[12]int)
+
+//go:noescape
+func rowsU8S8AVXVNNIx2x2(a *uint8, b *int8, c *int32, bias *int32, t *[12]int)
+
+//go:noescape
+func rowsU8S8AVXVNNIx3x2(a *uint8, b *int8, c *int32, bias *int32, t *[12]int)
+
+//go:noescape
+func rowsU8S8AVXVNNIx4x2(a *uint8, b *int8, c *int32, bias *int32, t *[12]int)
+
+//go:noescape
+func rowsU8S8AVXVNNIx5x2(a *uint8, b *int8, c *int32, bias *int32, t *[12]int)
+
+//go:noescape
+func rowsU8S8AVXVNNIx6x2(a *uint8, b *int8, c *int32, bias *int32, t *[12]int)
+
+//go:noescape
+func rowsU8S8AVXVNNIx1x1(a *uint8, b *int8, c *int32, bias *int32, t *[12]int)
+
+//go:noescape
+func rowsU8S8AVXVNNIx2x1(a *uint8, b *int8, c *int32, bias *int32, t *[12]int)
+
+//go:noescape
+func rowsU8S8AVXVNNIx3x1(a *uint8, b *int8, c *int32, bias *int32, t *[12]int)
+
+//go:noescape
+func rowsU8S8AVXVNNIx4x1(a *uint8, b *int8, c *int32, bias *int32, t *[12]int)
+
+//go:noescape
+func rowsU8S8AVXVNNIx5x1(a *uint8, b *int8, c *int32, bias *int32, t *[12]int)
+
+//go:noescape
+func rowsU8S8AVXVNNIx6x1(a *uint8, b *int8, c *int32, bias *int32, t *[12]int)
+
+//go:noescape
+func rowsU8S8AVXVNNIx7x1(a *uint8, b *int8, c *int32, bias *int32, t *[12]int)
+
+//go:noescape
+func rowsU8S8AVXVNNIx8x1(a *uint8, b *int8, c *int32, bias *int32, t *[12]int)
+
+//go:noescape
+func requantU8AVX2(dst *uint8, acc *int32, m *float32, q *float32, n int, count int)
+
+//go:noescape
+func addU8AVX2(dst *uint8, a *uint8, b *uint8, p *float32, n int)
+
+//go:noescape
+func quantStepU8AVX2(dst *uint8, v *float32, q *float32, n int)
+
+//go:noescape
 func requantU8AVX512(dst *uint8, acc *int32, m *float32, q *float32, n int, count int)
 
 //go:noescape

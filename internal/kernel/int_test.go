@@ -59,6 +59,16 @@ var intShapes = []ConvShape{
 	{H: 1, W: 1, C: 600, O: 100, KH: 1, KW: 1, SH: 1, SW: 1, DH: 1, DW: 1, Groups: 1},
 }
 
+// extreme makes all operands as large as can be.
+func (c *intCase) extreme(bits int) {
+	for i := range c.x {
+		c.x[i] = 255
+	}
+	for i := range c.w {
+		c.w[i] = -1 << (bits - 1)
+	}
+}
+
 // layer packs the case for a row.
 func (c *intCase) layer(row *IntOps, bits int) *IntLayer {
 	l := &IntLayer{ConvShape: c.s, Bits: bits, Zero: c.zero}
@@ -87,8 +97,11 @@ func TestIntConvolutionsEqualGeneric(t *testing.T) {
 		r := rand.New(rand.NewPCG(71, 1))
 		for i, s := range intShapes {
 			for k, zero := range []uint8{0, 128, 7} {
-				bits := []int{8, 4, 3, 2, 5}[(i+k)%5]
+				bits := []int{8, 4, 3, 2, 7}[(i+k)%5]
 				c := newIntCase(r, s, zero, bits)
+				if i%4 == 3 { // the most that sums of products can be
+					c.extreme(bits)
+				}
 				n := s.OW() * s.O
 				want := make([]int32, s.OH()*n)
 				g.IntConv(c.layer(&g, bits), want, c.x, c.pitch, IntPart{0, s.OH(), 0, s.O}, nil)

@@ -16,6 +16,12 @@ func rows() []Table {
 		t.MatOps = avx2Mat(t.MatOps)
 		t.IntOps = avx2Int(t.IntOps)
 		all = append(all, t)
+		if x.HasAVXVNNI {
+			t.Name = "avxvnni"
+			t.IntOps = avxVNNIInt(t.IntOps)
+			t.peak.u8s8 = peakU8S8AVXVNNI
+			all = append(all, t)
+		}
 		if x.HasAVX512F && x.HasAVX512BW && x.HasAVX512VL && x.HasAVX512DQ && x.HasAVX512VNNI {
 			t.Name = "avx512"
 			t.VecOps = avx512Vec(t.VecOps)

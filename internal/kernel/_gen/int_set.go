@@ -19,6 +19,7 @@ func genInt() {
 	for mr := 1; mr <= 16; mr++ {
 		wide.rowsU8(mr, 1)
 	}
+	genNarrow()
 	requantU8()
 	addU8(false, false, false)
 	for _, a := range []bool{false, true} {
