@@ -147,8 +147,9 @@ func (n *Network) compareOne(r *infer.Reference, x []float32) (o outcome) {
 
 // Evaluate measures the network's accuracy on integers, in batches of that size.
 // Results are the same for any number of threads (0: all). norm replaces the
-// dataset's normalisation, if set.
-func (n *Network) Evaluate(ctx context.Context, ds *data.Dataset, norm data.Normalization, batch, threads int, confusion bool) (eval.Result, error) {
+// dataset's normalisation, if set. keep, if not nil, gets each batch's logits,
+// [n, classes], in the order of the examples.
+func (n *Network) Evaluate(ctx context.Context, ds *data.Dataset, norm data.Normalization, batch, threads int, confusion bool, keep func(logits []float32) error) (eval.Result, error) {
 	if err := n.fits(ds); err != nil {
 		return eval.Result{}, err
 	}
@@ -176,6 +177,11 @@ func (n *Network) Evaluate(ctx context.Context, ds *data.Dataset, norm data.Norm
 			return eval.Result{}, err
 		}
 		t.Add(out, b.Labels.Int32s())
+		if keep != nil {
+			if err := keep(out); err != nil {
+				return eval.Result{}, fmt.Errorf("verify: %w", err)
+			}
+		}
 	}
 	return t.Result(), nil
 }

@@ -9,7 +9,9 @@ import (
 	"lowbit/data"
 	"lowbit/engine"
 	"lowbit/eval"
+	"lowbit/format/safetensors"
 	"lowbit/load"
+	"lowbit/tensor"
 )
 
 const evalHelp = `Measures accuracy, top-5 accuracy and loss on the test part.
@@ -48,6 +50,7 @@ type evalFlags struct {
 	engine    string
 	batch     int
 	confusion bool
+	logits    string
 
 	teacher               string
 	windows, windowLength int
@@ -66,6 +69,7 @@ func (a *app) eval() *cobra.Command {
 	f.StringVar(&v.engine, "engine", "float", "float or integer")
 	f.IntVar(&v.batch, "batch", 128, "examples at once")
 	f.BoolVar(&v.confusion, "confusion", false, "count examples by label and predicted class")
+	f.StringVar(&v.logits, "logits", "", "integer engine: write each example's logits into this safetensors file, too")
 	f.StringVar(&v.teacher, "teacher", "", "language models: the model to measure the divergence from")
 	f.IntVar(&v.windows, "windows", 0, "language models: the first N windows of the text; 0: all")
 	f.IntVar(&v.windowLength, "window-length", 512, "language models: tokens of a window")
@@ -75,6 +79,14 @@ func (a *app) eval() *cobra.Command {
 func (v *evalFlags) run(a *app) error {
 	if v.engine != "float" && v.engine != "integer" {
 		return usagef("--engine %q, want float or integer", v.engine)
+	}
+	if v.logits != "" {
+		if v.engine != "integer" {
+			return usagef("--logits goes with --engine integer")
+		}
+		if err := a.free(v.logits); err != nil {
+			return err
+		}
 	}
 	if v.batch < 1 {
 		return usagef("--batch %d, want at least 1", v.batch)
@@ -128,14 +140,35 @@ func (v *evalFlags) integer(a *app, e *engine.Engine, ds *data.Dataset, out *eva
 	out.Weights, out.Kernel = n.Source, n.Model.Kernel()
 	p := a.progress()
 	p.set(fmt.Sprintf("%s on %s examples, on integers", v.model.model, thousands(int64(ds.Len()))))
-	out.Result, err = n.Evaluate(a.ctx, ds, normalization(n.Info, ds), v.batch, a.threads, v.confusion)
+	var logits []float32
+	keep := func(batch []float32) error {
+		if v.logits != "" {
+			logits = append(logits, batch...)
+		}
+		return nil
+	}
+	out.Result, err = n.Evaluate(a.ctx, ds, normalization(n.Info, ds), v.batch, a.threads, v.confusion, keep)
 	p.clear()
 	if err != nil {
 		return err
 	}
+	if v.logits != "" {
+		if err := writeLogits(v.logits, logits, ds.Len()); err != nil {
+			return err
+		}
+	}
 	r, err := v.evaluate(a, e, floats{n.Graph, n.Store, n.Info, n.Source}, ds)
 	out.FloatAccuracy = &r.Accuracy
 	return err
+}
+
+// writeLogits makes a safetensors file of the tensor "logits", [examples, classes].
+func writeLogits(path string, logits []float32, examples int) error {
+	s := tensor.NewStore()
+	if err := s.Put("logits", tensor.FromFloat32s(logits, examples, len(logits)/examples)); err != nil {
+		return err
+	}
+	return safetensors.Write(path, s, nil)
 }
 
 // evaluate runs the float engine.

@@ -17,6 +17,8 @@ it: codes of every layer on a picture of noise, or every weight.
 
   packed   weights as codes of their bits, with labels and preprocessing: what
            lowbit run, eval --engine integer, verify and bench infer take
+  onnx     QuantizeLinear and DequantizeLinear pairs that ONNX Runtime and OpenVINO
+           run on integers: uint8 activations, int8 weights with a scale a channel
   gguf     a language model for llama.cpp, Ollama and others: each weight in the
            block type that holds its codes without loss
 
@@ -25,6 +27,7 @@ Labels and normalisation are those of the data set that the network was made for
 
 const exportExample = `  lowbit export --model runs/r20-w4 --to packed --out r20-w4.lowbit.safetensors
   lowbit run --model r20-w4.lowbit.safetensors cat.png
+  lowbit export --model runs/r20-w4 --to onnx --out r20-w4.onnx
   lowbit export --model runs/smol4 --to gguf --out smol4.gguf`
 
 // packedExt is how the name of a packed file ends.
@@ -48,14 +51,14 @@ type exportFlags struct {
 func (a *app) export() *cobra.Command {
 	var v exportFlags
 	cmd := &cobra.Command{
-		Use: "export --model RUN --to packed|gguf --out FILE", Short: "write a quantized network into one file",
+		Use: "export --model RUN --to packed|onnx|gguf --out FILE", Short: "write a quantized network into one file",
 		Long: exportHelp, Example: exportExample, Args: none,
 		RunE: func(*cobra.Command, []string) error { return v.run(a) },
 	}
 	v.model.add(cmd)
 	f := cmd.Flags()
 	f.StringVar(&v.data.data, "data", "", "data set that names the classes: "+strings.Join(data.Names(), ", ")+" or imagefolder:PATH")
-	f.StringVar(&v.to, "to", "packed", "packed or gguf")
+	f.StringVar(&v.to, "to", "packed", "packed, onnx or gguf")
 	f.StringVar(&v.embedding, "embedding", "f16", "gguf: the table of embeddings as f32, f16 or q8_0")
 	return cmd
 }
@@ -67,14 +70,15 @@ func (v *exportFlags) run(a *app) error {
 	if load.IsLanguage(v.model.model) {
 		return v.language(a)
 	}
-	if v.to != "packed" {
-		return usagef("--to %q, have packed; gguf is for language models", v.to)
+	ext, known := map[string]string{"packed": ".safetensors", "onnx": ".onnx"}[v.to]
+	if !known {
+		return usagef("--to %q, have packed and onnx; gguf is for language models", v.to)
 	}
 	if a.out == "" {
-		return usagef("no file: --out FILE%s", packedExt)
+		return usagef("no file: --out FILE%s", map[string]string{"packed": packedExt, "onnx": ext}[v.to])
 	}
-	if !strings.HasSuffix(a.out, ".safetensors") {
-		return usagef("--out %q, want a name that ends with %s", a.out, packedExt)
+	if !strings.HasSuffix(a.out, ext) {
+		return usagef("--out %q, want a name that ends with %s", a.out, ext)
 	}
 	if err := a.free(a.out); err != nil {
 		return err
@@ -92,9 +96,13 @@ func (v *exportFlags) run(a *app) error {
 		return err
 	}
 	if !quantized(l.Graph) {
-		return fmt.Errorf("%s is in full precision, a packed file holds a quantized network\nQuantize it first: lowbit quantize --model %s --data DATA --bits w4a4", v.model.model, v.model.model)
+		return fmt.Errorf("%s is in full precision, an export holds a quantized network\nQuantize it first: lowbit quantize --model %s --data DATA --bits w4a4", v.model.model, v.model.model)
 	}
-	e, err := verify.Pack(a.out, l, ds)
+	write := verify.Pack
+	if v.to == "onnx" {
+		write = verify.ONNX
+	}
+	e, err := write(a.out, l, ds)
 	if err != nil {
 		return err
 	}
