@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"lowbit/format/onnx"
 )
 
 // packed exports a network of 4 bits without training and returns its run and
@@ -36,7 +38,7 @@ func packed(t *testing.T) (run, file string) {
 	wantFailure(t, 1, []string{"export", "--model", run, "--out", file}, "--force")
 	wantFailure(t, 1, []string{"eval", "--model", fp32, "--data", "cifar10", "--engine", "integer"}, "full precision")
 	wantFailure(t, 1, []string{"export", "--model", fp32, "--out", file + "2.safetensors"}, "full precision", "lowbit quantize")
-	wantFailure(t, 2, []string{"export", "--model", run, "--to", "onnx", "--out", file}, `"onnx"`, "have packed")
+	wantFailure(t, 2, []string{"export", "--model", run, "--to", "tflite", "--out", file}, `"tflite"`, "have packed")
 	wantFailure(t, 2, []string{"export", "--model", run}, "--out FILE")
 	return run, file
 }
@@ -158,4 +160,23 @@ func TestRunClassifiesAPicture(t *testing.T) {
 	wantFailure(t, 1, []string{"run", "--model", run, path}, "no packed file", "lowbit export")
 	wantFailure(t, 1, []string{"run", "--model", file, file}, "picture")
 	wantFailure(t, 2, []string{"run", "--model", file}, "one PICTURE")
+}
+
+func TestAnONNXFileIsWritten(t *testing.T) {
+	run, _ := packed(t)
+	path := filepath.Join(t.TempDir(), "tiny.onnx")
+	v := object(t, "export", "--model", run, "--to", "onnx", "--out", path)
+	fields(t, v, "path", "size_bytes", "verified")
+	m, err := onnx.Read(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	kinds := map[string]int{}
+	for _, n := range m.Graph.Nodes {
+		kinds[n.Op]++
+	}
+	if kinds["QuantizeLinear"] == 0 || kinds["Conv"] == 0 || !strings.Contains(m.Metadata["lowbit.info"], "labels") {
+		t.Errorf("nodes %v, metadata %v", kinds, m.Metadata)
+	}
+	wantFailure(t, 2, []string{"export", "--model", run, "--to", "onnx", "--out", path + ".pb"}, "ends with .onnx")
 }
