@@ -22,9 +22,9 @@ const MetaInfo = "lowbit.info"
 // they have fewer than 8 bits; weights int8 with one scale a channel, which holds
 // the batch norm; biases int32. Weights of fewer bits are small int8 numbers.
 //
-// A runtime that computes (acc + bias) * (s_x*s_w/s_y), each product rounded to
-// float32, gives the codes of Reference: the scale of a channel is the float32
-// for which that product is the deploy form's multiplier. Where a result stays in
+// A runtime that computes (acc + bias) * (s_x*s_w/s_y), each step rounded to
+// float32, gives the codes of Reference: that is how the deploy form's multiplier
+// is made (quant.Fold). Where a result stays in
 // float32 (a float residual add), runtimes add in their own order.
 //
 // What can be written is what Lower takes; the error lists everything else.
@@ -145,7 +145,7 @@ func (x *onnxWriter) compute(n *graph.Node, to target) string {
 		switch {
 		case err != nil:
 			return x.fail(n, err)
-		case to.codes && to.step == g.step && to.bits == g.bits && to.signed == g.signed:
+		case to.sameGrid(g):
 			return x.value(n.In()[0], to)
 		}
 		return x.form(x.value(n.In()[0], g), n.Name(), to)
@@ -224,19 +224,23 @@ func (x *onnxWriter) sum(n *graph.Node, t *root, post []quant.Affine, to target)
 	scales, biases, biasScales := make([]float32, c), make([]int32, c), make([]float32, c)
 	size := len(w) / c
 	for o, f := range form {
-		scales[o], biases[o] = channelScale(f.M, t.in.step, step), f.Bias
 		row := w[o*size:][:size]
+		scales[o], biases[o] = f.Weight, f.Bias
 		if f.Constant {
 			clear(row)
+			scales[o] = float32(float64(f.M) * float64(step) / float64(t.in.step))
 		}
-		if f.M < 0 { // a scale is positive: the codes change their sign
-			biases[o] = -f.Bias
+		if scales[o] < 0 { // a scale is positive: the codes change their sign
+			scales[o], biases[o] = -scales[o], -biases[o]
 			for i, k := range row {
 				if k == math.MinInt8 {
 					return x.fail(t.node, fmt.Errorf("channel %d: a weight code of -128 with a negative batch norm factor", o))
 				}
 				row[i] = -k
 			}
+		}
+		if scales[o] == 0 {
+			scales[o], biases[o] = 1, 0
 		}
 		biasScales[o] = t.in.step * scales[o]
 	}
@@ -258,26 +262,4 @@ func (x *onnxWriter) sum(n *graph.Node, t *root, post []quant.Affine, to target)
 	return x.form(x.node("Conv", base, operands,
 		onnx.IntsAttr("dilations", s.DH, s.DW), onnx.IntAttr("group", int64(s.Groups)), onnx.IntsAttr("kernel_shape", s.KH, s.KW),
 		onnx.IntsAttr("pads", s.PT, s.PL, s.PB, s.PR), onnx.IntsAttr("strides", s.SH, s.SW)), n.Name(), to)
-}
-
-// channelScale is the weight scale for which float32(float32(stepIn*scale)/stepOut)
-// is the multiplier's magnitude: the nearest float32, or a neighbour that hits it.
-func channelScale(m, stepIn, stepOut float32) float32 {
-	m = float32(math.Abs(float64(m)))
-	s := float32(float64(m) * float64(stepOut) / float64(stepIn))
-	if !(s > 0) {
-		return math.SmallestNonzeroFloat32
-	}
-	hits := func(s float32) bool { return float32(float32(stepIn*s)/stepOut) == m }
-	up, down := s, s
-	for range 4 {
-		switch {
-		case hits(up):
-			return up
-		case hits(down):
-			return down
-		}
-		up, down = math.Nextafter32(up, math.MaxFloat32), math.Nextafter32(down, 0)
-	}
-	return s
 }

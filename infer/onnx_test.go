@@ -191,24 +191,3 @@ func TestONNXNamesWhatDoesNotFit(t *testing.T) {
 		t.Errorf("error %v for a network without quantizers", err)
 	}
 }
-
-// The scale of a channel gives the multiplier back through float32 products.
-func TestChannelScalesGiveTheMultiplier(t *testing.T) {
-	in := randomInput([]int{3000}, 4)
-	missed := 0
-	for i := 0; i+2 < len(in); i += 3 {
-		m, a, b := in[i], float32(math.Abs(float64(in[i+1])))+1e-3, float32(math.Abs(float64(in[i+2])))+1e-3
-		s := channelScale(m, a, b)
-		got := float32(float32(a*s) / b)
-		want := float32(math.Abs(float64(m)))
-		if got != want {
-			missed++
-		}
-		if math.Abs(float64(got/want)-1) > 1.2e-7 {
-			t.Fatalf("scale %g for %g, %g, %g gives %g", s, m, a, b, got)
-		}
-	}
-	if missed > 250 {
-		t.Errorf("%d of 1000 multipliers are missed by a last bit", missed)
-	}
-}
