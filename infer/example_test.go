@@ -1,11 +1,13 @@
 package infer_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"image"
 	"image/color"
+	"image/draw"
 	"log"
 	"os"
 	"path/filepath"
@@ -103,6 +105,41 @@ func ExampleSession_Run() {
 	}
 	fmt.Println(out)
 	// Output: [0 0 0 0 4 0]
+}
+
+func ExampleSession_ClassifyAll() {
+	g, store := colours()
+	var file bytes.Buffer
+	half := []float32{.5, .5, .5}
+	err := infer.Encode(&file, g, store, infer.Info{
+		Labels:     []string{"red", "green", "blue"},
+		Preprocess: &infer.Preprocess{Channels: 3, Height: 8, Width: 8, Mean: half, Std: half},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	m, err := infer.Decode(file.Bytes())
+	if err != nil {
+		log.Fatal(err)
+	}
+	s := m.NewSession(infer.Options{})
+	defer s.Close()
+	var pictures []image.Image
+	for _, c := range []color.Color{color.RGBA{R: 250, A: 255}, color.RGBA{G: 250, A: 255}} {
+		p := image.NewRGBA(image.Rect(0, 0, 10, 10))
+		draw.Draw(p, p.Rect, image.NewUniform(c), image.Point{}, draw.Src)
+		pictures = append(pictures, p)
+	}
+	all, err := s.ClassifyAll(context.Background(), pictures, 1)
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, top := range all {
+		fmt.Println(top[0].Label)
+	}
+	// Output:
+	// red
+	// green
 }
 
 func ExampleSession_RunContext() {

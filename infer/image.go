@@ -153,6 +153,31 @@ func (s *Session) Classify(ctx context.Context, img image.Image, k int) ([]Predi
 	return s.model.Top(out, k), nil
 }
 
+// ClassifyAll is Classify for several pictures in one call, which the session's
+// threads divide among them.
+func (s *Session) ClassifyAll(ctx context.Context, images []image.Image, k int) ([][]Prediction, error) {
+	var in []float32
+	for i, img := range images {
+		one, _, err := s.model.imageInput(img)
+		if err != nil {
+			return nil, fmt.Errorf("picture %d: %w", i, err)
+		}
+		in = append(in, one...)
+	}
+	if len(images) == 0 {
+		return nil, nil
+	}
+	out := make([]float32, len(images)*product(s.model.plan.outputShape))
+	if err := s.RunContext(ctx, in, out); err != nil {
+		return nil, err
+	}
+	top, classes := make([][]Prediction, len(images)), len(out)/len(images)
+	for i := range top {
+		top[i] = s.model.Top(out[i*classes:][:classes], k)
+	}
+	return top, nil
+}
+
 // imageInput makes a picture the input of a run, and room for its result.
 func (m *Model) imageInput(img image.Image) (in, out []float32, err error) {
 	p := m.info.Preprocess
