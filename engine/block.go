@@ -18,6 +18,7 @@ const wideChannels = 512
 // first-level cache.
 type program struct {
 	name    string
+	group   []*inst
 	rowSize int
 	c       int // last physical dimension
 	block   int

@@ -40,7 +40,7 @@ func newFuser(group []*inst, chunks int, k *kernel.Table) *fuser {
 	if len(dom.phys) > 0 {
 		c = dom.phys[len(dom.phys)-1]
 	}
-	p := &program{name: lead.name, rowSize: dom.rowSize(), c: c, k: k, block: blockFloats}
+	p := &program{name: lead.name, group: group, rowSize: dom.rowSize(), c: c, k: k, block: blockFloats}
 	if p.wide = c >= wideChannels; !p.wide {
 		p.block = blockFloats / c * c
 	}

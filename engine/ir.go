@@ -116,8 +116,9 @@ type inst struct {
 	task     func(w *worker, t int)
 	tasks    int
 	parallel bool
-	scratch  int // floats of kernel scratch
-	minRows  int // rows that a chunk should have at least
+	scratch  int   // floats of kernel scratch
+	minRows  int   // rows that a chunk should have at least
+	macs     int64 // multiply-adds of one run
 }
 
 // builder turns a graph into instructions.

@@ -21,6 +21,7 @@ type Plan struct {
 	arena   []float32
 	current *stage
 	tasksOf *inst
+	part    int // of tasksOf in a profile
 	foldBuf foldState
 
 	// The loop bodies, made once so that a run allocates nothing.
@@ -40,6 +41,7 @@ type worker struct {
 	args    [3][]float32 // operands of a row loop, and of one row
 	row     [3][]float32
 	loss    lossRow
+	clock   *clock // nil: not measured
 }
 
 // rows returns rows r0 to r1 of a value.
@@ -125,6 +127,9 @@ func (b *builder) build() error {
 		v, err := b.lower(n)
 		if err != nil {
 			return err
+		}
+		if c, ok := n.Op().(graph.Coster); ok && v.def != nil {
+			v.def.macs = c.MACs(n)
 		}
 		seen[key] = v
 		b.at[n.ID()] = v
@@ -258,10 +263,10 @@ func (b *builder) link(pl *placement) {
 			}
 			s.members = append(s.members, member{inst: lead})
 		}
-		for _, i := range s.insts {
+		for at, i := range s.insts {
 			kern = max(kern, i.scratch)
 			if i.parallel {
-				s.parallel = append(s.parallel, i)
+				s.parallel, s.sideOf = append(s.parallel, i), append(s.sideOf, at)
 			}
 		}
 		accs = max(accs, lanes)

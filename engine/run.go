@@ -75,28 +75,37 @@ func (p *Plan) runGlobal(s *stage) {
 	if len(s.parallel) > 0 {
 		p.engine.pool.For(len(s.parallel), 1, p.side)
 	}
-	for _, i := range s.insts {
+	for n, i := range s.insts {
 		switch {
 		case i.parallel:
 		case i.tasks > 0:
-			p.tasksOf = i
+			p.tasksOf, p.part = i, s.first+n
 			p.engine.pool.For(i.tasks, 1, p.tasksBody)
 		default:
+			c := p.workers[0].clock
+			began := c.now()
 			i.all(p)
+			c.lap(s.first+n, began)
 		}
 	}
 }
 
-func (p *Plan) runSide(_, lo, hi int) {
-	for _, i := range p.current.parallel[lo:hi] {
+func (p *Plan) runSide(worker, lo, hi int) {
+	s, c := p.current, p.workers[worker].clock
+	for n, i := range s.parallel[lo:hi] {
+		began := c.now()
 		i.all(p)
+		c.lap(s.first+s.sideOf[lo+n], began)
 	}
 }
 
 func (p *Plan) runTasks(worker, lo, hi int) {
+	w := p.workers[worker]
+	began := w.clock.now()
 	for t := lo; t < hi; t++ {
-		p.tasksOf.task(p.workers[worker], t)
+		p.tasksOf.task(w, t)
 	}
+	w.clock.lap(p.part, began)
 }
 
 func (p *Plan) runStage(s *stage) {
@@ -146,6 +155,7 @@ func (s *stage) runRows(w *worker, chunk, r0, r1 int) {
 	next := 0
 	for i := range s.members {
 		m := &s.members[i]
+		began := w.clock.now()
 		switch {
 		case m.prog != nil:
 			m.prog.run(w, r0, r1)
@@ -155,6 +165,7 @@ func (s *stage) runRows(w *worker, chunk, r0, r1 int) {
 		default:
 			m.inst.run(m.inst, w, r0, r1)
 		}
+		w.clock.lap(s.first+i, began)
 	}
 }
 

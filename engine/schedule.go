@@ -19,8 +19,10 @@ type stage struct {
 	insts         []*inst
 	global        bool
 	parallel      []*inst // of a global stage
+	sideOf        []int   // places of parallel in insts
 
 	members []member
+	first   int // of its members in a profile
 	chunks  int // number of chunks
 	rows    int // rows of a chunk
 	sub     int // rows worked on at a time, so that their values stay in cache

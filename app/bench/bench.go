@@ -29,6 +29,8 @@ type Config struct {
 	// PeakSeconds is the time spent on measuring the machine's peak; 0: not
 	// measured. Default 0.3.
 	PeakSeconds float64 `json:"peak_seconds"`
+	// Explain runs as many steps again with a clock on each part.
+	Explain bool `json:"explain,omitempty"`
 }
 
 // DefaultConfig is batch 128, 30 steps after 3, SGD with momentum.
@@ -78,6 +80,8 @@ type Result struct {
 	Steps     int     `json:"steps"`
 	Threads   int     `json:"threads"`
 	Kernel    string  `json:"kernel"`
+
+	Explanation *Explanation `json:"explanation,omitempty"`
 }
 
 // Train measures training steps of the inference graph g, with or without
@@ -97,15 +101,9 @@ func Train(ctx context.Context, e *engine.Engine, g *graph.Graph, store *tensor.
 	r.PlanBytes = int64(s.Forward.MemoryBytes() + s.Update.MemoryBytes())
 	times := make([]time.Duration, 0, c.Steps)
 	for i := range c.Warmup + c.Steps {
-		if ctx.Err() != nil {
-			return r, fmt.Errorf("bench: step %d: %w", i, ctx.Err())
-		}
 		began := time.Now()
-		if _, err := s.Gradient(); err != nil {
-			return r, fmt.Errorf("bench: %w", err)
-		}
-		if err := s.Apply(learningRate, i+1); err != nil {
-			return r, fmt.Errorf("bench: %w", err)
+		if err := step(ctx, s, i); err != nil {
+			return r, err
 		}
 		if i >= c.Warmup {
 			times = append(times, time.Since(began))
@@ -117,7 +115,10 @@ func Train(ctx context.Context, e *engine.Engine, g *graph.Graph, store *tensor.
 		r.PeakGFLOPS = peak(e.Threads(), time.Duration(c.PeakSeconds*float64(time.Second)), func(p engine.Peaks) float64 { return p.FP32GFLOPS })
 		r.PeakShare = r.GFLOPS / r.PeakGFLOPS
 	}
-	return r, nil
+	if c.Explain {
+		r.Explanation, err = explain(ctx, s, &r, e.Threads())
+	}
+	return r, err
 }
 
 // learningRate is small: labels are random, and the loss must stay finite.

@@ -1,9 +1,11 @@
 package cli
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -23,10 +25,16 @@ float32, or with LSQ's quantizers at --bits.
 
 GFLOP/s counts two operations for each multiply-add of convolutions and matrix
 products. The peak is what the same threads reach with nothing but float32
-multiply-adds. For figures to compare, leave the machine alone meanwhile.`
+multiply-adds. For figures to compare, leave the machine alone meanwhile.
+
+--explain says where the time goes: steps are run again with a clock on each
+part, and the parts of one kind are added up. elementwise is what the engine has
+fused (batch norm, relu, quantizers, sums, and their gradients), waiting the time
+of threads that had nothing to do.`
 
 const benchTrainExample = `  lowbit bench train --model resnet20 --batch 128
-  lowbit bench train --model resnet20 --batch 128 --bits w4a4 --json`
+  lowbit bench train --model resnet20 --batch 128 --bits w4a4 --json
+  lowbit bench train --model resnet20 --bits w4a4 --explain`
 
 // benchResult is the verb's result.
 type benchResult struct {
@@ -56,6 +64,7 @@ func (a *app) bench() *cobra.Command {
 	f.IntVar(&v.c.Steps, "steps", v.c.Steps, "measured steps")
 	f.IntVar(&v.c.Warmup, "warmup", v.c.Warmup, "steps before")
 	f.Float64Var(&v.c.PeakSeconds, "peak-seconds", v.c.PeakSeconds, "time to measure the machine's peak; 0: do not")
+	f.BoolVar(&v.c.Explain, "explain", false, "say where the time goes, part by part")
 	return a.group("bench", "measure speed", cmd, a.benchInfer())
 }
 
@@ -135,5 +144,41 @@ func (v *benchFlags) train(a *app) error {
 		}
 		fmt.Fprintf(w, "\nmemory     %s of the plan, %s of the process at most\n", size(r.PlanBytes), size(r.PeakRSSBytes))
 		fmt.Fprintf(w, "compile    %.0f ms\nmachine    %s, %d threads (%s), load %.2f before\n", r.CompileMS, machine.CPU, r.Threads, r.Kernel, machine.Load)
+		if r.Explanation != nil {
+			explained(w, r.Explanation)
+		}
 	})
+}
+
+// explained prints where the time of a step goes: all kinds, and the parts that
+// take the most.
+func explained(w io.Writer, x *bench.Explanation) {
+	cost := func(c bench.Cost) []string {
+		row := []string{fmt.Sprintf("%.2f", c.MS), percent(c.Share), "", ""}
+		if c.GFLOPS > 0 {
+			row[2], row[3] = fmt.Sprintf("%.1f", c.GFLOPS), percent(c.PeakShare)
+		}
+		return row
+	}
+	head := []string{"ms", "share", "GFLOP/s", "of the peak"}
+	fmt.Fprintf(w, "\nwhere the time goes: %.2f ms a step with the clocks on\n", x.StepMS)
+	rows := [][]string{append([]string{"kind", "parts"}, head...)}
+	for _, k := range x.Kinds {
+		rows = append(rows, append([]string{k.Kind, fmt.Sprint(k.Parts)}, cost(k.Cost)...))
+	}
+	table(w, rows)
+	parts := slices.Clone(x.Parts)
+	slices.SortStableFunc(parts, func(a, b bench.Part) int { return cmp.Compare(b.MS, a.MS) })
+	const most = 20
+	if len(parts) > most {
+		fmt.Fprintf(w, "\nthe %d parts that take the most, of %d (--json has all)\n", most, len(parts))
+		parts = parts[:most]
+	} else {
+		fmt.Fprintln(w, "\nparts")
+	}
+	rows = [][]string{append([]string{"plan", "stage", "kind", "first node", "nodes"}, head...)}
+	for _, p := range parts {
+		rows = append(rows, append([]string{p.Plan, fmt.Sprint(p.Stage), p.Kind, p.Node, fmt.Sprint(p.Nodes)}, cost(p.Cost)...))
+	}
+	table(w, rows)
 }
