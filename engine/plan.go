@@ -273,7 +273,7 @@ func (b *builder) link(pl *placement) {
 		scratch = max(scratch, s.scratch())
 	}
 	total := pl.arena()
-	p.arena = tensor.New(tensor.F32, total+16).Float32s()
+	p.arena = largeFloats(total + 16)
 	for _, i := range b.insts {
 		if v := i.out; v.place == inArena {
 			v.data = p.arena[v.off : v.off+v.size()]
@@ -294,6 +294,12 @@ func (b *builder) link(pl *placement) {
 	}
 	p.body, p.side, p.tasksBody = p.runChunks, p.runSide, p.runTasks
 	p.foldBuf.body = p.foldBuf.run
+}
+
+// largeFloats returns n zeros that runs pass through again and again.
+func largeFloats(n int) []float32 {
+	b := tensor.LargeBytes(4 * n)
+	return unsafe.Slice((*float32)(unsafe.Pointer(unsafe.SliceData(b))), n)
 }
 
 func padTo16(n int) int { return (n + 15) &^ 15 }

@@ -11,6 +11,7 @@ import (
 	"lowbit/graph"
 	"lowbit/internal/kernel"
 	"lowbit/quant"
+	"lowbit/tensor"
 )
 
 // lowering makes a plan from a prepared graph. It asks for the result as floats
@@ -116,7 +117,7 @@ func (l *lowering) placeWeights() {
 			ops, total = append(ops, o), total+sizes[o]
 		}
 	}
-	all := int8sOf(largeBytes(total))
+	all := int8sOf(tensor.LargeBytes(total))
 	for _, o := range ops {
 		n := sizes[o]
 		o.layer.Packed, all = all[:n:n], all[n:]

@@ -58,7 +58,7 @@ func (m *Model) NewSession(o Options) *Session {
 func (s *Session) frame(worker int) *frame {
 	f := &s.frames[worker]
 	if f.arena == nil {
-		*f = frame{plan: s.model.plan, arena: largeBytes(s.model.plan.arenaBytes)}
+		*f = frame{plan: s.model.plan, arena: tensor.LargeBytes(s.model.plan.arenaBytes)}
 		if f.plan.apart {
 			for _, v := range f.plan.values {
 				f.fillHalo(v)

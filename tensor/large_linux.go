@@ -1,23 +1,21 @@
-package infer
+package tensor
 
 import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
-
-	"lowbit/tensor"
 )
 
 // hugePage is the size of Linux's large pages on most machines.
 const hugePage = 2 << 20
 
-// largeBytes returns n zeros, aligned for kernels. Where there are many they lie
-// on large pages, if the system has some to give: the weights of a network pass
-// once for each example, and a walk through the page tables for each 4 KiB of
-// them costs as much as the multiplications.
-func largeBytes(n int) []byte {
+// LargeBytes is AlignedBytes for memory that is walked through again and again,
+// such as a network's weights or the values of a training step. Where there are
+// many bytes they lie on large pages, if the system has some to give: a walk
+// through the page tables for each 4 KiB costs as much as the work on them.
+func LargeBytes(n int) []byte {
 	if n < hugePage {
-		return tensor.AlignedBytes(n)
+		return AlignedBytes(n)
 	}
 	size := (n + hugePage - 1) &^ (hugePage - 1)
 	b := make([]byte, size+hugePage)

@@ -1,0 +1,6 @@
+//go:build !linux
+
+package tensor
+
+// LargeBytes is AlignedBytes.
+func LargeBytes(n int) []byte { return AlignedBytes(n) }
