@@ -187,6 +187,12 @@ func TestBenchTrain(t *testing.T) {
 			t.Errorf("share of the peak %g", s)
 		}
 	}
+	_, out, _ := call("bench", "train", "--model", "cli-tiny", "--batch", "8", "--steps", "4", "--explain", "--peak-seconds", "0.01")
+	for _, want := range []string{"where the time goes", "conv2d_grad_weight", "elementwise", "optimizer", "waiting"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("--explain does not say %q:\n%s", want, out)
+		}
+	}
 }
 
 func TestResultsGoToAFile(t *testing.T) {
