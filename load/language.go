@@ -47,6 +47,9 @@ var ErrNoLanguage = errors.New("no language model")
 // one.
 func IsLanguage(spec string) bool {
 	if stat, err := os.Stat(spec); err == nil && stat.IsDir() {
+		if IsEncoder(spec) {
+			return false
+		}
 		if _, err := os.Stat(filepath.Join(spec, configName)); err == nil {
 			return true
 		}

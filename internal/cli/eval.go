@@ -23,12 +23,17 @@ and gives the float engine's accuracy beside its own.
 A language model (a .gguf file, a Hugging Face folder, a .bin file of llama2.c) is
 measured by its perplexity on wikitext2:PATH or text:PATH, in windows that are read
 each by itself, and with --teacher by its divergence from another model; or by
-multiple-choice questions: hellaswag:FILE, arc:FILE, piqa:FILE.`
+multiple-choice questions: hellaswag:FILE, arc:FILE, piqa:FILE.
+
+An encoder (a Hugging Face or sentence-transformers folder of a BERT) is measured on
+sst2:PATH, stsb:PATH, mrpc:PATH or squad:FILE; PATH is the folder of the task's files,
+or the one file to measure on. Sentence vectors are compared by their cosine.`
 
 const evalExample = `  lowbit eval --model runs/r20-w4 --data cifar10
   lowbit eval --model r20-w4.lowbit.safetensors --data cifar10 --engine integer
   lowbit eval --model resnet20 --weights r20.safetensors --data cifar10 --limit 1000 --json
   lowbit eval --model smollm2.gguf --data wikitext2:wikitext-2 --windows 16
+  lowbit eval --model all-MiniLM-L6-v2 --data stsb:glue/STS-B
   lowbit eval --model small.gguf --teacher smollm2.gguf --data text:book.txt`
 
 // evalResult is the verb's result.
@@ -51,6 +56,7 @@ type evalFlags struct {
 	batch     int
 	confusion bool
 	logits    string
+	metric    string
 
 	teacher               string
 	windows, windowLength int
@@ -70,6 +76,7 @@ func (a *app) eval() *cobra.Command {
 	f.IntVar(&v.batch, "batch", 128, "examples at once")
 	f.BoolVar(&v.confusion, "confusion", false, "count examples by label and predicted class")
 	f.StringVar(&v.logits, "logits", "", "integer engine: write each example's logits into this safetensors file, too")
+	f.StringVar(&v.metric, "metric", "", "encoders: accuracy, f1, matthews, spearman, pearson or exact (default: the task's)")
 	f.StringVar(&v.teacher, "teacher", "", "language models: the model to measure the divergence from")
 	f.IntVar(&v.windows, "windows", 0, "language models: the first N windows of the text; 0: all")
 	f.IntVar(&v.windowLength, "window-length", 512, "language models: tokens of a window")
@@ -93,6 +100,9 @@ func (v *evalFlags) run(a *app) error {
 	}
 	if err := v.model.check(); err != nil {
 		return err
+	}
+	if load.IsEncoder(v.model.model) {
+		return v.encoder(a)
 	}
 	if load.IsLanguage(v.model.model) {
 		return v.language(a)
