@@ -62,6 +62,10 @@ func TestSelectMeetsItsBudgetAndSaysSo(t *testing.T) {
 			math.Abs(total-s.Gain) > 1e-9 || math.Abs(p.CostOf(s.Choice)-s.Cost) > 1e-12 || !s.Exact {
 			t.Fatalf("seed %d, case %d: %+v: layers cost %g and gain %g", seed, n, s, sum, total)
 		}
+		price, err := p.Price(s.Choice, p.Cost)
+		if err != nil || price.Units != s.CostUnits || math.Abs(price.Cost-s.Cost) > 1e-12 {
+			t.Fatalf("price %+v of a choice that costs %d, %v", price, s.CostUnits, err)
+		}
 		plan := p.Plan(s.Choice)
 		for _, l := range s.Layers {
 			if plan.Layers[l.Name] != (quant.Width{Weight: l.Bits, Act: l.ActBits}) {

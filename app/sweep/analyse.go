@@ -16,6 +16,9 @@ type Series struct {
 type Spot struct {
 	Budget float64 `json:"budget"`
 	Cost   float64 `json:"cost"` // mean
+	// BitMACs is the mean cost in bit-MACs, where the sweep counts in something
+	// else.
+	BitMACs float64 `json:"bit_macs,omitempty"`
 	// Mean accuracy, its standard deviation over seeds, and half the width of
 	// the 95 % confidence interval of the mean; the last two are 0 for one seed.
 	Mean float64 `json:"mean"`
@@ -111,18 +114,30 @@ func (r *Result) series(method string) Series {
 	s := Series{Method: method}
 	for _, budget := range r.budgets(method) {
 		var acc []float64
-		cost := 0.0
+		var cost, bitMACs float64
 		for _, p := range r.Points {
 			if p.Done && p.Method == method && p.Budget == budget {
 				acc = append(acc, p.Accuracy)
 				cost += p.Cost
+				bitMACs += p.in("bit-macs")
 			}
 		}
-		spot := Spot{Budget: budget, Cost: cost / float64(len(acc)), N: len(acc)}
+		n := float64(len(acc))
+		spot := Spot{Budget: budget, Cost: cost / n, BitMACs: bitMACs / n, N: len(acc)}
 		spot.Mean, spot.SD, spot.CI95 = interval(acc)
 		s.Spots = append(s.Spots, spot)
 	}
 	return s
+}
+
+// in is a point's cost in another model than the sweep's, 0 if it has none.
+func (p Point) in(model string) float64 {
+	for _, o := range p.Other {
+		if o.CostModel == model {
+			return o.Cost
+		}
+	}
+	return 0
 }
 
 // budgets of a method's points that are done, rising.

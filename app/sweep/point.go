@@ -34,7 +34,9 @@ type Point struct {
 	Loss     float64 `json:"loss"`
 	// Cost of the selection as a share of that at the widest precision.
 	Cost float64 `json:"cost"`
-	Done bool    `json:"done"`
+	// Other are its costs in other models than the sweep's.
+	Other []mixed.Price `json:"other_costs,omitempty"`
+	Done  bool          `json:"done"`
 	// Run names the training: equal selections share one.
 	Run     string  `json:"run"`
 	Bits    string  `json:"bits"` // the bits file, relative to the sweep
@@ -169,6 +171,9 @@ func (s *sweep) add(sel *mixed.Selection, seed uint64, own bool) error {
 	pt := Point{
 		Method: sel.Method, Budget: sel.Budget, Seed: seed, Cost: sel.Cost,
 		Run: fmt.Sprintf("%s-s%d", key, seed), Bits: fmt.Sprintf("bits/%s-%g.json", sel.Method, sel.Budget),
+	}
+	if pt.Other, err = OtherCosts(s.problem, sel.Choice); err != nil {
+		return err
 	}
 	if own {
 		pt.Bits = fmt.Sprintf("bits/%s-%g-s%d.json", sel.Method, sel.Budget, seed)

@@ -7,6 +7,7 @@
 //	sweep.json      what the sweep works on, and its recipe
 //	points.json     all results so far: Result
 //	gains/          what each method found
+//	latency.json    the layers' times that budgets count in, if they are measured
 //	bits/           the bits file of each selection
 //	trials/         short trainings of methods that need them
 //	points/, runs/  one training each: its result, and its run directory
@@ -47,7 +48,7 @@ type Config struct {
 	Budgets []float64 `json:"budgets"` // shares of the cost at the widest precision
 	Seeds   []uint64  `json:"seeds"`   // of the final trainings
 	// Widths are the allowed precisions, narrowest first; Cost is the name of
-	// the cost model.
+	// the cost model: MeasuredCost or one that mixed.CostNamed knows.
 	Widths []quant.Width `json:"widths"`
 	Cost   string        `json:"cost"`
 	// LSQ is the recipe of the final trainings; its Bits are replaced.
@@ -94,8 +95,10 @@ func (c Config) Validate() error {
 			return fmt.Errorf("sweep: budget %g outside (0, 1]", b)
 		}
 	}
-	if _, err := mixed.CostNamed(c.Cost); err != nil {
-		return err
+	if c.Cost != MeasuredCost {
+		if _, err := mixed.CostNamed(c.Cost); err != nil {
+			return err
+		}
 	}
 	return c.LSQ.Validate()
 }
@@ -124,7 +127,7 @@ func Run(ctx context.Context, c Config, job train.Job, progress func(Progress)) 
 		progress = func(Progress) {}
 	}
 	s := &sweep{Config: c, job: job, dir: job.Out, progress: progress}
-	if err := s.check(); err != nil {
+	if err := s.check(ctx); err != nil {
 		return nil, err
 	}
 	release, err := s.open()
@@ -132,6 +135,9 @@ func Run(ctx context.Context, c Config, job train.Job, progress func(Progress)) 
 		return nil, err
 	}
 	defer release()
+	if err := s.keepLatency(); err != nil {
+		return nil, err
+	}
 	if err := s.plan(ctx); err != nil {
 		return &s.result, err
 	}
@@ -158,8 +164,10 @@ type sweep struct {
 	plans    []quant.BitPlan // of the points
 }
 
+func (s *sweep) path(name string) string { return filepath.Join(s.dir, name) }
+
 // check builds the problem and tries all budgets.
-func (s *sweep) check() error {
+func (s *sweep) check(ctx context.Context) error {
 	if err := s.Validate(); err != nil {
 		return err
 	}
@@ -174,7 +182,7 @@ func (s *sweep) check() error {
 	if err != nil {
 		return err
 	}
-	cost, err := mixed.CostNamed(s.Cost)
+	cost, err := s.cost(ctx, n)
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -41,7 +42,7 @@ func (m *mixedFlags) add(cmd *cobra.Command) {
 	m.data.add(cmd, true)
 	f := cmd.Flags()
 	f.StringVar(&m.bits, "bits", "4,2", "allowed precisions: 4,2 or such as w4a8,w4a4,w2a4")
-	f.StringVar(&m.cost, "cost", "bit-macs", "what a budget counts: bit-macs, bitops or bytes")
+	f.StringVar(&m.cost, "cost", "bit-macs", "what a budget counts: bit-macs, bitops, bytes, or ms: times of the integer runtime on this machine")
 	f.IntVar(&m.batch, "batch", 128, "examples a step of trainings")
 	f.StringVar(&m.variant, "variant", "entropy", "eagl: entropy, difference or bits")
 	f.StringVar(&m.metric, "metric", "", "alps, regression: held-out-accuracy, held-out-loss, train-accuracy or train-loss (default: the method's)")
@@ -85,13 +86,35 @@ func (m *mixedFlags) widths() ([]quant.Width, error) {
 	return ws, nil
 }
 
-// costModel reads --cost.
-func (m *mixedFlags) costModel() (mixed.CostModel, error) {
-	if m.cost == "bitops" {
-		m.cost = "bit-ops"
+// costName reads --cost.
+func (m *mixedFlags) costName() (string, error) {
+	switch m.cost {
+	case "bitops":
+		return "bit-ops", nil
+	case "ms", sweep.MeasuredCost:
+		return sweep.MeasuredCost, nil
 	}
-	c, err := mixed.CostNamed(m.cost)
-	return c, usage(err)
+	if _, err := mixed.CostNamed(m.cost); err != nil {
+		return "", usagef("--cost %q, want bit-macs, bitops, bytes or ms", m.cost)
+	}
+	return m.cost, nil
+}
+
+// slowKernel says why no choice meets a budget of measured time.
+func slowKernel(err error, cost string) error {
+	if cost == sweep.MeasuredCost && errors.Is(err, mixed.ErrInfeasible) {
+		return fmt.Errorf("%w\nThe integer runtime on this machine (%s) multiplies codes of all widths alike: narrower layers save time "+
+			"only where reading weights is what takes it. Take a larger budget, or count in bit-macs or bytes", err, engine.KernelRow())
+	}
+	return err
+}
+
+// costUnits writes a cost in its unit; times in ms.
+func costUnits(units int64, unit string) string {
+	if unit == "ns" {
+		return fmt.Sprintf("%.4f ms", float64(units)/1e6)
+	}
+	return thousands(units) + " " + unit
 }
 
 // scoring fills the methods' settings for a network trained at the widest

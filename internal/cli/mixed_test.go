@@ -135,6 +135,14 @@ func TestSelectSaysWhatIsWrong(t *testing.T) {
 		t.Errorf("%v", v)
 	}
 	wantFailure(t, 2, []string{"select", "--model", full, "--method", "eagl"}, "full precision", "--data NAME")
+	measured := object(t, selectArgs(run, "eagl", "--budget", "1", "--cost", "ms")...)
+	other := items(t, measured, "other_costs")
+	if measured["cost_model"] != "latency" || measured["cost_unit"] != "ns" || number(t, measured, "cost_units") < 1 ||
+		other[0]["cost_model"] != "bit-macs" || number(t, other[0], "cost") != 1 {
+		t.Errorf("%v", measured)
+	}
+	wantFailure(t, 1, selectArgs(run, "eagl", "--budget", "0.001", "--cost", "ms"), "no choice fits", "narrower layers save time")
+	wantFailure(t, 2, selectArgs(run, "eagl", "--cost", "watts"), `"watts"`, "bit-macs, bitops, bytes or ms")
 	wantFailure(t, 1, selectArgs(run, "eagl", "--budget", "0.4"), "0.4", "cheapest choice takes 0.5")
 	wantFailure(t, 1, selectArgs(run, "eagl", "--pin", "conv9=w8a8"), `"conv9"`)
 	wantFailure(t, 1, selectArgs(run, "eagl", "--pin", "conv2=w8a8", "--pin", "conv3=w4a4"), "nothing to select")

@@ -58,6 +58,8 @@ type selectResult struct {
 	// precision.
 	File       string `json:"file,omitempty"`
 	Calibrated bool   `json:"calibrated"`
+	// Other are the choice's costs in other models.
+	Other []mixed.Price `json:"other_costs"`
 }
 
 func (a *app) selectBits() *cobra.Command {
@@ -131,7 +133,7 @@ func (v *selectFlags) run(a *app, cmd *cobra.Command) error {
 		return err
 	}
 	widest := widths[len(widths)-1]
-	cost, err := v.costModel()
+	cost, err := v.costName()
 	if err != nil {
 		return err
 	}
@@ -169,7 +171,7 @@ func (v *selectFlags) run(a *app, cmd *cobra.Command) error {
 }
 
 // choose calibrates if need be, scores, selects and writes.
-func (v *selectFlags) choose(a *app, src sweep.Source, scoring sweep.Scoring, widths []quant.Width, cost mixed.CostModel, o mixed.Options) error {
+func (v *selectFlags) choose(a *app, src sweep.Source, scoring sweep.Scoring, widths []quant.Width, cost string, o mixed.Options) error {
 	note, err := v.steps(src.Base, &src.Job, widths[len(widths)-1])
 	if err != nil {
 		return err
@@ -178,11 +180,16 @@ func (v *selectFlags) choose(a *app, src sweep.Source, scoring sweep.Scoring, wi
 	if err != nil {
 		return err
 	}
-	p, err := mixed.NewProblem(n, src.Job.Store, widths, cost)
+	line := a.progress()
+	defer line.clear()
+	model, err := sweep.CostNamed(a.ctx, cost, n, widths, src.Job.Engine.Threads(), func(done, all int) { line.stage("times of layers", done, all) })
 	if err != nil {
 		return err
 	}
-	line := a.progress()
+	p, err := mixed.NewProblem(n, src.Job.Store, widths, model)
+	if err != nil {
+		return err
+	}
 	src.Trials = func(done, all int) { line.stage(v.method, done, all) }
 	scorer, err := sweep.NewScorer(v.method, scoring, src, a.seed)
 	if err != nil {
@@ -191,7 +198,7 @@ func (v *selectFlags) choose(a *app, src sweep.Source, scoring sweep.Scoring, wi
 	sel, err := mixed.SelectBy(a.ctx, p, v.method, scorer, v.budget)
 	line.clear()
 	if err != nil {
-		return err
+		return slowKernel(err, cost)
 	}
 	if note != "" {
 		sel.Notes = append([]string{note}, sel.Notes...)
@@ -201,7 +208,10 @@ func (v *selectFlags) choose(a *app, src sweep.Source, scoring sweep.Scoring, wi
 			return err
 		}
 	}
-	out := selectResult{v.model.model, v.bits, sel, a.out, note != ""}
+	out := selectResult{Model: v.model.model, Bits: v.bits, Selection: sel, File: a.out, Calibrated: note != ""}
+	if out.Other, err = sweep.OtherCosts(p, sel.Choice); err != nil {
+		return err
+	}
 	return a.print(out, false, func(w io.Writer) { v.text(w, out) })
 }
 
@@ -220,8 +230,11 @@ func (v *selectFlags) text(w io.Writer, r selectResult) {
 		rows = append(rows, []string{c.Name, c.Group, gain, fmt.Sprintf("%.4f", c.Cost), bits})
 	}
 	table(w, rows)
-	fmt.Fprintf(w, "\nbudget   %g of the %s at %v\nreached  %.4f, %s %s of %s, %s left\n", r.Budget, r.CostModel, widest,
-		r.Cost, thousands(r.CostUnits), r.CostUnit, thousands(r.BudgetUnits), thousands(r.Slack))
+	fmt.Fprintf(w, "\nbudget   %g of the %s at %v\nreached  %.4f, %s of %s, %s left\n", r.Budget, r.CostModel, widest,
+		r.Cost, costUnits(r.CostUnits, r.CostUnit), costUnits(r.BudgetUnits, r.CostUnit), costUnits(r.Slack, r.CostUnit))
+	for _, o := range r.Other {
+		fmt.Fprintf(w, "         %.4f of the %s, %s\n", o.Cost, o.CostModel, costUnits(o.Units, o.CostUnit))
+	}
 	for _, u := range r.Uniform {
 		fmt.Fprintf(w, "uniform  %.4f at %v\n", u.Cost, u.Width)
 	}

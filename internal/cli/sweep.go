@@ -90,10 +90,9 @@ func (v *sweepFlags) resolve(a *app, cmd *cobra.Command) (sweep.Config, error) {
 		return c, err
 	}
 	widest := c.Widths[len(c.Widths)-1]
-	if _, err := v.costModel(); err != nil {
+	if c.Cost, err = v.costName(); err != nil {
 		return c, err
 	}
-	c.Cost = v.cost
 	if c.Scoring, err = v.scoring(a, cmd, widest); err != nil {
 		return c, err
 	}
@@ -189,7 +188,7 @@ func (v *sweepFlags) draw(a *app, c sweep.Config, job train.Job) error {
 		return fmt.Errorf("%w\nGo on with the same command: it continues in %s", err, job.Out)
 	}
 	if err != nil {
-		return err
+		return slowKernel(err, c.Cost)
 	}
 	return a.print(out, false, func(w io.Writer) { sweepText(w, out) })
 }
@@ -216,13 +215,22 @@ func sweepText(w io.Writer, r sweepResult) {
 // frontierTable lists accuracy by method and budget.
 func frontierTable(r *sweep.Result) (head []string, rows [][]string) {
 	head = []string{"method", "budget", "cost", "accuracy", "95 % interval", "seeds"}
+	measured := r.CostModel == sweep.MeasuredCost
+	if measured {
+		head = slices.Insert(head, 3, "bit-MACs")
+		head[2] = "time"
+	}
 	for _, s := range r.Frontier {
 		for _, p := range s.Spots {
 			half := "-"
 			if p.N > 1 {
 				half = fmt.Sprintf("+- %.2f", 100*p.CI95)
 			}
-			rows = append(rows, []string{s.Method, fmt.Sprintf("%.3g", p.Budget), fmt.Sprintf("%.4f", p.Cost), percent(p.Mean), half, fmt.Sprint(p.N)})
+			row := []string{s.Method, fmt.Sprintf("%.3g", p.Budget), fmt.Sprintf("%.4f", p.Cost), percent(p.Mean), half, fmt.Sprint(p.N)}
+			if measured {
+				row = slices.Insert(row, 3, fmt.Sprintf("%.4f", p.BitMACs))
+			}
+			rows = append(rows, row)
 		}
 	}
 	return head, rows
