@@ -4,7 +4,10 @@ import (
 	"fmt"
 	"html"
 	"math"
+	"slices"
 	"strings"
+
+	"lowbit/quant"
 )
 
 // Size of the pictures, in pixels.
@@ -42,20 +45,22 @@ func (a axis) ticks() []float64 {
 	}
 	var ts []float64
 	for i := math.Ceil(a.lo / step); i*step <= a.hi; i++ {
-		ts = append(ts, i*step)
+		ts = append(ts, i*step+0) // not -0
 	}
 	return ts
 }
 
 // FrontierSVG draws accuracy against cost, a line for each method, with 95 %
-// confidence intervals over seeds: a picture to stand in a page as it is, empty
-// if nothing is done.
+// confidence intervals over seeds as far as an accuracy can go; methods of equal
+// cost stand side by side, and a broken line joins the uniform precisions. It is
+// a picture to stand in a page as it is, empty if nothing is done.
 func (r *Result) FrontierSVG() string {
 	loX, hiX, loY, hiY := math.Inf(1), math.Inf(-1), math.Inf(1), math.Inf(-1)
 	for _, s := range r.Frontier {
 		for _, p := range s.Spots {
 			loX, hiX = min(loX, p.Cost), max(hiX, p.Cost)
-			loY, hiY = min(loY, p.Mean-p.CI95), max(hiY, p.Mean+p.CI95)
+			from, to := p.interval()
+			loY, hiY = min(loY, from), max(hiY, to)
 		}
 	}
 	if math.IsInf(loX, 0) {
@@ -65,25 +70,68 @@ func (r *Result) FrontierSVG() string {
 	y := around(loY, hiY, svgHeight-marginBottom, marginTop)
 	var b strings.Builder
 	open(&b, "accuracy against cost")
-	axes(&b, x, y, fmt.Sprintf("cost, share of %s at %v", r.CostModel, last(r)), "accuracy")
+	axes(&b, x, y, fmt.Sprintf("cost, share of %s at %v", r.CostModel, last(r)), "accuracy, %")
+	r.uniformLine(&b, x, y)
 	for i, s := range r.Frontier {
 		c := colours[i%len(colours)]
 		var line []string
 		for _, p := range s.Spots {
-			px, py := x.at(p.Cost), y.at(p.Mean)
+			px, py := x.at(p.Cost)+r.aside(i), y.at(p.Mean)
 			line = append(line, fmt.Sprintf("%.1f,%.1f", px, py))
 			if p.CI95 > 0 {
-				fmt.Fprintf(&b, `<line x1="%.1f" x2="%.1f" y1="%.1f" y2="%.1f" stroke="%s" stroke-opacity=".5"/>`, px, px, y.at(p.Mean-p.CI95), y.at(p.Mean+p.CI95), c)
+				from, to := p.interval()
+				fmt.Fprintf(&b, `<path d="M%.1f %.1fV%.1fM%.1f %.1fh5M%.1f %.1fh5" fill="none" stroke="%s" stroke-opacity=".6"/>`,
+					px, y.at(from), y.at(to), px-2.5, y.at(from), px-2.5, y.at(to), c)
 			}
 			fmt.Fprintf(&b, `<circle cx="%.1f" cy="%.1f" r="3" fill="%s"><title>%s: %.4f at %.3f, %d seeds</title></circle>`, px, py, c, html.EscapeString(s.Method), p.Mean, p.Cost, p.N)
 		}
-		fmt.Fprintf(&b, `<polyline points="%s" fill="none" stroke="%s"/>`, strings.Join(line, " "), c)
+		fmt.Fprintf(&b, `<polyline points="%s" fill="none" stroke="%s" stroke-width="1.5"/>`, strings.Join(line, " "), c)
 		ly := marginTop + 16*float64(i)
 		fmt.Fprintf(&b, `<rect x="%d" y="%.1f" width="10" height="10" fill="%s"/>`, svgWidth-marginRight+14, ly, c)
 		text(&b, svgWidth-marginRight+30, ly+9, "start", s.Method)
 	}
 	b.WriteString("</svg>\n")
 	return b.String()
+}
+
+// interval is the confidence interval of a mean accuracy, within 0..1.
+func (p Spot) interval() (from, to float64) {
+	return max(0, p.Mean-p.CI95), min(1, p.Mean+p.CI95)
+}
+
+// isUniform reports whether a series is of one precision for all layers.
+func (r *Result) isUniform(method string) bool {
+	return slices.ContainsFunc(r.Widths, func(w quant.Width) bool { return w.String() == method })
+}
+
+// aside is how many pixels the points of a method stand beside their cost.
+func (r *Result) aside(series int) float64 {
+	at, n := 0, 0
+	for i, s := range r.Frontier {
+		if r.isUniform(s.Method) {
+			continue
+		}
+		if n++; i < series {
+			at++
+		}
+	}
+	if r.isUniform(r.Frontier[series].Method) {
+		return 0
+	}
+	return 4 * (float64(at) - float64(n-1)/2)
+}
+
+// uniformLine joins the uniform precisions.
+func (r *Result) uniformLine(b *strings.Builder, x, y axis) {
+	var at []string
+	for _, s := range r.Frontier {
+		if r.isUniform(s.Method) && len(s.Spots) > 0 {
+			at = append(at, fmt.Sprintf("%.1f %.1f", x.at(s.Spots[0].Cost), y.at(s.Spots[0].Mean)))
+		}
+	}
+	if len(at) > 1 {
+		fmt.Fprintf(b, `<path d="M%s" fill="none" stroke="currentColor" stroke-opacity=".4" stroke-dasharray="4 4"/>`, strings.Join(at, "L"))
+	}
 }
 
 func last(r *Result) string {
@@ -108,7 +156,7 @@ func axes(b *strings.Builder, x, y axis, nameX, nameY string) {
 	}
 	for _, t := range y.ticks() {
 		fmt.Fprintf(b, `<line x1="%.1f" x2="%.1f" y1="%.1f" y2="%.1f" stroke="currentColor" stroke-opacity=".15"/>`, x.from, x.to, y.at(t), y.at(t))
-		text(b, x.from-6, y.at(t)+4, "end", fmt.Sprintf("%.4g", t))
+		text(b, x.from-6, y.at(t)+4, "end", fmt.Sprintf("%.4g", 100*t))
 	}
 	text(b, (x.from+x.to)/2, svgHeight-8, "middle", nameX)
 	text(b, x.from, marginTop-6, "start", nameY)

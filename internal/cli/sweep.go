@@ -239,14 +239,14 @@ func frontierTable(r *sweep.Result) (head []string, rows [][]string) {
 // pairTable lists what methods gain over others, seed by seed.
 func pairTable(r *sweep.Result) (head []string, rows [][]string) {
 	for _, p := range r.Pairs {
-		separated := "no"
+		separated := "not separated"
 		if p.Separated {
-			separated = "yes"
+			separated = "separated"
 		}
 		rows = append(rows, []string{p.Method, p.Baseline, separated, fmt.Sprintf("%.3g", p.Budget),
 			fmt.Sprintf("%+.2f", 100*p.Difference), fmt.Sprintf("%.2f", 100*p.CI95), fmt.Sprint(p.N)})
 	}
-	return []string{"method", "against", "differs", "budget", "points", "95 % interval +-", "seeds"}, rows
+	return []string{"method", "against", "verdict", "budget", "points", "95 % interval +-", "seeds"}, rows
 }
 
 // costTable lists what each method's scoring took.
@@ -288,7 +288,7 @@ func sweepPage(path string, r *sweep.Result, title string, command []string) err
 		Note: "Test accuracy, mean over seeds, with the 95 % confidence interval of the mean (Student's t). Cost is a share of that with every layer at the widest precision.",
 	}
 	frontier.Head, frontier.Rows = frontierTable(r)
-	pairs := report.Section{Heading: "Differences, paired by seed", Texts: 3, Note: "A difference counts if its 95 % interval leaves out 0. Nothing is corrected for the number of comparisons."}
+	pairs := report.Section{Heading: "Differences, paired by seed", Texts: 3, Note: "Accuracy of the method minus that of the other. Separated: the 95 % interval leaves out 0. Nothing is corrected for the number of comparisons."}
 	if pairs.Head, pairs.Rows = pairTable(r); len(pairs.Rows) == 0 {
 		pairs.Note = "With two seeds or more, methods are compared here."
 	}
