@@ -28,6 +28,20 @@ type lowering struct {
 
 // lower makes the plan of a prepared graph.
 func lower(g *graph.Graph, params source) (*plan, error) {
+	l, err := trace(g, params)
+	if err != nil {
+		return nil, err
+	}
+	for _, o := range l.floatOps {
+		o.finish(l.plan.k)
+	}
+	l.pack()
+	l.plan.place()
+	return l.plan, nil
+}
+
+// trace makes the instructions of a prepared graph; nothing is packed yet.
+func trace(g *graph.Graph, params source) (*lowering, error) {
 	l := &lowering{
 		rules: newRules(g, params),
 		plan:  &plan{k: kernel.Active(), constants: map[float32][]float32{}},
@@ -41,15 +55,7 @@ func lower(g *graph.Graph, params source) (*plan, error) {
 	if len(l.problems) > 0 {
 		return nil, errors.Join(l.problems...)
 	}
-	if err := p.check(); err != nil {
-		return nil, err
-	}
-	for _, o := range l.floatOps {
-		o.finish(l.plan.k)
-	}
-	l.pack()
-	p.place()
-	return p, nil
+	return l, p.check()
 }
 
 // fail notes why n cannot be computed and returns a value that is not used.

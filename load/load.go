@@ -6,6 +6,7 @@
 //	runs/r20-w4                    a run directory: its graph.json and the weights it reports
 //	runs/r20-w4/best.safetensors   a weights file of a run, on the run's graph
 //	net.safetensors                a file that holds its graph, names a zoo network, or fits one
+//	net.onnx                       an ONNX model of images, in full precision or quantized
 //
 // Everything that comes from a file is checked: names, shapes, finite values.
 package load
@@ -87,9 +88,14 @@ func load(spec string, o Options) (*Loaded, error) {
 		return nil, fmt.Errorf("%s holds its own network: classes, width and input shape go with a zoo name", spec)
 	}
 	var l *Loaded
-	if stat.IsDir() {
+	switch {
+	case isONNX(spec) && o.Weights != "":
+		return nil, fmt.Errorf("%s holds its own weights: no weights file goes onto it", spec)
+	case isONNX(spec):
+		l, err = onnxFile(spec)
+	case stat.IsDir():
 		l, err = run(spec, o.Weights)
-	} else {
+	default:
 		l, err = file(spec, o.Weights)
 	}
 	if err == nil && o.Config.Batch > 0 {
@@ -197,7 +203,7 @@ func file(path, weights string) (*Loaded, error) {
 		return runFile(dir, path)
 	}
 	if !isWeights(path) {
-		return nil, fmt.Errorf("%s: want a zoo name, a run directory or a file of type %s", path, strings.Join(weightTypes, ", "))
+		return nil, fmt.Errorf("%s: want a zoo name, a run directory or a file of type %s, .onnx", path, strings.Join(weightTypes, ", "))
 	}
 	from, meta, err := readWeights(path)
 	if err != nil {

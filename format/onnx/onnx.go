@@ -1,166 +1,180 @@
-// Package onnx reads and writes ONNX models: the protocol buffer messages, the
-// types of tensors and their packing. What nodes mean is not its business:
-// packages that build or read graphs say that.
+// Package onnx reads and writes ONNX models, and turns them into graphs.
 //
-// The messages are those of onnx.proto that networks use, coded by hand on
-// protobuf's wire format (google.golang.org/protobuf/encoding/protowire): ten
-// messages, read without reflection and without a copy of the weights. Reading
-// allocates at most a small multiple of the bytes; training information,
-// functions, sparse tensors and subgraphs are not read.
+// The bytes are protobuf. The eight messages that a model needs are read and
+// written here, field by field (wire.go): a generated reader would bring a
+// dependency ten times the size of this package, allocate for every field that
+// nobody wants, and leave the bounds to be checked afterwards.
+//
+// Everything read is hostile until checked. Decode allocates at most MaxMultiple
+// times the content and 1 MiB; values stay where they are in the content until
+// somebody asks for them. Values outside the file (external data) are read from
+// the model's own folder alone.
+//
+// # What maps to what
+//
+// Import makes a graph of: Conv, ConvInteger, MatMul, MatMulInteger, Gemm,
+// BatchNormalization, LayerNormalization, Relu, Clip, Sigmoid, Tanh, Erf, Gelu,
+// HardSigmoid, HardSwish, Softmax, LogSoftmax, Add, Sub, Mul, Div, Min, Max, Sum,
+// Neg, Abs, Sqrt, Exp, Log, Pow (2 and 0.5), Reciprocal, MaxPool, AveragePool,
+// GlobalAveragePool, ReduceMean, ReduceSum, Reshape, Flatten, Transpose, Pad,
+// Slice, Split, Gather, Concat, Squeeze, Unsqueeze, Expand, Identity, Dropout,
+// QuantizeLinear, DequantizeLinear; and works out, where all operands are known,
+// Shape, Constant, ConstantOfShape, Range, Cast, Equal, Where and the above.
+//
+//	QuantizeLinear, [Clip,] DequantizeLinear  FakeQuant with that step, zero point and range
+//	DequantizeLinear of a stored tensor       FakeQuant of a parameter that holds step*code
+//	scales below 0, of a channel              positive steps, and a factor of -1 behind the layer
+//	INT32 bias through DequantizeLinear       a bias in float32
+//	batch norm, relu, adds                    the graph's own
+//
+// A graph's grids are whole powers of two wide: a stored weight gets the least
+// width that holds its codes.
 package onnx
 
 import (
+	"errors"
 	"fmt"
-
-	"lowbit/tensor"
 )
 
-// Versions that the writer uses: Clip and quantization of 8-bit integers are
-// complete at opset 13, and everything that reads ONNX today knows it.
+// MaxMultiple bounds the memory that Decode takes, as a multiple of the content.
+const MaxMultiple = 128
+
+// Type is an element type, with the numbers of ONNX.
+type Type int32
+
+// Element types.
 const (
-	IRVersion = 8
-	Opset     = 13
+	Float    Type = 1
+	Uint8    Type = 2
+	Int8     Type = 3
+	Uint16   Type = 4
+	Int16    Type = 5
+	Int32    Type = 6
+	Int64    Type = 7
+	String   Type = 8
+	Bool     Type = 9
+	Float16  Type = 10
+	Double   Type = 11
+	Uint32   Type = 12
+	Uint64   Type = 13
+	BFloat16 Type = 16
+	Uint4    Type = 21
+	Int4     Type = 22
+	Uint2    Type = 25
+	Int2     Type = 26
 )
 
-// DataType is the type of a tensor's elements, with ONNX's numbers.
-type DataType int32
+var typeNames = map[Type]string{
+	Float: "float", Uint8: "uint8", Int8: "int8", Uint16: "uint16", Int16: "int16", Int32: "int32", Int64: "int64",
+	String: "string", Bool: "bool", Float16: "float16", Double: "double", Uint32: "uint32", Uint64: "uint64",
+	BFloat16: "bfloat16", Uint4: "uint4", Int4: "int4", Uint2: "uint2", Int2: "int2",
+}
 
-// Types of elements.
-const (
-	Float32 DataType = 1
-	Uint8   DataType = 2
-	Int8    DataType = 3
-	Int32   DataType = 6
-	Int64   DataType = 7
-	Bool    DataType = 9
-	Float16 DataType = 10
-	Float64 DataType = 11
-)
+var typeBits = map[Type]int{
+	Float: 32, Uint8: 8, Int8: 8, Uint16: 16, Int16: 16, Int32: 32, Int64: 64, Bool: 8, Float16: 16, Double: 64,
+	Uint32: 32, Uint64: 64, BFloat16: 16, Uint4: 4, Int4: 4, Uint2: 2, Int2: 2,
+}
 
-var typeNames = map[DataType]string{Float32: "float", Uint8: "uint8", Int8: "int8", Int32: "int32", Int64: "int64", Bool: "bool", Float16: "float16", Float64: "double"}
-
-// String returns ONNX's name of the type.
-func (t DataType) String() string {
-	if s, ok := typeNames[t]; ok {
-		return s
+// String returns ONNX's name in small letters.
+func (t Type) String() string {
+	if n := typeNames[t]; n != "" {
+		return n
 	}
 	return fmt.Sprintf("type %d", int32(t))
 }
 
-// Size returns the bytes of an element, 0 for a type that is not read.
-func (t DataType) Size() int {
-	return map[DataType]int{Float32: 4, Uint8: 1, Int8: 1, Int32: 4, Int64: 8, Bool: 1, Float16: 2, Float64: 8}[t]
-}
-
-// Model is a network with what it was made by.
+// Model is a file.
 type Model struct {
-	IRVersion int64
-	Producer  string
-	Version   string           // of the producer
-	Opsets    map[string]int64 // version by domain; "" is ONNX's own
-	Metadata  map[string]string
-	Graph     Graph
+	IRVersion       int64
+	Producer        string
+	ProducerVersion string
+	Doc             string
+	Opset           int64            // of the default domain
+	Domains         map[string]int64 // versions of other domains
+	Metadata        []Entry          // metadata_props
+	Functions       int              // model-local functions: counted, not read
+	Graph           Graph
 }
 
-// Graph is nodes in topological order, tensors by name, inputs and outputs.
+// Entry is a pair of strings.
+type Entry struct{ Key, Value string }
+
+// Meta returns the metadata of that key.
+func (m *Model) Meta(key string) string {
+	for _, e := range m.Metadata {
+		if e.Key == key {
+			return e.Value
+		}
+	}
+	return ""
+}
+
+// Graph is the network: nodes in topological order.
 type Graph struct {
 	Name         string
 	Nodes        []Node
-	Initializers []Tensor
-	Inputs       []ValueInfo
-	Outputs      []ValueInfo
+	Initializers []*Tensor
+	Inputs       []Value
+	Outputs      []Value
+	Sparse       int // sparse initializers: counted, not read
 }
 
-// Node is one operation.
+// Value is the name and type of an input or output.
+type Value struct {
+	Name string
+	Type Type
+	Dims []Dim // nil: not known
+}
+
+// Dim is a dimension: a size, or a name (or nothing) where it is free.
+type Dim struct {
+	Size int64
+	Name string
+}
+
+// Node is an operation.
 type Node struct {
-	Name, Op, Domain string
-	Inputs, Outputs  []string // "" is an operand left out
+	Op, Domain, Name string
+	Inputs, Outputs  []string
 	Attributes       []Attribute
 }
 
-// Attribute is one attribute of a node; which field counts depends on the
-// operation.
+// Attribute is a named setting of a node.
 type Attribute struct {
 	Name    string
-	Int     int64
-	Float   float32
-	String  string
-	Ints    []int64
+	F       float32
+	I       int64
+	S       []byte
+	T       *Tensor
 	Floats  []float32
+	Ints    []int64
 	Strings []string
-	Tensor  *Tensor
-	// Graph tells that the attribute is a subgraph, which is not read.
-	Graph bool
-
-	kind int
+	Graphs  int // subgraphs: counted, not read
+	kind    int64
 }
 
-// Numbers of attribute types in the file.
-const (
-	kindFloat, kindInt, kindString, kindTensor, kindGraph = 1, 2, 3, 4, 5
-	kindFloats, kindInts, kindStrings                     = 6, 7, 8
-)
+// errTruncated is wrapped where the content ends too early.
+var errTruncated = errors.New("the content ends early")
 
-// IntAttr makes an attribute of a whole number.
-func IntAttr(name string, v int64) Attribute { return Attribute{Name: name, Int: v, kind: kindInt} }
-
-// FloatAttr makes an attribute of a number.
-func FloatAttr(name string, v float32) Attribute {
-	return Attribute{Name: name, Float: v, kind: kindFloat}
-}
-
-// IntsAttr makes an attribute of whole numbers.
-func IntsAttr(name string, v ...int) Attribute {
-	a := Attribute{Name: name, kind: kindInts}
-	for _, x := range v {
-		a.Ints = append(a.Ints, int64(x))
-	}
-	return a
-}
-
-// Attr returns an attribute of a node; false if it has none of that name.
-func (n Node) Attr(name string) (Attribute, bool) {
-	for _, a := range n.Attributes {
-		if a.Name == name {
-			return a, true
+// Attr returns the attribute of that name, or nil.
+func (n *Node) Attr(name string) *Attribute {
+	for i := range n.Attributes {
+		if n.Attributes[i].Name == name {
+			return &n.Attributes[i]
 		}
 	}
-	return Attribute{}, false
+	return nil
 }
 
-// Tensor is a named constant. Data holds its elements in row-major order, little
-// endian.
-type Tensor struct {
-	Name string
-	Type DataType
-	Dims []int64
-	Data []byte
-	// External tells where the data lie outside the model: keys "location",
-	// "offset" and "length". Data is nil then.
-	External map[string]string
-}
-
-// ValueInfo describes an input or an output. A dimension that is not known is -1.
-type ValueInfo struct {
-	Name string
-	Type DataType
-	Dims []int64
-	// Symbols names dimensions that are not known, "" for others.
-	Symbols []string
-}
-
-// Size returns the number of elements, or an error for dimensions that make none.
-func (t Tensor) Size() (int, error) {
-	shape := make(tensor.Shape, len(t.Dims))
-	for i, d := range t.Dims {
-		if d < 0 || d > 1<<40 {
-			return 0, fmt.Errorf("onnx: tensor %q has dimensions %v", t.Name, t.Dims)
-		}
-		shape[i] = int(d)
+// label names a node in messages: its op, and its name or first result.
+func (n *Node) label() string {
+	name := n.Name
+	if name == "" && len(n.Outputs) > 0 {
+		name = n.Outputs[0]
 	}
-	n, err := shape.CheckedSize()
-	if err != nil {
-		return 0, fmt.Errorf("onnx: tensor %q: %w", t.Name, err)
+	op := n.Op
+	if n.Domain != "" && n.Domain != "ai.onnx" {
+		op = n.Domain + "." + op
 	}
-	return n, nil
+	return fmt.Sprintf("%s %q", op, name)
 }

@@ -4,154 +4,232 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
-
-	"google.golang.org/protobuf/encoding/protowire"
+	"slices"
+	"strconv"
 
 	"lowbit/tensor"
 )
 
-// tensorReader reads a tensor whose elements stand in one of several fields.
-type tensorReader struct {
-	Tensor
-	raw      []byte
-	hasRaw   bool
-	floats   []float32
-	ints     []int64
-	doubles  []byte
-	external bool
+// Tensor is a stored value, row-major.
+type Tensor struct {
+	Name string
+	Type Type
+	Dims []int64
+	// Raw is the values in little endian, of types below 8 bits packed with the
+	// first in the low bits.
+	Raw []byte
+	// External says where Raw lies if it is not in the file.
+	External *External
 }
 
-func (t *tensorReader) decode(f field) (err error) {
-	switch f.number {
-	case 1:
-		t.Dims, err = f.ints(t.Dims)
-	case 2:
-		t.Type = DataType(f.value)
-	case 3:
-		return fmt.Errorf("tensor %q is in segments", t.Name)
-	case 4:
-		t.floats, err = f.floats(t.floats)
-	case 5, 7, 11:
-		t.ints, err = f.ints(t.ints)
-	case 8:
-		t.Name = string(f.bytes)
-	case 9:
-		t.raw, t.hasRaw = f.bytes, true
-	case 10:
-		if f.kind == protowire.Fixed64Type {
-			t.doubles = binary.LittleEndian.AppendUint64(t.doubles, f.value)
-		} else {
-			t.doubles = append(t.doubles, f.bytes...)
+// External is a place in another file.
+type External struct {
+	Location       string // relative to the model's folder
+	Offset, Length int64  // Length -1: to the end
+}
+
+func decodeTensor(b []byte) (*Tensor, error) {
+	t := &Tensor{}
+	var numbers []int64 // of int32_data, int64_data and uint64_data
+	err := fields(b, func(f field) (err error) {
+		switch f.number {
+		case 1:
+			t.Dims, err = f.integers(t.Dims)
+		case 2:
+			t.Type = Type(f.v)
+		case 3:
+			return fmt.Errorf("it is a segment of a tensor")
+		case 4, 10: // float_data, double_data: raw already
+			t.Raw = append(t.Raw, f.b...)
+		case 5, 7, 11:
+			numbers, err = f.integers(numbers)
+		case 6:
+			return fmt.Errorf("it holds strings")
+		case 8:
+			t.Name = f.text()
+		case 9:
+			t.Raw = f.b
+		case 13:
+			var e Entry
+			if e, err = decodeEntry(f.b); err == nil {
+				err = t.external(e)
+			}
 		}
-	case 13:
-		if t.External == nil {
-			t.External = map[string]string{}
-		}
-		return f.pair(t.External)
-	case 14:
-		t.external = f.value == 1
+		return err
+	})
+	if err == nil && numbers != nil {
+		err = t.pack(numbers)
+	}
+	if err == nil {
+		err = t.check()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("tensor %q: %w", t.Name, err)
+	}
+	return t, nil
+}
+
+func (t *Tensor) external(e Entry) (err error) {
+	if t.External == nil {
+		t.External = &External{Length: -1}
+	}
+	switch e.Key {
+	case "location":
+		t.External.Location = e.Value
+	case "offset":
+		t.External.Offset, err = strconv.ParseInt(e.Value, 10, 64)
+	case "length":
+		t.External.Length, err = strconv.ParseInt(e.Value, 10, 64)
 	}
 	return err
 }
 
-// finish brings the elements into Data and compares them with the dimensions.
-func (t *tensorReader) finish() error {
-	n, err := t.Size()
-	if err != nil {
-		return err
+// pack makes Raw of numbers, one for each element (for each byte of the types
+// below 8 bits).
+func (t *Tensor) pack(numbers []int64) error {
+	bits := typeBits[t.Type]
+	if bits == 0 || t.Type == Float || t.Type == Double || t.Raw != nil {
+		return fmt.Errorf("%d integers for elements of %v", len(numbers), t.Type)
 	}
-	size := t.Type.Size()
-	switch {
-	case size == 0:
-		return fmt.Errorf("tensor %q is of %v, which is not supported", t.Name, t.Type)
-	case t.external:
-		if t.External["location"] == "" {
-			return fmt.Errorf("tensor %q lies outside the model, but the place is not named", t.Name)
-		}
-		return nil
-	}
-	t.External = nil
-	switch {
-	case t.hasRaw:
-		t.Data = t.raw
-	case t.floats != nil:
-		for _, v := range t.floats {
-			t.Data = binary.LittleEndian.AppendUint32(t.Data, math.Float32bits(v))
-		}
-	case t.doubles != nil:
-		t.Data = t.doubles
-	default:
-		for _, v := range t.ints {
-			var b [8]byte
-			binary.LittleEndian.PutUint64(b[:], uint64(v))
-			t.Data = append(t.Data, b[:size]...)
-		}
-	}
-	if len(t.Data) != n*size {
-		return fmt.Errorf("tensor %q has %d bytes, want %d for %v of %v", t.Name, len(t.Data), n*size, t.Dims, t.Type)
+	size := max(1, bits/8)
+	t.Raw = make([]byte, len(numbers)*size)
+	var eight [8]byte
+	for i, v := range numbers {
+		binary.LittleEndian.PutUint64(eight[:], uint64(v))
+		copy(t.Raw[i*size:][:size], eight[:])
 	}
 	return nil
 }
 
-// Float32s returns the elements of a tensor of floating-point or whole numbers as
-// float32.
-func (t Tensor) Float32s() ([]float32, error) {
-	n, err := t.Size()
-	if err != nil {
-		return nil, err
+// check compares shape, type and values.
+func (t *Tensor) check() error {
+	bits := typeBits[t.Type]
+	if bits == 0 {
+		return fmt.Errorf("elements of %v are not read", t.Type)
 	}
-	if t.Data == nil && n > 0 {
-		return nil, fmt.Errorf("onnx: tensor %q: its data lie outside the model", t.Name)
+	n := int64(1)
+	for _, d := range t.Dims {
+		if d < 0 || d > 0 && n > math.MaxInt64/d/64 {
+			return fmt.Errorf("dimensions %v, want none negative and fewer elements", t.Dims)
+		}
+		n *= d
 	}
-	out := make([]float32, n)
+	if t.External != nil && t.Raw == nil {
+		return nil
+	}
+	if want := (n*int64(bits) + 7) / 8; int64(len(t.Raw)) != want {
+		return fmt.Errorf("%v%v in %d bytes, want %d", t.Type, t.Dims, len(t.Raw), want)
+	}
+	return nil
+}
+
+// Size returns the number of elements.
+func (t *Tensor) Size() int {
+	n := 1
+	for _, d := range t.Dims {
+		n *= int(d)
+	}
+	return n
+}
+
+// Shape returns the dimensions.
+func (t *Tensor) Shape() tensor.Shape {
+	s := make(tensor.Shape, len(t.Dims))
+	for i, d := range t.Dims {
+		s[i] = int(d)
+	}
+	return s
+}
+
+// Floats returns the values of a tensor of floats.
+func (t *Tensor) Floats() ([]float32, error) {
+	out := make([]float32, t.Size())
 	switch t.Type {
-	case Float32:
+	case Float:
 		for i := range out {
-			out[i] = math.Float32frombits(binary.LittleEndian.Uint32(t.Data[4*i:]))
+			out[i] = math.Float32frombits(binary.LittleEndian.Uint32(t.Raw[4*i:]))
 		}
-	case Float64:
+	case Double:
 		for i := range out {
-			out[i] = float32(math.Float64frombits(binary.LittleEndian.Uint64(t.Data[8*i:])))
+			out[i] = float32(math.Float64frombits(binary.LittleEndian.Uint64(t.Raw[8*i:])))
 		}
-	case Float16:
-		for i := range out {
-			out[i] = tensor.Float16ToFloat32(binary.LittleEndian.Uint16(t.Data[2*i:]))
+	case Float16, BFloat16:
+		d := tensor.F16
+		if t.Type == BFloat16 {
+			d = tensor.BF16
 		}
-	default:
-		ints, err := t.Ints()
+		half := tensor.New(d, len(out))
+		copy(half.Bytes(), t.Raw)
+		f, err := half.ToFloat32()
 		if err != nil {
 			return nil, err
 		}
-		for i, v := range ints {
-			out[i] = float32(v)
+		copy(out, f.Float32s())
+	default:
+		return nil, fmt.Errorf("tensor %q: elements of %v, want floats", t.Name, t.Type)
+	}
+	return out, nil
+}
+
+// Ints returns the values of a tensor of integers or truths.
+func (t *Tensor) Ints() ([]int64, error) {
+	bits := typeBits[t.Type]
+	signed := slices.Contains([]Type{Int8, Int16, Int32, Int64, Int4, Int2}, t.Type)
+	if !signed && !slices.Contains([]Type{Uint8, Uint16, Uint32, Uint64, Uint4, Uint2, Bool}, t.Type) {
+		return nil, fmt.Errorf("tensor %q: elements of %v, want integers", t.Name, t.Type)
+	}
+	out := make([]int64, t.Size())
+	for i := range out {
+		var v uint64
+		if bits < 8 {
+			per := 8 / bits
+			v = uint64(t.Raw[i/per]) >> (i % per * bits) & (1<<bits - 1)
+		} else {
+			var eight [8]byte
+			copy(eight[:], t.Raw[i*bits/8:][:bits/8])
+			v = binary.LittleEndian.Uint64(eight[:])
+		}
+		out[i] = int64(v)
+		if signed && bits < 64 {
+			out[i] = int64(v<<(64-bits)) >> (64 - bits)
 		}
 	}
 	return out, nil
 }
 
-// Ints returns the elements of a tensor of whole numbers.
-func (t Tensor) Ints() ([]int64, error) {
-	n, err := t.Size()
-	if err != nil {
-		return nil, err
+// FloatTensor makes a stored tensor of float32s.
+func FloatTensor(name string, v []float32, dims ...int) *Tensor {
+	t := newTensor(name, Float, dims)
+	for _, x := range v {
+		t.Raw = binary.LittleEndian.AppendUint32(t.Raw, math.Float32bits(x))
 	}
-	if t.Data == nil && n > 0 {
-		return nil, fmt.Errorf("onnx: tensor %q: its data lie outside the model", t.Name)
-	}
-	out := make([]int64, n)
-	for i := range out {
-		switch t.Type {
-		case Uint8, Bool:
-			out[i] = int64(t.Data[i])
-		case Int8:
-			out[i] = int64(int8(t.Data[i]))
-		case Int32:
-			out[i] = int64(int32(binary.LittleEndian.Uint32(t.Data[4*i:])))
-		case Int64:
-			out[i] = int64(binary.LittleEndian.Uint64(t.Data[8*i:]))
-		default:
-			return nil, fmt.Errorf("onnx: tensor %q is of %v, want whole numbers", t.Name, t.Type)
+	return t
+}
+
+// IntTensor makes a stored tensor of integers of a type.
+func IntTensor[T ~int8 | ~int32 | ~int64 | ~int](name string, typ Type, v []T, dims ...int) *Tensor {
+	t := newTensor(name, typ, dims)
+	bits := typeBits[typ]
+	if bits < 8 {
+		per := 8 / bits
+		t.Raw = make([]byte, (len(v)+per-1)/per)
+		for i, x := range v {
+			t.Raw[i/per] |= byte(uint64(x)&(1<<bits-1)) << (i % per * bits)
 		}
+		return t
 	}
-	return out, nil
+	var eight [8]byte
+	for _, x := range v {
+		binary.LittleEndian.PutUint64(eight[:], uint64(int64(x)))
+		t.Raw = append(t.Raw, eight[:bits/8]...)
+	}
+	return t
+}
+
+func newTensor(name string, typ Type, dims []int) *Tensor {
+	t := &Tensor{Name: name, Type: typ, Raw: []byte{}}
+	for _, d := range dims {
+		t.Dims = append(t.Dims, int64(d))
+	}
+	return t
 }
