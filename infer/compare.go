@@ -3,6 +3,7 @@ package infer
 import (
 	"fmt"
 	"math"
+	"strings"
 )
 
 // Comparison is what Compare found.
@@ -34,7 +35,9 @@ func (d *Difference) String() string {
 
 // Compare runs one example through the model and through the reference of the
 // same network and compares every code and every float of every layer for
-// equality. in is [channel, height, width], normalised.
+// equality. in is [channel, height, width], normalised. A model that comes from
+// another format has values that the reference does not name (those are not
+// compared) and a second form of a value under its name with "@" and a number.
 func (m *Model) Compare(r *Reference, in []float32) (c *Comparison, err error) {
 	defer guard("compare", &err)
 	if err := r.start(in); err != nil {
@@ -50,12 +53,16 @@ func (m *Model) Compare(r *Reference, in []float32) (c *Comparison, err error) {
 	var failure error
 	s.after = func(at int) {
 		for _, v := range m.plan.instructions[at].out {
-			i, ok := nodes[v.node.Name()]
-			if !ok && failure == nil {
-				failure = fmt.Errorf("infer: compare: the reference has no node %q", v.node.Name())
+			name := v.node.Name()
+			if _, ok := nodes[name]; !ok {
+				name, _, _ = strings.Cut(name, "@")
 			}
+			i, ok := nodes[name]
 			if failure != nil || c.First != nil {
 				return
+			}
+			if n := r.rules.g.Nodes(); !ok || n[i].Shape().Size() != v.c*v.h*v.w {
+				continue
 			}
 			want, err := r.eval(r.rules.g.Nodes()[i], v.to)
 			if err != nil {
@@ -69,6 +76,9 @@ func (m *Model) Compare(r *Reference, in []float32) (c *Comparison, err error) {
 	}
 	if err := s.Run(in, make([]float32, m.plan.output.c*m.plan.output.h*m.plan.output.w)); err != nil {
 		return nil, err
+	}
+	if c.Layers == 0 && failure == nil {
+		failure = fmt.Errorf("infer: compare: the reference names none of the model's values")
 	}
 	return c, failure
 }

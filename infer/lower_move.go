@@ -90,7 +90,7 @@ func (l *lowering) reshape(n *graph.Node, to target) *value {
 	switch {
 	case v.c == src.c && v.h == src.h && v.w == src.w:
 		return src
-	case len(into) == 2 && into[1] == src.c*src.h*src.w:
+	case v.h*v.w == 1 && v.c == src.c*src.h*src.w:
 		l.emit(&moveOp{out: v, flatten: true, parts: []part{{src: src}}}, l.info(n, to), 1, []*value{src}, v)
 		return v
 	}

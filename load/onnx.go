@@ -12,10 +12,6 @@ import (
 	"lowbit/nn"
 )
 
-// MetaONNX is the key of an ONNX file's metadata_props that holds, as JSON, what
-// a packed file's info holds: name, labels and preprocess with mean and std.
-const MetaONNX = "lowbit.info"
-
 func isONNX(path string) bool { return strings.EqualFold(filepath.Ext(path), ".onnx") }
 
 // onnxFile opens an ONNX model whose first input are images and whose first
@@ -44,9 +40,9 @@ func onnxFile(path string) (*Loaded, error) {
 	for _, e := range m.Metadata {
 		l.Metadata[e.Key] = e.Value
 	}
-	info, err := onnxInfo(l.Metadata[MetaONNX])
+	info, err := onnxInfo(l.Metadata[onnx.MetaInfo])
 	if err != nil {
-		return nil, fmt.Errorf("%s: metadata %s: %w", path, MetaONNX, err)
+		return nil, fmt.Errorf("%s: metadata %s: %w", path, onnx.MetaInfo, err)
 	}
 	l.Info = adapt(info, l.Graph)
 	return l, nil

@@ -17,8 +17,10 @@ it: codes of every layer on a picture of noise, or every weight.
 
   packed   weights as codes of their bits, with labels and preprocessing: what
            lowbit run, eval --engine integer, verify and bench infer take
-  onnx     QuantizeLinear and DequantizeLinear pairs that ONNX Runtime and OpenVINO
-           run on integers: uint8 activations, int8 weights with a scale a channel
+  onnx     what ONNX Runtime and OpenVINO run on integers, with the same codes:
+           uint8 activations, int8 weights with a scale a channel. With --onnx-style
+           int4, weights of 4 and 2 bits are packed and activations stay in floats.
+           A network in full precision is written as it is
   gguf     a language model for llama.cpp, Ollama and others: each weight in the
            block type that holds its codes without loss
 
@@ -46,6 +48,7 @@ type exportFlags struct {
 	to    string
 	// embedding is the type of a language model's table.
 	embedding string
+	style     string
 }
 
 func (a *app) export() *cobra.Command {
@@ -59,6 +62,7 @@ func (a *app) export() *cobra.Command {
 	f := cmd.Flags()
 	f.StringVar(&v.data.data, "data", "", "data set that names the classes: "+strings.Join(data.Names(), ", ")+" or imagefolder:PATH")
 	f.StringVar(&v.to, "to", "packed", "packed, onnx or gguf")
+	f.StringVar(&v.style, "onnx-style", "qcdq", "onnx: qcdq or int4")
 	f.StringVar(&v.embedding, "embedding", "f16", "gguf: the table of embeddings as f32, f16 or q8_0")
 	return cmd
 }
@@ -73,6 +77,9 @@ func (v *exportFlags) run(a *app) error {
 	ext, known := map[string]string{"packed": ".safetensors", "onnx": ".onnx"}[v.to]
 	if !known {
 		return usagef("--to %q, have packed and onnx; gguf is for language models", v.to)
+	}
+	if s := verify.ONNXStyle(v.style); s != verify.QCDQ && s != verify.Int4 {
+		return usagef("--onnx-style %q, want qcdq or int4", v.style)
 	}
 	if a.out == "" {
 		return usagef("no file: --out FILE%s", map[string]string{"packed": packedExt, "onnx": ext}[v.to])
@@ -95,14 +102,15 @@ func (v *exportFlags) run(a *app) error {
 	if err != nil {
 		return err
 	}
-	if !quantized(l.Graph) {
+	if !quantized(l.Graph) && v.to != "onnx" {
 		return fmt.Errorf("%s is in full precision, an export holds a quantized network\nQuantize it first: lowbit quantize --model %s --data DATA --bits w4a4", v.model.model, v.model.model)
 	}
-	write := verify.Pack
+	var e verify.Exported
 	if v.to == "onnx" {
-		write = verify.ONNX
+		e, err = verify.ONNX(a.out, l, ds, verify.ONNXStyle(v.style))
+	} else {
+		e, err = verify.Pack(a.out, l, ds)
 	}
-	e, err := write(a.out, l, ds)
 	if err != nil {
 		return err
 	}

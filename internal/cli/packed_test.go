@@ -175,7 +175,7 @@ func TestAnONNXFileIsWritten(t *testing.T) {
 	for _, n := range m.Graph.Nodes {
 		kinds[n.Op]++
 	}
-	if kinds["QuantizeLinear"] == 0 || kinds["Conv"] == 0 || !strings.Contains(m.Metadata["lowbit.info"], "labels") {
+	if kinds["QuantizeLinear"] == 0 || kinds["Conv"] == 0 || !strings.Contains(m.Meta("lowbit.info"), "labels") {
 		t.Errorf("nodes %v, metadata %v", kinds, m.Metadata)
 	}
 	wantFailure(t, 2, []string{"export", "--model", run, "--to", "onnx", "--out", path + ".pb"}, "ends with .onnx")

@@ -1,4 +1,4 @@
-package export
+package infer
 
 import (
 	"encoding/json"
@@ -7,28 +7,8 @@ import (
 
 	"lowbit/format/onnx"
 	"lowbit/graph"
-	"lowbit/infer"
-	"lowbit/load"
 	"lowbit/quant"
-)
-
-// ONNXStyle names how a quantized network is written.
-type ONNXStyle string
-
-// Styles. QCDQ is the deploy form: weights as INT8, activations as UINT8 with a
-// Clip where they have fewer bits, so that runtimes compute in integers, with
-// the same codes. Int4 holds weights of up to 4 bits as INT4 or INT2 and leaves
-// activations in float.
-const (
-	QCDQ ONNXStyle = "qcdq"
-	Int4 ONNXStyle = "int4"
-)
-
-// The format of files: opset 17 with IR version 8 is read by every runtime of
-// the last years.
-const (
-	onnxIR    = 8
-	onnxOpset = 17
+	"lowbit/tensor"
 )
 
 // onnxWriter writes a deploy form. Every value has four axes; a name is that of
@@ -43,25 +23,28 @@ const (
 type onnxWriter struct {
 	graph onnx.Graph
 	used  map[string]bool
-	names map[*infer.Value]string // of the codes, or of the floats
-	float map[*infer.Value]string // of the floats of codes
-	once  map[string]bool         // initializers
+	names map[*Value]string // of the codes, or of the floats
+	float map[*Value]string // of the floats of codes
+	once  map[string]bool   // initializers
 }
 
-// ONNXDeploy turns a quantized network into a model in its deploy form.
-func ONNXDeploy(l *load.Loaded, info infer.Info) (*onnx.Model, error) {
-	d, err := infer.Deploy(l.Graph, l.Store)
+// ONNX makes a model of the deploy form of a quantized network, which other
+// runtimes compute in integers, with the same codes: activations as UINT8 (signed
+// ones around 128) with a Clip where they have fewer bits, weights as INT8, one
+// scale a channel. What can be written is what Lower takes.
+func ONNX(g *graph.Graph, store *tensor.Store, info Info) (*onnx.Model, error) {
+	d, err := Deploy(g, store)
 	if err != nil {
 		return nil, err
 	}
-	w := &onnxWriter{used: map[string]bool{}, names: map[*infer.Value]string{}, float: map[*infer.Value]string{}, once: map[string]bool{}}
+	w := &onnxWriter{used: map[string]bool{}, names: map[*Value]string{}, float: map[*Value]string{}, once: map[string]bool{}}
 	w.graph.Name = "lowbit"
 	w.graph.Inputs = []onnx.Value{{Name: "input", Type: onnx.Float, Dims: batched(d.Input)}}
 	w.graph.Outputs = []onnx.Value{{Name: "logits", Type: onnx.Float, Dims: batched(d.OutputShape)}}
 	w.used["input"], w.used["logits"] = true, true
 	for i := range d.Instructions {
 		if err := w.instruction(&d.Instructions[i]); err != nil {
-			return nil, err
+			return nil, fmt.Errorf("infer: onnx: %w", err)
 		}
 	}
 	if len(d.OutputShape) == 1 {
@@ -69,27 +52,15 @@ func ONNXDeploy(l *load.Loaded, info infer.Info) (*onnx.Model, error) {
 	} else {
 		w.node("Identity", []string{w.floats(d.Output)}, "logits")
 	}
-	return describeONNX(w.graph, onnxOpset, info)
-}
-
-// describeONNX makes a model of a graph, with what is known about the network
-// in its metadata.
-func describeONNX(g onnx.Graph, opset int64, info infer.Info) (*onnx.Model, error) {
 	about, err := json.Marshal(info)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("infer: onnx: %w", err)
 	}
-	ir := int64(onnxIR)
-	switch {
-	case opset >= 25:
-		ir = 13
-	case opset >= 21:
-		ir = 10
-	}
-	m := &onnx.Model{IRVersion: ir, Producer: "lowbit", Opset: opset, Graph: g}
-	m.Metadata = []onnx.Entry{{Key: load.MetaONNX, Value: string(about)}}
-	return m, nil
+	return onnx.NewModel(w.graph, onnxOpset, string(about)), nil
 }
+
+// onnxOpset is read by every runtime of the last years.
+const onnxOpset = 17
 
 func batched(shape []int) []onnx.Dim {
 	dims := []onnx.Dim{{Name: "N"}}
@@ -129,9 +100,9 @@ func (w *onnxWriter) numbers(name string, v ...int) string {
 	return w.init(onnx.IntTensor(name, onnx.Int64, v, len(v)))
 }
 
-func (w *onnxWriter) instruction(i *infer.Instruction) error {
+func (w *onnxWriter) instruction(i *Instruction) error {
 	switch i.Kind {
-	case infer.InputValue:
+	case InputValue:
 		in := "input"
 		if v := i.Out[0]; len(w.graph.Inputs[0].Dims) == 2 {
 			in = w.node("Reshape", []string{in, w.numbers("input_shape", 0, -1, 1, 1)}, w.name(v.Node+"_4d"))
@@ -139,7 +110,7 @@ func (w *onnxWriter) instruction(i *infer.Instruction) error {
 		for _, v := range i.Out {
 			w.form(v, in)
 		}
-	case infer.Sum:
+	case Sum:
 		for at, v := range i.Out {
 			w.sum(i, v, i.Requant[at])
 		}
@@ -156,7 +127,7 @@ func (w *onnxWriter) instruction(i *infer.Instruction) error {
 }
 
 // compute adds an operation on floats and returns its result's name.
-func (w *onnxWriter) compute(i *infer.Instruction) (string, error) {
+func (w *onnxWriter) compute(i *Instruction) (string, error) {
 	var in []string
 	for _, v := range i.In {
 		in = append(in, w.floats(v))
@@ -166,26 +137,26 @@ func (w *onnxWriter) compute(i *infer.Instruction) (string, error) {
 		return w.init(onnx.FloatTensor(w.name(i.Node+name), v, 1, len(v), 1, 1))
 	}
 	switch i.Kind {
-	case infer.Copy: // Sum of one value: a pair of quantizers that touch would be merged
+	case Copy: // Sum of one value: a pair of quantizers that touch would be merged
 		return w.node("Sum", in, w.name(i.Node+"_copy")), nil
-	case infer.AddValues:
+	case AddValues:
 		return w.node("Sum", in, out()), nil
-	case infer.SubValues:
+	case SubValues:
 		return w.node("Sub", in, out()), nil
-	case infer.MulValues:
+	case MulValues:
 		return w.node("Mul", in, out()), nil
-	case infer.Scaled:
+	case Scaled:
 		y := w.node("Mul", []string{in[0], vector("_scale", i.Scale)}, w.name(i.Node+"_scaled"))
 		return w.node("Add", []string{y, vector("_shift", i.Shift)}, out()), nil
-	case infer.MaxOf:
+	case MaxOf:
 		return w.node("MaxPool", in, out(), window(i.Pool)...), nil
-	case infer.MeanOf:
+	case MeanOf:
 		return w.node("AveragePool", in, out(), append(window(i.Pool), onnx.IntAttr("count_include_pad", btoi(i.Pool.CountPad)))...), nil
-	case infer.Flat:
+	case Flat:
 		return w.node("Reshape", []string{in[0], w.numbers("vector_shape", 0, -1, 1, 1)}, out()), nil
-	case infer.Move:
+	case Move:
 		return w.move(i, in), nil
-	case infer.SoftmaxOf:
+	case SoftmaxOf:
 		op := "Softmax"
 		if i.Log {
 			op = "LogSoftmax"
@@ -209,7 +180,7 @@ func window(p graph.Pool) []onnx.Attribute {
 }
 
 // move slices the parts and joins or pads them.
-func (w *onnxWriter) move(i *infer.Instruction, in []string) string {
+func (w *onnxWriter) move(i *Instruction, in []string) string {
 	shape := i.Out[0].Shape
 	var parts []string
 	axis := 0
@@ -246,7 +217,7 @@ func (w *onnxWriter) move(i *infer.Instruction, in []string) string {
 }
 
 // floats returns the name of a value's floats.
-func (w *onnxWriter) floats(v *infer.Value) string {
+func (w *onnxWriter) floats(v *Value) string {
 	if !v.Codes {
 		return w.names[v]
 	}
@@ -260,7 +231,7 @@ func (w *onnxWriter) floats(v *infer.Value) string {
 }
 
 // form brings floats into the form of a value.
-func (w *onnxWriter) form(v *infer.Value, x string) {
+func (w *onnxWriter) form(v *Value, x string) {
 	if v.Codes {
 		w.codes(v, x)
 		return
@@ -282,7 +253,7 @@ func (w *onnxWriter) bound(name string, v float32) string {
 
 // codes quantizes floats: UINT8 around the zero point, cut to the codes that
 // occur.
-func (w *onnxWriter) codes(v *infer.Value, x string) {
+func (w *onnxWriter) codes(v *Value, x string) {
 	name := w.name(v.Node + "_q")
 	scale := w.init(onnx.FloatTensor(name+"_scale", []float32{v.Step}))
 	zero := w.init(onnx.IntTensor(name+"_zero", onnx.Uint8, []int32{v.Zero}))
@@ -300,7 +271,7 @@ func (w *onnxWriter) codes(v *infer.Value, x string) {
 }
 
 // sum adds an integer sum that ends in one form.
-func (w *onnxWriter) sum(i *infer.Instruction, v *infer.Value, form []quant.Requant) {
+func (w *onnxWriter) sum(i *Instruction, v *Value, form []quant.Requant) {
 	weights := onnx.IntTensor(i.Node+".weight", onnx.Int8, i.Weights, i.WeightShape[:]...)
 	attributes := []onnx.Attribute{
 		onnx.IntsAttr("kernel_shape", i.WeightShape[2:]...), onnx.IntsAttr("strides", i.Conv.Stride[:]...),
