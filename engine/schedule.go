@@ -67,13 +67,16 @@ func levels(insts []*inst) {
 	}
 }
 
-// rematerialise gives each stage its own copy of cheap elementwise values that
-// come from one stored value, so that only that one is kept in memory.
-func rematerialise(insts []*inst) []*inst {
-	type origin struct {
-		root  *value
-		depth int
-	}
+// origin is the stored value that an elementwise one derives from, and the length
+// of the chain between them.
+type origin struct {
+	root  *value
+	depth int
+}
+
+// originsOf finds the instructions that are cheap to run again: elementwise
+// chains of at most rematLimit from one stored value.
+func originsOf(insts []*inst) map[*inst]origin {
 	origins := map[*inst]origin{}
 	for _, i := range insts {
 		if i.class != elementwise || i.out.pinned || i.updates {
@@ -100,6 +103,13 @@ func rematerialise(insts []*inst) []*inst {
 			origins[i] = o
 		}
 	}
+	return origins
+}
+
+// rematerialise gives each stage its own copy of cheap elementwise values that
+// come from one stored value, so that only that one is kept in memory.
+func rematerialise(insts []*inst) []*inst {
+	origins := originsOf(insts)
 	type key struct {
 		i     *inst
 		level int

@@ -84,7 +84,7 @@ func load(spec string, o Options) (*Loaded, error) {
 		return nil, fmt.Errorf("%q is neither a file nor in the zoo: %s", spec, strings.Join(model.Names(), ", "))
 	case err != nil:
 		return nil, err
-	case o.Config.Classes != 0 || o.Config.Width != 0 || o.Config.InputShape != nil:
+	case changes(o.Config):
 		return nil, fmt.Errorf("%s holds its own network: classes, width and input shape go with a zoo name", spec)
 	}
 	var l *Loaded
@@ -118,17 +118,27 @@ func zoo(name string, info model.Info, o Options) (*Loaded, error) {
 	if err != nil {
 		return nil, err
 	}
-	if store == nil {
-		return nil, fmt.Errorf("%s comes with %w: name a weights file (--weights FILE.safetensors, .pth, .pt or .th), "+
-			"name a run directory in place of %s, or train it (lowbit train --model %s); with weights built in: %s",
-			name, ErrNoWeights, name, name, strings.Join(BuiltIn(), ", "))
+	what := name
+	if store != nil {
+		l.Weights, l.Metadata = "built in", meta
+		l.Store, err = fit(g, store, optim.IsState)
+		switch {
+		case errors.Is(err, tensor.ErrShape) && changes(o.Config):
+			what += " of another width, number of classes or input shape" // than the built-in one
+		case err != nil:
+			return nil, fmt.Errorf("the built-in weights of %s: %w", name, err)
+		default:
+			return l, nil
+		}
 	}
-	l.Weights, l.Metadata = "built in", meta
-	l.Store, err = fit(g, store, optim.IsState)
-	if err != nil {
-		return nil, fmt.Errorf("the built-in weights of %s: %w", name, err)
-	}
-	return l, nil
+	return nil, fmt.Errorf("%s comes with %w: name a weights file (--weights FILE.safetensors, .pth, .pt or .th), "+
+		"name a run directory in place of %s, or train it (lowbit train --model %s); with weights built in: %s",
+		what, ErrNoWeights, name, name, strings.Join(BuiltIn(), ", "))
+}
+
+// changes reports whether a network of the zoo is not built as it stands there.
+func changes(c model.Config) bool {
+	return c.Classes != 0 || c.Width != 0 || c.InputShape != nil
 }
 
 // put reads a weights file onto l's graph, which messages call by name.

@@ -129,7 +129,7 @@ func TestSharedNetworksLoad(t *testing.T) {
 		if alone := must(t, path, load.Options{}); alone.Info.Name != name {
 			t.Errorf("%s is taken for %q, want %s", path, alone.Info.Name, name)
 		}
-		wantError(t, "resnet110", load.Options{Weights: path}, "missing: ", "layer1.9.conv1.weight", path, "resnet110")
+		wantError(t, "resnet110", load.Options{Weights: path}, " missing: ", " more", path, "resnet110")
 	}
 }
 
@@ -266,6 +266,27 @@ func TestBuiltInWeightsLoad(t *testing.T) {
 		if l.Weights != "built in" || l.Metadata["origin"] == "" || l.Metadata["license"] == "" {
 			t.Errorf("%s: weights %q, metadata %v; want an origin and a licence", name, l.Weights, l.Metadata)
 		}
+	}
+}
+
+// A network of another width has no weights of its own; a message about weights
+// that do not fit lists the first of many names.
+func TestBuiltInWeightsAreOfTheNetworkAsItStands(t *testing.T) {
+	narrow := load.Options{Config: model.Config{Width: 0.25}}
+	if _, err := load.Model("resnet20", narrow); !errors.Is(err, load.ErrNoWeights) || !strings.Contains(err.Error(), "another width") {
+		t.Errorf("%v, want ErrNoWeights and the reason", err)
+	}
+	if l := must(t, "resnet20", load.Options{Config: model.Config{Width: 1, Classes: 10}}); l.Weights != "built in" {
+		t.Errorf("weights %q, want the built-in ones of the same network", l.Weights)
+	}
+	whole := filepath.Join(t.TempDir(), "whole.safetensors")
+	if err := must(t, "resnet20", load.Options{}).Write(whole, nil); err != nil {
+		t.Fatal(err)
+	}
+	narrow.Weights = whole
+	_, err := load.Model("resnet20", narrow)
+	if !errors.Is(err, tensor.ErrShape) || len(err.Error()) > 1000 || !strings.Contains(err.Error(), "more") {
+		t.Errorf("%v, want a short error that wraps ErrShape", err)
 	}
 }
 

@@ -112,6 +112,9 @@ func fit(g *graph.Graph, from *tensor.Store, skip func(name string) bool) (*tens
 	return store, notFinite
 }
 
+// maxDifferences is how many names of a kind of difference a message lists.
+const maxDifferences = 12
+
 // mismatch collects all differences between a file and a network.
 type mismatch struct{ missing, unexpected, shapes []string }
 
@@ -122,7 +125,11 @@ func (m mismatch) err() error {
 		names []string
 	}{{"missing", m.missing}, {"unexpected", m.unexpected}, {"of another shape", m.shapes}} {
 		if len(w.names) > 0 {
-			wrong = append(wrong, fmt.Sprintf("%d %s: %s", len(w.names), w.what, strings.Join(w.names, ", ")))
+			list := strings.Join(w.names[:min(len(w.names), maxDifferences)], ", ")
+			if more := len(w.names) - maxDifferences; more > 0 {
+				list += fmt.Sprintf(" and %d more", more)
+			}
+			wrong = append(wrong, fmt.Sprintf("%d %s: %s", len(w.names), w.what, list))
 		}
 	}
 	if wrong == nil {

@@ -187,6 +187,7 @@ func TestBenchTrain(t *testing.T) {
 			t.Errorf("share of the peak %g", s)
 		}
 	}
+	object(t, "bench", "train", "--model", "resnet20", "--width", "0.25", "--batch", "4", "--steps", "1", "--warmup", "0", "--peak-seconds", "0")
 	_, out, _ := call("bench", "train", "--model", "cli-tiny", "--batch", "8", "--steps", "4", "--explain", "--peak-seconds", "0.01")
 	for _, want := range []string{"where the time goes", "conv2d_grad_weight", "elementwise", "optimizer", "waiting"} {
 		if !strings.Contains(out, want) {
