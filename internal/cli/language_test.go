@@ -63,8 +63,27 @@ func TestALanguageModelWrites(t *testing.T) {
 	}
 }
 
+func TestWritingIsTimed(t *testing.T) {
+	m := storiesFile(t)
+	for bits, args := range map[string][]string{"fp32": nil, "w4a8kv8": {"--bits", "w4a8kv8"}} {
+		v := object(t, append([]string{"bench", "decode", "--model", m, "--prompt-tokens", "40", "--tokens", "6", "--peak-seconds", "0.01"}, args...)...)
+		fields(t, v, "median_ms", "min_ms", "items_per_s", "peak_rss_bytes", "threads", "kernel", "peak_share", "prompt_tokens_per_s", "weight_bytes")
+		if v["bits"] != bits || number(t, v, "steps") != 6 || number(t, v, "items_per_s") <= 0 {
+			t.Errorf("%v", v)
+		}
+	}
+	code, out, _ := callContext(context.Background(), "bench", "decode", "--model", m, "--prompt-tokens", "8", "--tokens", "2", "--peak-seconds", "0")
+	if code != 0 || !strings.Contains(out, "writing") || strings.Contains(out, "of the measured") {
+		t.Errorf("%d: %s", code, out)
+	}
+}
+
 func TestMistakesWithLanguageModels(t *testing.T) {
 	m := storiesFile(t)
+	wantFailure(t, 2, []string{"bench", "decode"}, "no model")
+	wantFailure(t, 2, []string{"bench", "decode", "--model", m, "--tokens", "0"}, "0 tokens")
+	wantFailure(t, 2, []string{"bench", "decode", "--model", m, "--bits", "w4"}, "w4a8kv8")
+	wantFailure(t, 1, []string{"bench", "decode", "--model", m, "--prompt-tokens", "900"}, "reads 512")
 	wantFailure(t, 2, []string{"run", "--model", m}, "no text", "--prompt")
 	wantFailure(t, 2, []string{"run", "--model", m, "a", "b"}, "2 arguments")
 	wantFailure(t, 2, []string{"run", "--model", m, "a", "--temperature", "-1"}, "temperature -1")
