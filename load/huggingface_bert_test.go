@@ -84,6 +84,9 @@ func TestBertFoldersGiveTheirHeads(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		if _, err := load.Model(dir, load.Options{}); err == nil || !strings.Contains(err.Error(), "holds a BERT") {
+			t.Errorf("as a network of images: %v", err)
+		}
 		if n.Gives() != want || n.MaxTokens != 16 || n.Tokenizer.Size() != 9 {
 			t.Errorf("%s: gives %s, %d tokens of %d", architecture, n.Gives(), n.MaxTokens, n.Tokenizer.Size())
 		}

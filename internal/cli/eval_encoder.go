@@ -96,8 +96,8 @@ func (v *evalFlags) sentences(n *load.Encoder, task, path string, read func([]te
 		return s, parts.TestFile, err
 	}
 	if want := max(parts.Classes, 1); n.Config.Head != model.BertClassify || n.Config.Classes != want {
-		return s, "", fmt.Errorf("%s has no classifier of %d outputs for %s, it gives %s; train one: lowbit train --model %s --data %s",
-			n.Spec, want, task, n.Gives(), n.Spec, v.data.data)
+		return s, "", fmt.Errorf("%s has no classifier of %d outputs for %s, it gives %s: want a BertForSequenceClassification",
+			n.Spec, want, task, n.Gives())
 	}
 	texts, err := eval.EncodeSentences(n.Tokenizer, n.MaxTokens, all)
 	if err != nil {
