@@ -43,6 +43,10 @@ var bertHeads = map[string]model.BertHead{
 	"BertForQuestionAnswering":      model.BertSpan,
 }
 
+// maxBertLayers bounds the graph that a description asks for; public encoders
+// have up to 48 layers.
+const maxBertLayers = 1024
+
 // hfBert is what is read of an encoder's config.json.
 type hfBert struct {
 	Architectures []string          `json:"architectures"`
@@ -181,6 +185,9 @@ func (h hfBert) bert() (model.Bert, error) {
 		if v > 1<<24 {
 			return c, fmt.Errorf("a size of %d in the description of the network, want at most %d", v, 1<<24)
 		}
+	}
+	if c.Layers > maxBertLayers {
+		return c, fmt.Errorf("%d layers in the description of the network, want at most %d", c.Layers, maxBertLayers)
 	}
 	if total := float64(c.Vocab+c.Positions)*float64(c.Dim) + float64(c.Layers)*float64(c.Dim)*float64(4*c.Dim+2*c.Hidden); total > math.MaxInt32 {
 		return c, fmt.Errorf("the description asks for %.3g parameters, want fewer than %.3g", total, float64(math.MaxInt32))

@@ -16,7 +16,7 @@ import (
 
 // bertFolder writes the smallest Hugging Face folder of an encoder and returns
 // its path; change alters the description before it is written.
-func bertFolder(t *testing.T, architecture string, change func(config map[string]any)) string {
+func bertFolder(t testing.TB, architecture string, change func(config map[string]any)) string {
 	t.Helper()
 	dir := t.TempDir()
 	c := model.Bert{Vocab: 9, Dim: 8, Layers: 1, Heads: 2, Hidden: 12, Positions: 16, Types: 2, NormEps: 1e-12, Prefix: "bert.", Head: model.BertHidden}
@@ -62,7 +62,7 @@ func bertFolder(t *testing.T, architecture string, change func(config map[string
 	return dir
 }
 
-func writeFile(t *testing.T, path, content string) {
+func writeFile(t testing.TB, path, content string) {
 	t.Helper()
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		t.Fatal(err)
@@ -127,6 +127,7 @@ func TestBertFoldersThatAreWrongAreRefused(t *testing.T) {
 		"want a multiple":                    func(c map[string]any) { c["num_attention_heads"] = 3 },
 		"vocab 0":                            func(c map[string]any) { delete(c, "vocab_size") },
 		"a size of 1073741824":               func(c map[string]any) { c["vocab_size"] = 1 << 30 },
+		"2000 layers":                        func(c map[string]any) { c["num_hidden_layers"] = 2000 },
 		"parameters, want fewer":             func(c map[string]any) { c["vocab_size"], c["hidden_size"] = 1<<23, 1<<20 },
 		"of another shape":                   func(c map[string]any) { c["intermediate_size"] = 13 },
 		"missing":                            func(c map[string]any) { c["num_hidden_layers"] = 2 },
@@ -149,4 +150,21 @@ func TestBertFoldersThatAreWrongAreRefused(t *testing.T) {
 	if _, err := load.OpenEncoder(dir); err == nil || !strings.Contains(err.Error(), "pytorch_model.bin") {
 		t.Errorf("no weights: %v", err)
 	}
+}
+
+// Whatever the descriptions say, the answer is a network or an error.
+func FuzzBertConfig(f *testing.F) {
+	f.Add([]byte(`{"architectures":["BertModel"],"vocab_size":9,"hidden_size":8,"num_hidden_layers":1,"num_attention_heads":2,
+		"intermediate_size":12,"max_position_embeddings":16,"type_vocab_size":2}`), []byte(`[{"type":"x.Pooling","path":"1_Pooling"}]`))
+	f.Add([]byte(`{"architectures":["BertForSequenceClassification"],"num_labels":-1,"layer_norm_eps":-1}`), []byte(`[]`))
+	f.Add([]byte(`{"architectures":[],"id2label":null}`), []byte(`{`))
+	dir := bertFolder(f, "BertModel", nil)
+	writeFile(f, filepath.Join(dir, "1_Pooling", "config.json"), `{"pooling_mode_mean_tokens":true}`)
+	f.Fuzz(func(t *testing.T, config, modules []byte) {
+		writeFile(t, filepath.Join(dir, "config.json"), string(config))
+		writeFile(t, filepath.Join(dir, "modules.json"), string(modules))
+		if n, err := load.OpenEncoder(dir); err == nil && n.Store == nil {
+			t.Error("no store and no error")
+		}
+	})
 }
