@@ -145,7 +145,7 @@ func (a *app) root() *cobra.Command {
 	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error { return a.before(cmd) }
 	for _, c := range []*cobra.Command{
 		a.quickstart(), a.data(), a.model(), a.inspect(), a.train(), a.quantize(), a.selectBits(), a.sweep(), a.eval(), a.analyze(),
-		a.distill(), a.play(), a.export(), a.verify(), a.run(), a.bench(), a.report(), a.selftest(), a.version(),
+		a.distill(), a.play(), a.export(), a.verify(), a.run(), a.serve(), a.bench(), a.report(), a.selftest(), a.version(),
 	} {
 		root.AddCommand(c)
 	}

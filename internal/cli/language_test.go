@@ -1,11 +1,14 @@
 package cli
 
 import (
+	"bufio"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"io"
 	"math"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -202,3 +205,33 @@ func TestAnExportedFileIsTheForeignReaders(t *testing.T) {
 // foreignTolerance bounds what rounding activations to 8 bits in blocks, the
 // embedding to float16 and the cache to float16 make of the logits' norm.
 const foreignTolerance = 0.02
+
+func TestServeAnswersUntilItIsStopped(t *testing.T) {
+	m := storiesFile(t)
+	ctx, stop := context.WithCancel(context.Background())
+	said, stdout := io.Pipe()
+	ended := make(chan int, 1)
+	var stderr strings.Builder
+	go func() {
+		ended <- Run(ctx, []string{"serve", "--model", m, "--addr", "127.0.0.1:0", "--quiet"}, stdout, &stderr)
+		stdout.Close()
+	}()
+	line, err := bufio.NewReader(said).ReadString('\n')
+	if err != nil {
+		t.Fatalf("%v, stderr %q", err, stderr.String())
+	}
+	url := strings.TrimSpace(line[strings.Index(line, "http://"):])
+	r, err := http.Get(url + "healthz")
+	if err != nil || r.StatusCode != http.StatusOK {
+		t.Fatalf("%v, %v", r, err)
+	}
+	r.Body.Close()
+	stop()
+	if code := <-ended; code != exitOK {
+		t.Errorf("code %d, stderr %q", code, stderr.String())
+	}
+	wantFailure(t, 2, []string{"serve", "--model", m, "--addr", "nowhere"}, "nowhere")
+	wantFailure(t, 2, []string{"serve", "--model", m, "--timeout", "-1s"}, "-1s")
+	wantFailure(t, 1, []string{"serve", "--model", "language_test.go"}, "no packed file")
+	wantFailure(t, 1, []string{"serve", "--model", m, "--addr", strings.TrimSuffix(strings.TrimPrefix(url, "http://"), "/") + "9999"}, "serve")
+}
