@@ -26,9 +26,14 @@ STD = np.array([0.229, 0.224, 0.225], np.float32).reshape(1, 3, 1, 1)
 
 def images(folder):
     """The test batch as the loader normalises it: (p/255 - mean)/std in float32."""
-    rows = np.asarray(Image.open(f"{folder}/cifar10/test_batch.png").convert("RGB"), np.uint8)
-    x = rows.reshape(10000, 32, 32, 3).transpose(0, 3, 1, 2).astype(np.float32)
-    labels = np.array(json.load(open(f"{folder}/cifar10/test_lables.json")))
+    binary = f"{folder}/cifar10/cifar-10-batches-bin/test_batch.bin"
+    if os.path.exists(binary):
+        rows = np.fromfile(binary, np.uint8).reshape(-1, 3073)
+        labels, x = rows[:, 0].astype(int), rows[:, 1:].reshape(-1, 3, 32, 32).astype(np.float32)
+    else:
+        rows = np.asarray(Image.open(f"{folder}/cifar10/test_batch.png").convert("RGB"), np.uint8)
+        x = rows.reshape(10000, 32, 32, 3).transpose(0, 3, 1, 2).astype(np.float32)
+        labels = np.array(json.load(open(f"{folder}/cifar10/test_lables.json")))
     return (x / np.float32(255) - MEAN) / STD, labels
 
 

@@ -251,6 +251,13 @@ func (e *exporter) layer(n *graph.Node, in []string) error {
 }
 
 func (e *exporter) matmul(n *graph.Node, o graph.MatMul, in []string) error {
+	if len(n.In()[0].Shape()) == 2 && !o.TransA { // a linear layer
+		trans := 0
+		if o.TransB {
+			trans = 1
+		}
+		return e.op(n, "Gemm", in, IntAttr("transB", trans))
+	}
 	for i, t := range []bool{o.TransA, o.TransB} {
 		if !t {
 			continue

@@ -328,6 +328,11 @@ func (im *importer) param(c *constant, role graph.Role) (*graph.Node, error) {
 	if len(f) == 1 && c.grid == nil && len(c.shape) == 0 {
 		return im.g.Scalar(f[0]), nil
 	}
+	if c.grid != nil && role != graph.Weight { // a vector's values, whatever they were stored in
+		plain := *c
+		plain.grid = nil
+		c = &plain
+	}
 	key := fmt.Sprintf("%s %v %v", c.name, c.shape, role)
 	if c.grid != nil {
 		key += fmt.Sprint(c.grid.spec, c.grid.steps)

@@ -118,7 +118,14 @@ func (v *exportFlags) run(a *app) error {
 		a.warn("how pictures are normalised is not known, so that the file cannot be run on one; name the data with --data")
 	}
 	return a.print(exportResult{e, v.model.model, v.to}, false, func(w io.Writer) {
-		fmt.Fprintf(w, "file      %s\nsize      %s\nverified  every layer's codes on a picture of noise\n", e.Path, size(e.SizeBytes))
-		fmt.Fprintf(w, "labels    %d\n\nnext: lowbit run --model %s PICTURE\n", len(e.Labels), e.Path)
+		what, next := "every layer's codes", fmt.Sprintf("lowbit run --model %s PICTURE", e.Path)
+		if v.to == "onnx" {
+			next = fmt.Sprintf("lowbit eval --model %s --data DATA", e.Path)
+			if v.style == string(verify.Int4) || !quantized(l.Graph) {
+				what = "the result"
+			}
+		}
+		fmt.Fprintf(w, "file      %s\nsize      %s\nverified  %s on a picture of noise\n", e.Path, size(e.SizeBytes), what)
+		fmt.Fprintf(w, "labels    %d\n\nnext: %s\n", len(e.Labels), next)
 	})
 }
