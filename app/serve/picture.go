@@ -182,8 +182,8 @@ func decodeFloats(r io.Reader, size int) ([]float32, error) {
 	}
 	in := make([]float32, len(b)/4)
 	for i := range in {
-		if in[i] = math.Float32frombits(binary.LittleEndian.Uint32(b[4*i:])); in[i] != in[i] {
-			return nil, fmt.Errorf("number %d is NaN", i)
+		if in[i] = math.Float32frombits(binary.LittleEndian.Uint32(b[4*i:])); in[i]-in[i] != 0 {
+			return nil, fmt.Errorf("number %d is %g, want a finite one", i, in[i])
 		}
 	}
 	return in, nil

@@ -73,6 +73,7 @@ type Server struct {
 	c        Config
 	mux      *http.ServeMux
 	metrics  metrics
+	foreign  http.CrossOriginProtection
 	logMu    sync.Mutex
 	stopping atomic.Bool
 	started  time.Time
@@ -129,6 +130,11 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		s.done(r, rec, time.Since(began))
 	}()
+	// Without passwords, any page in the user's browser could post here.
+	if err := s.foreign.Check(r); err != nil {
+		fail(rec, http.StatusForbidden, "cross_origin", "requests from web pages of other origins are refused")
+		return
+	}
 	r.Body = http.MaxBytesReader(rec, r.Body, s.c.MaxBody)
 	s.mux.ServeHTTP(rec, r)
 }

@@ -163,6 +163,17 @@ func TestPicturesAndTensorsAreAnswered(t *testing.T) {
 	}
 }
 
+// infinite is an example whose first number is none.
+func infinite(p *infer.Pool) []byte {
+	size := 4
+	for _, d := range p.Model().InputShape() {
+		size *= d
+	}
+	b := make([]byte, size)
+	binary.LittleEndian.PutUint32(b, math.Float32bits(float32(math.Inf(1))))
+	return b
+}
+
 func TestBadRequestsAreNamed(t *testing.T) {
 	url := start(t, Pictures("colours", colours(t, infer.PoolOptions{}), Config{MaxBody: 100_000}))
 	for name, c := range map[string]struct {
@@ -180,6 +191,7 @@ func TestBadRequestsAreNamed(t *testing.T) {
 		"another field":   {"/predict", "application/json", []byte(`{"input":[[1]]}`), 400, "unknown field"},
 		"broken json":     {"/predict", "application/json", []byte(`{"inputs":`), 400, "inputs"},
 		"odd octets":      {"/predict", "application/octet-stream", []byte{1, 2, 3}, 400, "3 bytes"},
+		"infinite octets": {"/predict", "application/octet-stream", infinite(colours(t, infer.PoolOptions{})), 400, "finite"},
 		"form of nothing": {"/predict", "multipart/form-data; boundary=x", []byte("--x--\r\n"), 400, "no file"},
 		"too many":        {"/predict?top=99", "image/png", red(t), 400, "want 1 to"},
 		"no such route":   {"/nonesuch", "image/png", nil, 404, "not_found"},
@@ -194,6 +206,28 @@ func TestBadRequestsAreNamed(t *testing.T) {
 	}
 	if status, _ := get(t, url+"/predict"); status != http.StatusMethodNotAllowed && status != http.StatusNotFound {
 		t.Errorf("GET /predict: %d", status)
+	}
+}
+
+// A web page of another origin cannot use the server through its reader's
+// browser.
+func TestOtherOriginsAreRefused(t *testing.T) {
+	url := start(t, Pictures("colours", colours(t, infer.PoolOptions{}), Config{}))
+	for origin, want := range map[string]int{"http://elsewhere.example": 403, url: 200} {
+		r, err := http.NewRequest(http.MethodPost, url+"/predict", bytes.NewReader(red(t)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Origin", origin)
+		res, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		io.Copy(io.Discard, res.Body)
+		res.Body.Close()
+		if res.StatusCode != want {
+			t.Errorf("origin %s: status %d, want %d", origin, res.StatusCode, want)
+		}
 	}
 }
 

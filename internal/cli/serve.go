@@ -27,7 +27,7 @@ Language:  POST /v1/chat/completions and /v1/completions as OpenAI's API has
 Both:      GET / is a page to try it, /model, /healthz, /metrics (Prometheus)
 
 It listens on this machine alone unless --addr says otherwise: it has no
-passwords and no encryption. Bodies, headers, waiting callers and times are
+passwords and no encryption; posts from web pages of other origins are refused. Bodies, headers, waiting callers and times are
 bounded. Each request is a line of JSON on stderr; --quiet leaves them out.`
 
 const serveExample = `  lowbit serve --model r20-w4.lowbit.safetensors
