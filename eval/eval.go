@@ -50,6 +50,9 @@ type Classifier struct {
 	CountConfusion bool
 	// Norm replaces the dataset's normalisation, if set.
 	Norm data.Normalization
+	// Keep, if not nil, gets each batch's logits, [n, classes], in the order of the
+	// examples; they are valid until it returns.
+	Keep func(logits []float32)
 
 	e       *engine.Engine
 	g       *graph.Graph
@@ -163,9 +166,28 @@ func (c *Classifier) Evaluate(ds *data.Dataset) (Result, error) {
 		if err := p.Run(); err != nil {
 			return Result{}, fmt.Errorf("eval: %w", err)
 		}
-		t.Add(p.Output("logits").Float32s(), b.Labels.Int32s())
+		logits := p.Output("logits").Float32s()
+		t.Add(logits, b.Labels.Int32s())
+		if c.Keep != nil {
+			c.Keep(logits)
+		}
 	}
 	return t.Result(), nil
+}
+
+// Agreement is the share of examples for which two networks, given by their
+// logits [examples, classes], name the same class.
+func Agreement(a, b []float32, examples int) (float64, error) {
+	if examples < 1 || len(a) == 0 || len(a) != len(b) || len(a)%examples != 0 {
+		return 0, fmt.Errorf("eval: agreement: %w: %d and %d logits of %d examples", tensor.ErrShape, len(a), len(b), examples)
+	}
+	same, classes := 0, len(a)/examples
+	for i := range examples {
+		if best(a[i*classes:][:classes]) == best(b[i*classes:][:classes]) {
+			same++
+		}
+	}
+	return float64(same) / float64(examples), nil
 }
 
 // fits compares a dataset with the network's shapes.

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"math"
 	"strings"
+
+	"lowbit/graph"
 )
 
 // Comparison is what Compare found.
@@ -35,36 +37,43 @@ func (d *Difference) String() string {
 
 // Compare runs one example through the model and through the reference of the
 // same network and compares every code and every float of every layer for
-// equality. in is [channel, height, width], normalised. A model that comes from
-// another format has values that the reference does not name (those are not
-// compared) and a second form of a value under its name with "@" and a number.
-func (m *Model) Compare(r *Reference, in []float32) (c *Comparison, err error) {
+// equality. in is [channel, height, width], normalised. A value that the reference
+// does not name is an error.
+func (m *Model) Compare(r *Reference, in []float32) (*Comparison, error) {
+	return m.compare(r, in, false)
+}
+
+// CompareNamed is Compare for networks that went through another format: its
+// reader splits layers and names the parts, which the other network does not
+// have. Values that both name with one size are compared; a second form of a
+// value has its name with "@" and a number. That there is none is an error.
+func (m *Model) CompareNamed(r *Reference, in []float32) (*Comparison, error) {
+	return m.compare(r, in, true)
+}
+
+func (m *Model) compare(r *Reference, in []float32, named bool) (c *Comparison, err error) {
 	defer guard("compare", &err)
 	if err := r.start(in); err != nil {
 		return nil, err
 	}
-	nodes := map[string]int{}
-	for i, n := range r.rules.g.Nodes() {
-		nodes[n.Name()] = i
-	}
+	find := r.nodes(named)
 	s := m.NewSession(Options{Threads: 1})
 	defer s.Close()
 	c = &Comparison{}
 	var failure error
 	s.after = func(at int) {
 		for _, v := range m.plan.instructions[at].out {
-			name := v.node.Name()
-			if _, ok := nodes[name]; !ok {
-				name, _, _ = strings.Cut(name, "@")
-			}
-			i, ok := nodes[name]
 			if failure != nil || c.First != nil {
 				return
 			}
-			if n := r.rules.g.Nodes(); !ok || n[i].Shape().Size() != v.c*v.h*v.w {
+			n := find(v.node.Name())
+			if n == nil || n.Shape().Size() != v.c*v.h*v.w {
+				if !named {
+					failure = fmt.Errorf("infer: compare: the reference has no node %q of %d elements", v.node.Name(), v.c*v.h*v.w)
+				}
 				continue
 			}
-			want, err := r.eval(r.rules.g.Nodes()[i], v.to)
+			want, err := r.eval(n, v.to)
 			if err != nil {
 				failure = fmt.Errorf("infer: compare: %w", err)
 				return
@@ -81,6 +90,22 @@ func (m *Model) Compare(r *Reference, in []float32) (c *Comparison, err error) {
 		failure = fmt.Errorf("infer: compare: the reference names none of the model's values")
 	}
 	return c, failure
+}
+
+// nodes returns what finds the reference's nodes by the model's names; with
+// forms, also by what stands before an "@".
+func (r *Reference) nodes(forms bool) func(name string) *graph.Node {
+	byName := map[string]*graph.Node{}
+	for _, n := range r.rules.g.Nodes() {
+		byName[n.Name()] = n
+	}
+	return func(name string) *graph.Node {
+		n := byName[name]
+		if base, _, cut := strings.Cut(name, "@"); n == nil && forms && cut {
+			n = byName[base]
+		}
+		return n
+	}
 }
 
 // differs compares a value with the reference's.

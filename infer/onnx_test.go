@@ -175,7 +175,7 @@ func TestONNXReadBack(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		c, err := back.Compare(r, in[:len(in)/onnxExamples])
+		c, err := back.CompareNamed(r, in[:len(in)/onnxExamples])
 		if err != nil {
 			t.Fatalf("%s: %v", n.name, err)
 		}

@@ -29,6 +29,8 @@ type Network struct {
 	// the weights came from.
 	Packed bool
 	Source string
+	// foreign: it came from another format, whose reader names more values.
+	foreign bool
 }
 
 // Open opens a packed file, or lowers what load.Model opens.
@@ -61,7 +63,7 @@ func Lower(l *load.Loaded) (*Network, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", l.Spec, err)
 	}
-	return &Network{Model: m, Graph: l.Graph, Store: l.Store, Info: l.Info, Source: l.Weights}, nil
+	return &Network{Model: m, Graph: l.Graph, Store: l.Store, Info: l.Info, Source: l.Weights, foreign: strings.HasSuffix(l.Spec, ".onnx")}, nil
 }
 
 func openPacked(m *infer.Model, path string) (*Network, error) {

@@ -82,7 +82,7 @@ func sameCodes(got, want *load.Loaded) error {
 	if err != nil {
 		return err
 	}
-	c, err := m.Compare(r, noise(m.InputShape()))
+	c, err := m.CompareNamed(r, noise(m.InputShape()))
 	if err == nil && !c.Equal() {
 		err = fmt.Errorf("it is not the network that was written: %v", c.First)
 	}

@@ -63,6 +63,10 @@ func Compare(ctx context.Context, a, b *Network, ds *data.Dataset, norm data.Nor
 		}
 	}
 	done := 0
+	compare := a.Model.Compare
+	if a.foreign || b.foreign {
+		compare = a.Model.CompareNamed
+	}
 	for batch, err := range loader.Epoch(0, 0) {
 		if err == nil {
 			err = ctx.Err()
@@ -70,7 +74,7 @@ func Compare(ctx context.Context, a, b *Network, ds *data.Dataset, norm data.Nor
 		if err != nil {
 			return r, fmt.Errorf("verify: %w", err)
 		}
-		found := a.compareBatch(references, batch)
+		found := a.compareBatch(references, batch, compare)
 		for i, f := range found {
 			if f.err != nil {
 				return r, fmt.Errorf("verify: example %d: %w", batch.Index[i], f.err)
@@ -106,14 +110,17 @@ func (r *Result) add(f outcome, example int) {
 	}
 }
 
+// comparing is Model.Compare or Model.CompareNamed.
+type comparing func(r *infer.Reference, in []float32) (*infer.Comparison, error)
+
 // compareBatch compares each example of a batch, each with its own reference.
-func (n *Network) compareBatch(references []*infer.Reference, b *data.Batch) []outcome {
+func (n *Network) compareBatch(references []*infer.Reference, b *data.Batch, compare comparing) []outcome {
 	found := make([]outcome, len(b.Index))
 	x := b.Images.Float32s()
 	size := len(x) / len(b.Index)
 	var wg sync.WaitGroup
 	for i := range found {
-		wg.Go(func() { found[i] = n.compareOne(references[i], x[i*size:][:size]) })
+		wg.Go(func() { found[i] = n.compareOne(references[i], x[i*size:][:size], compare) })
 	}
 	wg.Wait()
 	return found
@@ -121,8 +128,8 @@ func (n *Network) compareBatch(references []*infer.Reference, b *data.Batch) []o
 
 // compareOne compares one example; where something differs it runs both again
 // for their logits.
-func (n *Network) compareOne(r *infer.Reference, x []float32) (o outcome) {
-	if o.Comparison, o.err = n.Model.Compare(r, x); o.err != nil || o.Equal() {
+func (n *Network) compareOne(r *infer.Reference, x []float32, compare comparing) (o outcome) {
+	if o.Comparison, o.err = compare(r, x); o.err != nil || o.Equal() {
 		return o
 	}
 	var want []float32
@@ -149,7 +156,7 @@ func (n *Network) compareOne(r *infer.Reference, x []float32) (o outcome) {
 // Results are the same for any number of threads (0: all). norm replaces the
 // dataset's normalisation, if set. keep, if not nil, gets each batch's logits,
 // [n, classes], in the order of the examples.
-func (n *Network) Evaluate(ctx context.Context, ds *data.Dataset, norm data.Normalization, batch, threads int, confusion bool, keep func(logits []float32) error) (eval.Result, error) {
+func (n *Network) Evaluate(ctx context.Context, ds *data.Dataset, norm data.Normalization, batch, threads int, confusion bool, keep func(logits []float32)) (eval.Result, error) {
 	if err := n.fits(ds); err != nil {
 		return eval.Result{}, err
 	}
@@ -178,9 +185,7 @@ func (n *Network) Evaluate(ctx context.Context, ds *data.Dataset, norm data.Norm
 		}
 		t.Add(out, b.Labels.Int32s())
 		if keep != nil {
-			if err := keep(out); err != nil {
-				return eval.Result{}, fmt.Errorf("verify: %w", err)
-			}
+			keep(out)
 		}
 	}
 	return t.Result(), nil

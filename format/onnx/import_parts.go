@@ -42,7 +42,8 @@ func importConcat(im *importer, c call) ([]*value, error) {
 	return []*value{{n: im.g.Concat(axis, xs...)}}, nil
 }
 
-// cut takes start, start+step, ... below end along an axis.
+// cut takes start, start+step, ... before end along an axis; backwards only of
+// constants, such as the pads that PyTorch turns round.
 func (im *importer) cut(name string, v *value, axis, start, end, step int) (*value, error) {
 	s, err := im.shapeOf(v)
 	if err != nil {
@@ -51,26 +52,19 @@ func (im *importer) cut(name string, v *value, axis, start, end, step int) (*val
 	if axis < 0 {
 		axis += len(s)
 	}
-	if axis < 0 || axis >= len(s) || step < 1 {
+	if axis < 0 || axis >= len(s) || step == 0 || step < 0 && v.c == nil {
 		return nil, fmt.Errorf("axis %d of %v by steps of %d", axis, s, step)
 	}
-	size := s[axis]
-	if start < 0 {
-		start += size
-	}
-	if end < 0 {
-		end += size
-	}
-	start, end = min(max(start, 0), size), min(max(end, 0), size)
-	if start == 0 && end == size && step == 1 {
+	start, end, count := span(s[axis], start, end, step)
+	if count == s[axis] && step == 1 {
 		return v, nil
 	}
-	if start >= end {
+	if count < 1 {
 		return nil, fmt.Errorf("[%d:%d] of axis %d of %v is empty", start, end, axis, s)
 	}
 	if k := v.c; k != nil {
 		out := s.Clone()
-		out[axis] = (end - start + step - 1) / step
+		out[axis] = count
 		by := strides(s, s)
 		c, err := im.gather(name, k, out, func(index []int) int {
 			at := 0
@@ -85,6 +79,23 @@ func (im *importer) cut(name string, v *value, axis, start, end, step int) (*val
 		return &value{c: c}, err
 	}
 	return im.overCodes(v, func(x *graph.Node) (*graph.Node, error) { return im.g.Slice(x, axis, start, end, step), nil })
+}
+
+// span brings the bounds of a slice into an axis of a size, and counts what is
+// between them. Backwards, the end before the first element is -1.
+func span(size, start, end, step int) (from, to, count int) {
+	if start < 0 {
+		start += size
+	}
+	if end < 0 {
+		end += size
+	}
+	if step < 0 {
+		start, end = min(max(start, -1), size-1), min(max(end, -1), size-1)
+		return start, end, max(0, (start-end-step-1)/-step)
+	}
+	start, end = min(max(start, 0), size), min(max(end, 0), size)
+	return start, end, max(0, (end-start+step-1)/step)
 }
 
 func importSlice(im *importer, c call) ([]*value, error) {

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"lowbit/format/onnx"
+	"lowbit/format/safetensors"
 )
 
 // packed exports a network of 4 bits without training and returns its run and
@@ -66,6 +67,23 @@ func TestExportEvalVerifyRunBench(t *testing.T) {
 	}
 	if f := object(t, "eval", "--model", file, "--data", "cifar10", "--limit", "200"); f["accuracy"] != again["float_accuracy"] || f["engine"] != "float" {
 		t.Errorf("the file gives %v on the float engine", f)
+	}
+
+	logits := filepath.Join(t.TempDir(), "logits.safetensors")
+	beside := object(t, "eval", "--model", file, "--data", "cifar10", "--limit", "200", "--engine", "integer", "--teacher", run, "--logits", logits)
+	if a := number(t, beside, "top1_agreement"); beside["teacher_accuracy"] != float["accuracy"] || a < 0.99 || beside["accuracy"] != integer["accuracy"] {
+		t.Errorf("%v, its teacher by itself %v", beside, float)
+	}
+	if other := object(t, "eval", "--model", file, "--data", "cifar10", "--limit", "200", "--teacher", "resnet20"); number(t, other, "top1_agreement") >= 1 {
+		t.Errorf("two different networks agree on everything: %v", other)
+	}
+	if kept, err := safetensors.Open(logits); err != nil {
+		t.Error(err)
+	} else {
+		if info, ok := kept.Info("logits"); !ok || !slices.Equal(info.Shape, []int{200, 10}) {
+			t.Errorf("logits %v", info)
+		}
+		kept.Close()
 	}
 
 	same := object(t, "verify", "--model", file, "--against", run, "--data", "cifar10", "--limit", "5")

@@ -11,13 +11,15 @@ import (
 
 const verifyHelp = `Runs one network's kernels and the definition of the other, in plain loops, on
 test examples, and compares every code and every float of every layer. Both are
-packed files or runs; they must be the same network. It ends with 1 if anything
+packed files, runs or ONNX files; they must be the same network. Of an ONNX file
+those values are compared whose names the other has. It ends with 1 if anything
 differs.
 
 The plain loops are slow: --limit is 100 unless given; 0 takes all examples.`
 
 const verifyExample = `  lowbit verify --model r20-w4.lowbit.safetensors --against runs/r20-w4 --data cifar10
-  lowbit verify --model r20-w4.lowbit.safetensors --against runs/r20-w4 --data cifar10 --limit 1000 --json`
+  lowbit verify --model r20-w4.lowbit.safetensors --against runs/r20-w4 --data cifar10 --limit 1000 --json
+  lowbit verify --model runs/r20-w4 --against r20-w4.onnx --data cifar10`
 
 // verifyResult is the verb's result.
 type verifyResult struct {
@@ -42,8 +44,8 @@ func (a *app) verify() *cobra.Command {
 		RunE: func(*cobra.Command, []string) error { return v.run(a) },
 	}
 	f := cmd.Flags()
-	f.StringVar(&v.model.model, "model", "", "packed file or run directory whose kernels run")
-	f.StringVar(&v.against.model, "against", "", "packed file or run directory that it should equal")
+	f.StringVar(&v.model.model, "model", "", "packed file, run directory or ONNX file whose kernels run")
+	f.StringVar(&v.against.model, "against", "", "packed file, run directory or ONNX file that it should equal")
 	v.data.add(cmd, false)
 	limit := f.Lookup("limit")
 	limit.DefValue, v.data.limit = "100", 100
