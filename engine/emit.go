@@ -304,9 +304,14 @@ func (f *fuser) dropout(i *inst, o graph.Dropout) {
 	state := i.in[1]
 	a := f.src(i, 0)
 	f.code(instr{op: opCustom, dst: f.dst(i.out), a: a, custom: func(dst, a, _ []float32, pos int) {
-		seed, step := uint64(state.i64[0]), uint64(state.i64[1])
+		stream := rng.New(uint64(state.i64[0]), uint64(state.i64[1]), o.Key)
+		var words [4]uint32 // of elements 4*k to 4*k+3
 		for j := range dst {
-			if rng.Unit32(uint32(rng.Uint64(seed, step, o.Key, uint64(pos+j)))) < float32(o.Rate) {
+			e := uint64(pos + j)
+			if j == 0 || e%4 == 0 {
+				words = stream.At(e / 4)
+			}
+			if rng.Unit32(words[e%4]) < float32(o.Rate) {
 				dst[j] = 0
 			} else {
 				dst[j] = a[j] * keep

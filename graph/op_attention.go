@@ -194,19 +194,19 @@ func (o Attention) Compose(g *Graph, in []*Node, probs func(p *Node) *Node) *Nod
 	_, keys, d := o.Dims(in[0].Shape(), in[1].Shape())
 	group := o.Heads / o.KVHeads
 	heads := func(x *Node, seq, group int) *Node { // to [batch*KVHeads, group*seq, d]
-		x = g.Apply(Reshape{[]int{-1, seq, o.KVHeads, group, d}}, x)
-		return g.Apply(Reshape{[]int{-1, group * seq, d}}, g.Transpose(x, 0, 2, 3, 1, 4))
+		x = g.Apply(Reshape{Dims: []int{-1, seq, o.KVHeads, group, d}}, x)
+		return g.Apply(Reshape{Dims: []int{-1, group * seq, d}}, g.Transpose(x, 0, 2, 3, 1, 4))
 	}
 	q, k, v := heads(in[0], o.Seq, group), heads(in[1], keys, 1), heads(in[2], keys, 1)
 	scores := g.Mul(g.Apply(MatMul{TransB: true}, q, k), g.Scalar(float32(o.Factor(d))))
-	scores = g.Apply(Reshape{[]int{-1, o.Seq, keys}}, scores)
+	scores = g.Apply(Reshape{Dims: []int{-1, o.Seq, keys}}, scores)
 	p := g.Apply(MaskedSoftmax{Mask: o.Mask, Heads: o.Heads}, append([]*Node{scores}, in[3:]...)...)
 	if probs != nil {
 		p = probs(p)
 	}
-	y := g.MatMul(g.Apply(Reshape{[]int{-1, group * o.Seq, keys}}, p), v)
-	y = g.Transpose(g.Apply(Reshape{[]int{-1, o.KVHeads, group, o.Seq, d}}, y), 0, 3, 1, 2, 4)
-	return g.Apply(Reshape{[]int{-1, o.Heads * d}}, y)
+	y := g.MatMul(g.Apply(Reshape{Dims: []int{-1, group * o.Seq, keys}}, p), v)
+	y = g.Transpose(g.Apply(Reshape{Dims: []int{-1, o.KVHeads, group, o.Seq, d}}, y), 0, 3, 1, 2, 4)
+	return g.Apply(Reshape{Dims: []int{-1, o.Heads * d}}, y)
 }
 
 func types(in []*Node) []Type {

@@ -8,9 +8,11 @@ import (
 
 // Reshape gives the same elements, in logical row-major order, another shape.
 // In Dims, 0 keeps the operand's dimension at that place and one -1 is worked
-// out, so that a graph can be made again for another batch.
+// out, so that a graph can be made again for another batch. Dims[Length], if
+// Length is positive, is the length of the graph's sequences: see WithLength.
 type Reshape struct {
-	Dims []int `json:"dims"`
+	Dims   []int `json:"dims"`
+	Length int   `json:"length,omitempty"`
 }
 
 // Kind implements Op.
@@ -22,6 +24,9 @@ func (o Reshape) Infer(in []Type) (Type, error) {
 		return Type{}, err
 	}
 	src := in[0].Shape
+	if o.Length < 0 || o.Length > 0 && o.Length >= len(o.Dims) {
+		return Type{}, fmt.Errorf("length at place %d of dims %v", o.Length, o.Dims)
+	}
 	out := make(tensor.Shape, len(o.Dims))
 	free, size := -1, 1
 	for i, d := range o.Dims {
@@ -56,11 +61,11 @@ func (g *Graph) Reshape(x *Node, dims ...int) *Node {
 	if x.Shape().Equal(dims) && x.typ.DType != tensor.Invalid {
 		return x
 	}
-	return g.Apply(Reshape{append([]int{}, dims...)}, x)
+	return g.Apply(Reshape{Dims: append([]int{}, dims...)}, x)
 }
 
 // Flatten keeps the batch and joins all other dimensions in logical order.
-func (g *Graph) Flatten(x *Node) *Node { return g.Apply(Reshape{[]int{0, -1}}, x) }
+func (g *Graph) Flatten(x *Node) *Node { return g.Apply(Reshape{Dims: []int{0, -1}}, x) }
 
 // Transpose permutes the axes: result axis i is operand axis Perm[i].
 type Transpose struct {
@@ -104,12 +109,14 @@ func (o Transpose) Gradient(g *Graph, n, dy *Node) []*Node {
 func (g *Graph) Transpose(x *Node, perm ...int) *Node { return g.Apply(Transpose{perm}, x) }
 
 // Slice takes every Step-th element from Start up to, not including, End along
-// one axis. End 0 means the axis' end; the batch axis cannot be sliced.
+// one axis. End 0 means the axis' end; the batch axis cannot be sliced. With
+// Length, End is the length of the graph's sequences: see WithLength.
 type Slice struct {
-	Axis  int `json:"axis"`
-	Start int `json:"start"`
-	End   int `json:"end,omitempty"`
-	Step  int `json:"step,omitempty"`
+	Axis   int  `json:"axis"`
+	Start  int  `json:"start"`
+	End    int  `json:"end,omitempty"`
+	Step   int  `json:"step,omitempty"`
+	Length bool `json:"length,omitempty"`
 }
 
 // Kind implements Op.
@@ -150,7 +157,7 @@ func (o Slice) Gradient(g *Graph, n, dy *Node) []*Node {
 
 // Slice takes part of one axis.
 func (g *Graph) Slice(x *Node, axis, start, end, step int) *Node {
-	return g.Apply(Slice{axis, start, end, step}, x)
+	return g.Apply(Slice{Axis: axis, Start: start, End: end, Step: step}, x)
 }
 
 // SliceGrad is the adjoint of Slice: dy's elements at Start, Start+Step, ... of

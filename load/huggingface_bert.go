@@ -17,6 +17,7 @@ import (
 	"lowbit/optim"
 	"lowbit/tensor"
 	"lowbit/text"
+	"lowbit/train"
 )
 
 // Encoder is a BERT with its tokenizer.
@@ -31,6 +32,13 @@ type Encoder struct {
 	// if the folder has it, else the network's.
 	MaxTokens int
 	Source    string // the file of the weights
+	// Run is a run directory's network, with or without quantizers, of one batch
+	// size and length, and Record its record; nil for other folders.
+	Run    *graph.Graph
+	Record *train.Record
+
+	// pooler holds the folder's pooler where the network has none.
+	pooler *tensor.Store
 }
 
 // bertHeads are the architectures that are read, with what stands on the
@@ -97,9 +105,10 @@ func readSmallJSON(path string, v any) error {
 }
 
 // OpenEncoder loads a Hugging Face folder of a BERT: config.json, weights in
-// *.safetensors or pytorch_model.bin, and tokenizer.json or vocab.txt. With the
-// modules.json of sentence-transformers the network gives sentence vectors.
-// Names, shapes and values are checked as Model checks them.
+// *.safetensors or pytorch_model.bin, and tokenizer.json or vocab.txt; or the run
+// directory of one that was trained. With the modules.json of
+// sentence-transformers the network gives sentence vectors. Names, shapes and
+// values are checked as Model checks them.
 func OpenEncoder(dir string) (*Encoder, error) {
 	n, err := openBert(dir)
 	if err != nil {
@@ -124,16 +133,8 @@ func openBert(dir string) (*Encoder, error) {
 	if err := n.sentence(dir); err != nil {
 		return nil, err
 	}
-	weights, err := n.read(dir)
-	if err != nil {
+	if err := n.weights(dir); err != nil {
 		return nil, err
-	}
-	g, err := n.Config.Graph(1, 1)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	if n.Store, err = fit(g, weights, func(name string) bool { return optim.IsState(name) || n.aside(name) }); err != nil {
-		return nil, fmt.Errorf("%s: %w", n.Source, err)
 	}
 	if n.Tokenizer, err = text.Open(dir); errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%s: no tokenizer.json and no vocab.txt", dir)
@@ -142,6 +143,31 @@ func openBert(dir string) (*Encoder, error) {
 		err = fmt.Errorf("%s: the tokenizer has %d tokens, the network %d", dir, n.Tokenizer.Size(), n.Config.Vocab)
 	}
 	return n, err
+}
+
+// weights fills the store from a folder's weights, or from its run.
+func (n *Encoder) weights(dir string) error {
+	if exists(filepath.Join(dir, "run.json")) {
+		l, err := run(dir, "")
+		if err != nil {
+			return err
+		}
+		n.Run, n.Record, n.Store, n.Source = l.Graph, l.Record, l.Store, l.Weights
+		n.Config.Prefix = bertPrefix
+		return nil
+	}
+	weights, err := n.read(dir)
+	if err != nil {
+		return err
+	}
+	g, err := n.Config.Graph(1, 1)
+	if err != nil {
+		return fmt.Errorf("%s: %w", filepath.Join(dir, configName), err)
+	}
+	if n.Store, err = fit(g, weights, func(name string) bool { return optim.IsState(name) || n.aside(name) }); err != nil {
+		return fmt.Errorf("%s: %w", n.Source, err)
+	}
+	return n.keepPooler(weights)
 }
 
 // bert turns the description into a Bert.
@@ -254,8 +280,8 @@ func (n *Encoder) read(dir string) (*tensor.Store, error) {
 	for _, name := range from.Names() {
 		t := from.Get(name)
 		name = strings.TrimPrefix(name, "module.")
-		if strings.HasPrefix(name, "bert.") {
-			n.Config.Prefix = "bert."
+		if strings.HasPrefix(name, bertPrefix) {
+			n.Config.Prefix = bertPrefix
 		}
 		for old, now := range map[string]string{"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"} {
 			if base, ok := strings.CutSuffix(name, old); ok {
@@ -303,7 +329,19 @@ func (n *Encoder) aside(name string) bool {
 }
 
 // Graph builds the network for batches of sequences.
-func (n *Encoder) Graph(batch, seq int) (*graph.Graph, error) { return n.Config.Graph(batch, seq) }
+func (n *Encoder) Graph(batch, seq int) (*graph.Graph, error) {
+	if n.Run == nil {
+		return n.Config.Graph(batch, seq)
+	}
+	g, err := graph.WithBatch(n.Run, batch)
+	if err == nil {
+		g, err = graph.WithLength(g, seq)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("load: %s: %w", n.Spec, err)
+	}
+	return g, nil
+}
 
 // Gives says what the network's output is.
 func (n *Encoder) Gives() string {

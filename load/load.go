@@ -158,7 +158,7 @@ func (l *Loaded) put(path, name string) error {
 func run(dir, weights string) (*Loaded, error) {
 	if _, err := os.Stat(filepath.Join(dir, "run.json")); errors.Is(err, fs.ErrNotExist) {
 		if IsEncoder(dir) {
-			return nil, fmt.Errorf("folder %s holds a BERT: lowbit eval measures it; it is not trained or quantized yet", dir)
+			return nil, fmt.Errorf("folder %s holds a BERT, no run of one: lowbit train --model %s --data sst2:PATH makes one", dir, dir)
 		}
 		return nil, fmt.Errorf("folder %s: no run.json, want a run directory", dir)
 	}

@@ -106,7 +106,7 @@ func readBitsFile(path string) (bitsFile, error) {
 func (f bitsFile) fits(n *Network) error {
 	var unknown []string
 	for name := range f.Layers {
-		if !slices.ContainsFunc(n.Layers, func(l Layer) bool { return l.Name == name }) {
+		if !slices.Contains(n.Tables, name) && !slices.ContainsFunc(n.Layers, func(l Layer) bool { return l.Name == name }) {
 			unknown = append(unknown, name)
 		}
 	}

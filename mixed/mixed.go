@@ -52,6 +52,10 @@ type Network struct {
 	// Layers are in graph order; Groups in the order of their first layers.
 	Layers []Layer
 	Groups []Group
+	// Tables are the names of the embeddings' nodes, which have the outer width,
+	// and Outer is that width.
+	Tables []string
+	Outer  int
 	// Residual is what the network does to the operands of adds: 8 bits if a
 	// quantizer stands in front of one.
 	Residual quant.Residual
@@ -74,7 +78,8 @@ type Options struct {
 // convolution and the 1x1 shortcut of a residual block; q, k and v; gate and
 // up), seen through quantizers, reshapes and transposes, and layers with the
 // same weight. The layers that no other layer stands before or behind are fixed
-// at the outer width, and with them their groups.
+// at the outer width, and with them their groups; tables of embeddings have that
+// width, too, and count as layers before others.
 //
 // Errors: no layer, two layers of one name, a pinned layer that is not there, a
 // group whose fixed layers want different widths.
@@ -86,7 +91,12 @@ func Link(g *graph.Graph, o Options) (*Network, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := &Network{Graph: g, Float: float, Residual: residual(g)}
+	n := &Network{Graph: g, Float: float, Residual: residual(g), Outer: o.Outer}
+	for _, x := range float.Nodes() {
+		if _, ok := x.Op().(graph.Embedding); ok && weightOf(x) == x.In()[0] {
+			n.Tables = append(n.Tables, x.Name())
+		}
+	}
 	if n.Fingerprint, err = fingerprint(float); err != nil {
 		return nil, err
 	}

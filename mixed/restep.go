@@ -19,11 +19,11 @@ type StartRules struct {
 // with other widths: a quantizer that has the same grid in both keeps its
 // learned step; any other gets one that a rule finds, for weights from the
 // weights, for activations from what flows through to, with all other
-// quantizers in place, for the images (each f32 in the shape of the input; not
-// needed if no activation's grid is new). Steps that to lacks leave the store.
+// quantizers in place, for the batches (not needed if no activation's grid is
+// new). Steps that to lacks leave the store.
 //
 // It returns the names of the steps that are new, in graph order.
-func Restep(e *engine.Engine, from, to *graph.Graph, store *tensor.Store, images []*tensor.Tensor, r StartRules) ([]string, error) {
+func Restep(e *engine.Engine, from, to *graph.Graph, store *tensor.Store, batches []engine.Inputs, r StartRules) ([]string, error) {
 	var names []string
 	var acts []*graph.Node
 	for _, n := range to.Nodes() {
@@ -64,7 +64,7 @@ func Restep(e *engine.Engine, from, to *graph.Graph, store *tensor.Store, images
 	if len(acts) == 0 {
 		return names, nil
 	}
-	return names, observe(e, to, store, images, acts, r.Activations)
+	return names, observe(e, to, store, batches, acts, r.Activations)
 }
 
 // keptStep reports whether from has n's quantizer, on the same grid and with a
@@ -83,41 +83,44 @@ func keptStep(from *graph.Graph, n *graph.Node, store *tensor.Store) bool {
 }
 
 // observe sets the steps of the quantizers acts of g by what comes to them.
-func observe(e *engine.Engine, g *graph.Graph, store *tensor.Store, images []*tensor.Tensor, acts []*graph.Node, rule quant.Rule) error {
-	total := 0
-	for _, im := range images {
-		total += im.Shape()[0]
-	}
-	if total == 0 {
-		return fmt.Errorf("mixed: %d activations need a step, and there are no images to find it from", len(acts))
+func observe(e *engine.Engine, g *graph.Graph, store *tensor.Store, batches []engine.Inputs, acts []*graph.Node, rule quant.Rule) error {
+	if len(batches) == 0 {
+		return fmt.Errorf("mixed: %d activations need a step, and there are no batches to find it from", len(acts))
 	}
 	seen := map[string]*quant.Observer{} // by quantizer
 	for _, n := range acts {
-		o, err := rule.NewObserver(n.Op().(graph.FakeQuant).Spec, n.Shape().Size()/max(g.Batch(), 1)*total)
-		if err != nil {
-			return fmt.Errorf("mixed: %s: %w", n.Name(), err)
-		}
-		seen[n.Name()] = o
+		seen[n.Name()] = nil
 	}
 	taps, err := tapped(g, seen)
 	if err != nil {
 		return err
 	}
-	var plan *engine.Plan
-	for i, im := range images {
-		if i == 0 || im.Shape()[0] != images[i-1].Shape()[0] {
-			if plan, err = compile(e, taps, store, im.Shape()[0]); err != nil {
-				return err
-			}
-		}
-		if err := plan.SetInput("input", im); err != nil {
+	plans := engine.Plans{Engine: e, Graph: taps, Store: store}
+	values := map[string]int{} // that each quantizer will see
+	for _, b := range batches {
+		p, err := plans.For(b)
+		if err != nil {
 			return fmt.Errorf("mixed: %w", err)
 		}
-		if err := plan.Run(); err != nil {
+		for name := range seen {
+			values[name] += p.Output(name).Len()
+		}
+	}
+	for _, n := range acts {
+		if seen[n.Name()], err = rule.NewObserver(n.Op().(graph.FakeQuant).Spec, values[n.Name()]); err != nil {
+			return fmt.Errorf("mixed: %s: %w", n.Name(), err)
+		}
+	}
+	for _, b := range batches {
+		p, err := plans.For(b)
+		if err == nil {
+			err = p.Run()
+		}
+		if err != nil {
 			return fmt.Errorf("mixed: %w", err)
 		}
 		for name, o := range seen {
-			if err := o.Add(plan.Output(name).Float32s()); err != nil {
+			if err := o.Add(p.Output(name).Float32s()); err != nil {
 				return fmt.Errorf("mixed: %s: %w", name, err)
 			}
 		}
@@ -153,16 +156,4 @@ func tapped[T any](g *graph.Graph, seen map[string]T) (*graph.Graph, error) {
 		return nil, fmt.Errorf("mixed: %w", err)
 	}
 	return to, nil
-}
-
-func compile(e *engine.Engine, g *graph.Graph, store *tensor.Store, batch int) (*engine.Plan, error) {
-	g, err := graph.WithBatch(g, batch)
-	if err != nil {
-		return nil, fmt.Errorf("mixed: %w", err)
-	}
-	p, err := e.Compile(g, store)
-	if err != nil {
-		return nil, fmt.Errorf("mixed: %w", err)
-	}
-	return p, nil
 }

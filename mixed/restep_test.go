@@ -36,7 +36,7 @@ func TestRestepKeepsWhatIsLearned(t *testing.T) {
 	if _, err := Restep(e, from, to, store.Clone(), nil, rules); err == nil {
 		t.Error("activation steps are found without images")
 	}
-	names, err := Restep(e, from, to, store, []*tensor.Tensor{images}, rules)
+	names, err := Restep(e, from, to, store, []engine.Inputs{{"input": images}}, rules)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -68,11 +68,9 @@ func largest(t *testing.T, e *engine.Engine, g *graph.Graph, store *tensor.Store
 	if err != nil {
 		t.Fatal(err)
 	}
-	plan, err := compile(e, tap, store, 2)
+	plans := engine.Plans{Engine: e, Graph: tap, Store: store}
+	plan, err := plans.For(engine.Inputs{"input": images})
 	if err != nil {
-		t.Fatal(err)
-	}
-	if err := plan.SetInput("input", images); err != nil {
 		t.Fatal(err)
 	}
 	if err := plan.Run(); err != nil {
@@ -92,7 +90,7 @@ func TestRestepOfAFloatNetworkSetsAll(t *testing.T) {
 		images.Float32s()[i] = float32(i%5) - 2
 	}
 	r := quant.Rule{Kind: quant.RuleMSE}
-	names, err := Restep(e, float, to, store, []*tensor.Tensor{images}, StartRules{r, r})
+	names, err := Restep(e, float, to, store, []engine.Inputs{{"input": images}}, StartRules{r, r})
 	if err != nil || len(names) != 18 {
 		t.Fatalf("%d steps, %v", len(names), err)
 	}

@@ -197,6 +197,9 @@ func (p *Problem) Plan(choice []int) quant.BitPlan {
 	for _, l := range p.Layers {
 		plan.Layers[l.Name] = p.width(l, choice)
 	}
+	for _, name := range p.Tables {
+		plan.Layers[name] = quant.Width{Weight: p.Outer, Act: p.Outer}
+	}
 	return plan
 }
 

@@ -99,8 +99,8 @@ func (c Bert) embed(g *graph.Graph, ids, types *graph.Node, seq int) *graph.Node
 		Name: p + "position_embeddings.weight", Shape: []int{c.Positions, c.Dim}, Role: graph.Weight,
 		Init: graph.Init{Kind: graph.InitNormal, Value: 0.02},
 	})
-	x = g.Apply(graph.Reshape{Dims: []int{-1, seq, c.Dim}}, x)
-	x = g.Add(x, g.Slice(places, 0, 0, seq, 1))
+	x = g.Apply(graph.Reshape{Dims: []int{-1, seq, c.Dim}, Length: 1}, x)
+	x = g.Add(x, g.Apply(graph.Slice{End: seq, Step: 1, Length: true}, places))
 	x = g.Apply(graph.Reshape{Dims: []int{-1, c.Dim}}, x)
 	return nn.Dropout(g, p+"dropout", nn.LayerNorm(g, p+"LayerNorm", x, c.NormEps), c.Dropout)
 }
@@ -132,7 +132,7 @@ func (c Bert) head(g *graph.Graph, x, lengths *graph.Node, seq int) *graph.Node 
 	case BertSpan:
 		return nn.Linear(g, "qa_outputs", x, nn.Dense{Out: 2, Init: sd})
 	case BertClassify:
-		first := g.Slice(g.Apply(graph.Reshape{Dims: []int{-1, seq, c.Dim}}, x), 1, 0, 1, 1)
+		first := g.Slice(g.Apply(graph.Reshape{Dims: []int{-1, seq, c.Dim}, Length: 1}, x), 1, 0, 1, 1)
 		y := nn.Linear(g, c.Prefix+"pooler.dense", g.Apply(graph.Reshape{Dims: []int{0, -1}}, first), nn.Dense{Out: c.Dim, Init: sd})
 		y = nn.Dropout(g, "dropout", g.Apply(graph.Unary{F: graph.Tanh}, y), c.Dropout)
 		return nn.Linear(g, "classifier", y, nn.Dense{Out: c.Classes, Init: sd})

@@ -137,3 +137,56 @@ func TestBertTrainsAndKeepsHuggingFacesNames(t *testing.T) {
 		}
 	}
 }
+
+// A graph made for one length and changed to another is the one made for that.
+func TestBertAtAnotherLength(t *testing.T) {
+	for _, head := range []model.BertHead{model.BertHidden, model.BertClassify, model.BertSpan, model.BertSentence} {
+		c := tinyBert(head)
+		code := func(g *graph.Graph, err error) string {
+			t.Helper()
+			if err != nil {
+				t.Fatalf("%s: %v", head, err)
+			}
+			b, err := graph.Encode(g)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return string(b)
+		}
+		g, err := c.Graph(3, 16) // as long as a row is wide
+		if err != nil {
+			t.Fatal(err)
+		}
+		if g.Length() != 16 {
+			t.Errorf("%s: length %d, want 16", head, g.Length())
+		}
+		want, err := c.Graph(3, 7)
+		if code(graph.WithLength(g, 7)) != code(want, err) {
+			t.Errorf("%s: another graph", head)
+		}
+		for n, what := range map[int]string{0: "want at least 1", 21: "from sequences of 16 tokens to 21"} {
+			if _, err := graph.WithLength(g, n); err == nil || !strings.Contains(err.Error(), what) {
+				t.Errorf("%s: length %d: %v", head, n, err)
+			}
+		}
+	}
+}
+
+func TestGraphsWithoutLengthRefuseOne(t *testing.T) {
+	g, err := model.Build("resnet20", model.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := graph.WithLength(g, 4); err == nil || g.Length() != 0 || !strings.Contains(err.Error(), "reads no sequences") {
+		t.Errorf("length %d, %v", g.Length(), err)
+	}
+	g = graph.New() // the length stands in a shape that does not say so
+	rows := g.Apply(graph.Reshape{Dims: []int{-1, 4, 8}}, nn.Embedding(g, "words", nn.Tokens(g, 2, 4), 9, 8, nil))
+	nn.Logits(g, g.Apply(graph.Reshape{Dims: []int{2, 32}}, rows))
+	if g.Err() != nil {
+		t.Fatal(g.Err())
+	}
+	if _, err := graph.WithLength(g, 5); err == nil {
+		t.Error("a baked length is changed")
+	}
+}

@@ -158,7 +158,7 @@ func MeanTokens(g *graph.Graph, x, lengths *graph.Node, seq int) *graph.Node {
 		return x
 	}
 	m := g.Apply(graph.Reshape{Dims: []int{0, 0, 1}}, g.Apply(graph.LengthMask{Seq: seq}, lengths))
-	x = g.Apply(graph.Reshape{Dims: []int{-1, seq, x.Shape()[1]}}, x)
+	x = g.Apply(graph.Reshape{Dims: []int{-1, seq, x.Shape()[1]}, Length: 1}, x)
 	return g.Div(g.Sum(g.Mul(x, m), 1), g.Sum(m, 1))
 }
 

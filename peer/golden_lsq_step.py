@@ -207,6 +207,7 @@ def make(method):
     print(method, "seed", seed, "margin", margin, "loss", out["loss"].item(), out["loss2"].item(), os.path.getsize(path), "bytes", file=sys.stderr)
 
 
-torch.set_num_threads(1)
-for name in RECIPES:
-    make(name)
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    for name in RECIPES:
+        make(name)

@@ -7,13 +7,13 @@ import (
 	"lowbit/tensor"
 )
 
-// lossGraph returns the training graph of a batch size: the network with
+// lossGraph returns the training graph for batches of a shape: the network with
 // training batch norms, the inputs "labels" (i32 [batch]) and, to distil,
 // "teacher_logits" (f32 [batch, classes]), and the outputs "logits" and "loss".
-func lossGraph(g *graph.Graph, batch int, c Config, h Hooks) (*graph.Graph, error) {
-	g, err := graph.WithBatch(g, batch)
+func lossGraph(g *graph.Graph, at shape, c Config, h Hooks) (*graph.Graph, error) {
+	g, err := fitted(g, at.batch, at.length)
 	if err != nil {
-		return nil, fmt.Errorf("train: batch %d: %w", batch, err)
+		return nil, err
 	}
 	g, err = graph.Training(g, func(*graph.Node) bool { return c.FrozenNorm })
 	if err != nil {

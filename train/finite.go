@@ -51,7 +51,7 @@ func (r *run) firstNotFinite(p *batchPlan, b *data.Batch) (string, error) {
 	}
 	h := r.job.Hooks
 	h.Taps = nil
-	g, err := lossGraph(r.job.Graph, len(b.Index), r.Config, h)
+	g, err := lossGraph(r.job.Graph, shape{len(b.Index), r.length(b)}, r.Config, h)
 	if err != nil {
 		return "", err
 	}

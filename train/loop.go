@@ -71,8 +71,8 @@ func (r *run) bind(p *batchPlan, b *data.Batch) error {
 	for _, t := range p.dropout {
 		t.Int64s()[0], t.Int64s()[1] = int64(r.Seed), int64(r.pos.Total)
 	}
-	if r.job.Source != nil {
-		if err := r.job.Source.Fill(b.Index, p.Forward.Input); err != nil {
+	if r.source != nil {
+		if err := r.source.Fill(b.Index, p.Forward.Input); err != nil {
 			return fmt.Errorf("train: %w", err)
 		}
 	} else if err := p.bindImages(b); err != nil {
@@ -126,7 +126,7 @@ func (p *batchPlan) labels(b *data.Batch) []int32 {
 // step trains one batch and moves the position.
 func (r *run) step(b *data.Batch) error {
 	h := r.job.Hooks
-	p, err := r.plan(len(b.Index))
+	p, err := r.plan(len(b.Index), r.length(b))
 	if err != nil {
 		return err
 	}
@@ -316,11 +316,9 @@ func (r *run) finish() error {
 		return err
 	}
 	res := &r.record.Result
-	var measure func() (eval.Result, error)
-	if r.job.Test != nil || r.job.Source != nil {
-		if measure, err = r.evaluator(r.job.Store, r.job.Test); err != nil {
-			return err
-		}
+	measure, err := r.job.Evaluator(r.Config)
+	if err != nil {
+		return err
 	}
 	if measure != nil {
 		t, err := measure()

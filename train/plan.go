@@ -3,13 +3,26 @@ package train
 import (
 	"fmt"
 
+	"lowbit/data"
 	"lowbit/engine"
 	"lowbit/eval"
 	"lowbit/graph"
 	"lowbit/tensor"
 )
 
-// batchPlan is what runs a batch of one size.
+// shape is that of a batch: its examples, and the tokens of each, 0 for the
+// graph's own number or images.
+type shape struct{ batch, length int }
+
+// length is what a batch's sequences are padded to.
+func (r *run) length(b *data.Batch) int {
+	if r.source == nil {
+		return 0
+	}
+	return r.source.Length(b.Index)
+}
+
+// batchPlan is what runs a batch of one shape.
 type batchPlan struct {
 	*Stepper
 	inputs  map[string]bool // of the training graph
@@ -19,12 +32,14 @@ type batchPlan struct {
 	classes int
 }
 
-// plan returns the plans for a batch size, compiled once.
-func (r *run) plan(n int) (*batchPlan, error) {
-	if p := r.plans[n]; p != nil {
+// plan returns the plans for batches of n examples of that length, compiled
+// once.
+func (r *run) plan(n, length int) (*batchPlan, error) {
+	at := shape{n, length}
+	if p := r.plans[at]; p != nil {
 		return p, nil
 	}
-	g, err := lossGraph(r.job.Graph, n, r.Config, r.job.Hooks)
+	g, err := lossGraph(r.job.Graph, at, r.Config, r.job.Hooks)
 	if err != nil {
 		return nil, err
 	}
@@ -43,35 +58,51 @@ func (r *run) plan(n int) (*batchPlan, error) {
 		p.dropout = append(p.dropout, p.Forward.Input(name))
 	}
 	if t := r.job.Teacher; t != nil {
-		if p.teacher, err = r.teacherPlan(t, n); err != nil {
+		if err := r.addTeacher(p, t, at); err != nil {
 			return nil, err
-		}
-		if r.job.Source != nil {
-			for _, in := range t.Graph.Inputs() {
-				p.shared = append(p.shared, in.Name())
-			}
 		}
 		if err := p.Forward.SetInput("teacher_logits", p.teacher.Output("logits")); err != nil {
 			return nil, fmt.Errorf("train: teacher: %w", err)
 		}
 	}
-	r.plans[n] = p
+	r.plans[at] = p
 	return p, nil
 }
 
-func (r *run) teacherPlan(t *Teacher, n int) (*engine.Plan, error) {
+// addTeacher compiles the teacher's inference form.
+func (r *run) addTeacher(p *batchPlan, t *Teacher, at shape) error {
 	g, err := t.Graph, error(nil)
-	if r.job.Source == nil {
-		if g, err = eval.Forward(g); err != nil {
-			return nil, fmt.Errorf("train: teacher: %w", err)
+	if r.source == nil {
+		g, err = eval.Forward(g)
+	} else if g, err = graph.Inference(g); err == nil {
+		g, err = graph.Select(g, "logits")
+	}
+	if err == nil {
+		g, err = fitted(g, at.batch, at.length)
+	}
+	if err == nil {
+		p.teacher, err = r.job.Engine.Compile(g, t.Store)
+	}
+	if err != nil {
+		return fmt.Errorf("train: teacher: %w", err)
+	}
+	if r.source != nil {
+		for _, in := range g.Inputs() {
+			p.shared = append(p.shared, in.Name())
 		}
 	}
-	if g, err = graph.WithBatch(g, n); err != nil {
-		return nil, fmt.Errorf("train: teacher: %w", err)
+	return nil
+}
+
+// fitted returns a graph for batches of n examples of that length, 0 for its
+// own.
+func fitted(g *graph.Graph, n, length int) (*graph.Graph, error) {
+	g, err := graph.WithBatch(g, n)
+	if err == nil && length > 0 {
+		g, err = graph.WithLength(g, length)
 	}
-	p, err := r.job.Engine.Compile(g, t.Store)
 	if err != nil {
-		return nil, fmt.Errorf("train: teacher: %w", err)
+		return nil, fmt.Errorf("train: batch of %d: %w", n, err)
 	}
-	return p, nil
+	return g, nil
 }

@@ -24,18 +24,20 @@ import (
 // run is one call of Run.
 type run struct {
 	Config
-	job         Job
-	train, held *data.Dataset
-	loader      feed // nil without epochs
-	plans       map[int]*batchPlan
-	heldOut     func() (eval.Result, error)
-	judged      *tensor.Store // what heldOut evaluates: the job's or averages
-	pos         position
-	saved       position      // of the last checkpoint
-	names       []string      // tensors of a checkpoint
-	best        *tensor.Store // without a directory
-	record      Record
-	metrics     *os.File
+	job     Job
+	train   *data.Dataset
+	source  Source // in its place
+	held    *Job   // what measures the held-out part; nil without one
+	loader  feed   // nil without epochs
+	plans   map[shape]*batchPlan
+	heldOut func() (eval.Result, error)
+	judged  *tensor.Store // what heldOut evaluates: the job's or averages
+	pos     position
+	saved   position      // of the last checkpoint
+	names   []string      // tensors of a checkpoint
+	best    *tensor.Store // without a directory
+	record  Record
+	metrics *os.File
 
 	began         time.Time
 	before        float64 // seconds of earlier sessions
@@ -58,13 +60,13 @@ func Run(ctx context.Context, c Config, job Job) (Result, error) {
 	if job.Engine == nil || job.Graph == nil || job.Store == nil || job.Train == nil && job.Source == nil {
 		return Result{}, errors.New("train: the job lacks an engine, a graph, a store or training data")
 	}
-	if job.Source != nil && (job.Train != nil || job.Test != nil || c.HoldOut > 0) {
-		return Result{}, errors.New("train: the job has a source: want no sets of images beside it, and nothing held out of them")
+	if job.Source != nil && (job.Train != nil || job.Test != nil) {
+		return Result{}, errors.New("train: the job has a source: want no sets of images beside it")
 	}
 	if (job.Teacher != nil) != (c.Loss.Distill > 0) {
 		return Result{}, fmt.Errorf("train: distillation weight %g with teacher %t: want both or none", c.Loss.Distill, job.Teacher != nil)
 	}
-	r := &run{Config: c.resolved(), job: job.withDefaults(), plans: map[int]*batchPlan{}, pos: start()}
+	r := &run{Config: c.resolved(), job: job.withDefaults(), plans: map[shape]*batchPlan{}, pos: start()}
 	r.began = time.Now()
 	unlock, err := r.open()
 	if unlock != nil {
@@ -99,11 +101,8 @@ func (j Job) withDefaults() Job {
 // open splits the data, fills the store and makes the directory ready or
 // continues its run.
 func (r *run) open() (unlock func(), err error) {
-	r.train = r.job.Train
-	if r.HoldOut > 0 {
-		if r.train, r.held, err = r.job.Train.HoldOut(r.HoldOut, r.Seed); err != nil {
-			return nil, fmt.Errorf("train: %w", err)
-		}
+	if err := r.part(); err != nil {
+		return nil, err
 	}
 	if err := graph.InitParams(r.job.Graph, r.job.Store, r.Seed); err != nil {
 		return nil, fmt.Errorf("train: %w", err)
@@ -122,6 +121,26 @@ func (r *run) open() (unlock func(), err error) {
 	return r.openDir()
 }
 
+// part holds examples out of the training part.
+func (r *run) part() (err error) {
+	r.train, r.source = r.job.Train, r.job.Source
+	switch {
+	case r.HoldOut == 0:
+	case r.source != nil:
+		var held Source
+		r.source, held, err = holdOut(r.source, r.HoldOut, r.Seed)
+		r.held = &Job{Engine: r.job.Engine, Graph: r.job.Graph, Source: held}
+	default:
+		var held *data.Dataset
+		r.train, held, err = r.job.Train.HoldOut(r.HoldOut, r.Seed)
+		r.held = &Job{Engine: r.job.Engine, Graph: r.job.Graph, Test: held}
+	}
+	if err != nil {
+		err = fmt.Errorf("train: %w", err)
+	}
+	return err
+}
+
 // describe fills in the run's record.
 func (r *run) describe() error {
 	code, err := graph.Encode(r.job.Graph)
@@ -129,7 +148,7 @@ func (r *run) describe() error {
 		return fmt.Errorf("train: %w", err)
 	}
 	id := Identity{GraphSHA256: sha(code)}
-	if s := r.job.Source; s != nil {
+	if s := r.source; s != nil {
 		id.TrainData, id.LabelsSHA256 = s.Describe()
 	} else {
 		id.LabelsSHA256 = labelsSHA(r.train)
@@ -304,7 +323,8 @@ func (r *run) prepare() error {
 				return fmt.Errorf("train: %w", err)
 			}
 		}
-		if r.heldOut, err = r.evaluator(r.judged, r.held); err != nil {
+		r.held.Store = r.judged
+		if r.heldOut, err = r.held.Evaluator(r.Config); err != nil {
 			return err
 		}
 	}
@@ -332,7 +352,13 @@ func (r *run) stateNames() ([]string, error) {
 		names[n.Name()] = true
 	}
 	if r.Epochs > 0 {
-		p, err := r.plan(min(r.Batch, r.examples()))
+		n, length := r.Batch, 0
+		if r.source != nil {
+			n, length = min(n, r.source.Len()), r.source.Length(nil)
+		} else {
+			n = min(n, r.train.Len())
+		}
+		p, err := r.plan(n, length)
 		if err != nil {
 			return nil, err
 		}
@@ -346,12 +372,4 @@ func (r *run) stateNames() ([]string, error) {
 		}
 	}
 	return slices.Sorted(maps.Keys(names)), nil
-}
-
-// examples is the number of an epoch's examples.
-func (r *run) examples() int {
-	if r.job.Source != nil {
-		return r.job.Source.Len()
-	}
-	return r.train.Len()
 }

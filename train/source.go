@@ -10,8 +10,8 @@ import (
 	"lowbit/tensor"
 )
 
-// Source is what a run learns from where that is not a set of images: windows
-// of a text, sentences with classes. Job.Source takes one in place of Train and
+// Source is what a run learns from where that is not a set of images: Windows of
+// a text, Sentences with classes. Job.Source takes one in place of Train and
 // Test. The training graph reads, beside the network's own inputs, "labels",
 // i32 [rows], one for each row of the logits; negative ones have no cross
 // entropy.
@@ -24,6 +24,9 @@ type Source interface {
 	// Order returns the order of the examples in an epoch: a function of seed and
 	// epoch alone.
 	Order(seed uint64, epoch int) []int32
+	// Length is what the sequences of a batch of those examples are padded to; 0:
+	// the graph's own length. Without examples it is the shortest of all.
+	Length(index []int32) int
 	// Fill writes the examples of those numbers into inputs of the training
 	// graph; input returns nil for one that the graph lacks.
 	Fill(index []int32, input func(name string) *tensor.Tensor) error
@@ -42,8 +45,8 @@ type feed interface {
 
 // newFeed begins the run's batches.
 func (r *run) newFeed() (feed, error) {
-	if s := r.job.Source; s != nil {
-		f := &sourceFeed{order: s.Order, n: s.Len(), batch: r.Batch, seed: r.Seed, dropLast: r.DropLast}
+	if s := r.source; s != nil {
+		f := newSourceFeed(s, r.Batch, r.Config)
 		if f.Steps() == 0 {
 			return nil, fmt.Errorf("train: %d examples, want a batch of %d at least", s.Len(), r.Batch)
 		}
@@ -63,6 +66,10 @@ type sourceFeed struct {
 	dropLast    bool
 	epoch, step int
 	now         []int32 // the epoch's order
+}
+
+func newSourceFeed(s Source, batch int, c Config) *sourceFeed {
+	return &sourceFeed{order: s.Order, n: s.Len(), batch: batch, seed: c.Seed, dropLast: c.DropLast}
 }
 
 func (f *sourceFeed) Steps() int {
@@ -98,20 +105,59 @@ func (f *sourceFeed) Next() (*data.Batch, error) {
 
 func (f *sourceFeed) Close() {}
 
-// evaluator measures the network with a store's weights, on the held-out or the
-// test part.
-func (r *run) evaluator(store *tensor.Store, ds *data.Dataset) (func() (eval.Result, error), error) {
-	if r.job.Source != nil {
-		f, err := r.job.Source.Evaluator(r.job.Engine, r.job.Graph, store)
-		if err != nil {
-			return nil, fmt.Errorf("train: %w", err)
-		}
-		return f, nil
+// Divisible is a Source that can be parted as a set of images can.
+type Divisible interface {
+	Source
+	// HoldOut draws n examples by the seed alone. kept has the others and the
+	// source's own test part, held is its own test part.
+	HoldOut(n int, seed uint64) (kept, held Source, err error)
+	// Limit returns the first n examples; all of them if n is 0.
+	Limit(n int) Source
+}
+
+// holdOut parts a source.
+func holdOut(s Source, n int, seed uint64) (kept, held Source, err error) {
+	d, ok := s.(Divisible)
+	if !ok {
+		name, _ := s.Describe()
+		return nil, nil, fmt.Errorf("train: nothing can be held out of %s", name)
 	}
-	c, err := eval.NewClassifier(r.job.Engine, r.job.Graph, store, r.EvalBatch)
-	if err != nil {
-		return nil, fmt.Errorf("train: %w", err)
+	return d.HoldOut(n, seed)
+}
+
+// judged is a source that another one measures.
+type judged struct {
+	Source
+	by Source
+}
+
+// MeasuredOn returns s with the test part of another source.
+func MeasuredOn(s, by Source) Source { return judged{s, by} }
+
+// Describe implements Source.
+func (j judged) Describe() (name, sum string) {
+	name, sum = j.Source.Describe()
+	other, more := j.by.Describe()
+	return name + ", measured on " + other, sha([]byte(sum + more))
+}
+
+// Evaluator implements Source.
+func (j judged) Evaluator(e *engine.Engine, g *graph.Graph, store *tensor.Store) (func() (eval.Result, error), error) {
+	return j.by.Evaluator(e, g, store)
+}
+
+// HoldOut implements Divisible.
+func (j judged) HoldOut(n int, seed uint64) (kept, held Source, err error) {
+	if kept, held, err = holdOut(j.Source, n, seed); err != nil {
+		return nil, nil, err
 	}
-	c.Norm = r.Norm
-	return func() (eval.Result, error) { return c.Evaluate(ds) }, nil
+	return judged{kept, j.by}, held, nil
+}
+
+// Limit implements Divisible.
+func (j judged) Limit(n int) Source {
+	if d, ok := j.Source.(Divisible); ok {
+		j.Source = d.Limit(n)
+	}
+	return j
 }

@@ -72,7 +72,7 @@ func TestStepsEqualPyTorch(t *testing.T) {
 		for _, p := range net.Params() {
 			check(store.Put(p.Name(), tensor.FromFloat32s(run.Start[p.Name()], p.Shape()...)))
 		}
-		g, err := lossGraph(net, 4, c, Hooks{})
+		g, err := lossGraph(net, shape{batch: 4}, c, Hooks{})
 		check(err)
 		s, err := NewStepper(e, g, store, c.Optim)
 		check(err)

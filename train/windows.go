@@ -118,6 +118,9 @@ func (w *Windows) Order(seed uint64, epoch int) []int32 {
 	return order
 }
 
+// Length implements Source: all windows are as long as the graph's sequences.
+func (w *Windows) Length([]int32) int { return 0 }
+
 // Fill implements Source.
 func (w *Windows) Fill(index []int32, input func(name string) *tensor.Tensor) error {
 	n := w.Sets[0].Length

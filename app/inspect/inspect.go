@@ -75,6 +75,13 @@ func Describe(g *graph.Graph, store, reference *tensor.Store) (Network, error) {
 		}
 		n.Layers = append(n.Layers, d)
 	}
+	for _, x := range g.Nodes() { // tables of embeddings
+		if q, ok := x.Op().(graph.FakeQuant); ok {
+			if p, ok := x.In()[0].Op().(graph.Param); ok && p.Role == graph.Weight {
+				packed[p.Name] = q.Spec.Bits
+			}
+		}
+	}
 	for _, p := range g.Params() {
 		size := p.Shape().Size()
 		bits, ok := packed[p.Name()]

@@ -4,6 +4,7 @@
 package quantize
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -13,8 +14,6 @@ import (
 	"path/filepath"
 
 	"lowbit/app/inspect"
-	"lowbit/data"
-	"lowbit/engine"
 	"lowbit/eval"
 	"lowbit/graph"
 	"lowbit/internal/atomicfile"
@@ -88,6 +87,8 @@ type Job struct {
 	// Bits is what the user called the bit plan, Source the network and Weights
 	// the place its weights came from.
 	Bits, Source, Weights string
+	// Part is what accuracies are of; empty: what Train.Test calls itself.
+	Part string
 	// FP32, if not nil, is the accuracy before on Train.Test, measured already.
 	// Mixed needs it; zero stands for one that is not known.
 	FP32 *eval.Result
@@ -156,12 +157,12 @@ func Run(ctx context.Context, m Method, j Job) (Outcome, error) {
 	job := j.Train
 	o := Outcome{
 		Run: job.Out, Model: j.Source, Weights: j.Weights, Method: m.Name, Bits: j.Bits,
-		Residual: string(m.Plan.Residual), Plan: m.Plan, Config: m.Config, Part: "test",
+		Residual: string(m.Plan.Residual), Plan: m.Plan, Config: m.Config, Part: cmp.Or(j.Part, "test"),
 	}
 	if o.Residual == "" {
 		o.Residual = string(quant.ResidualFloat)
 	}
-	if job.Test != nil {
+	if j.Part == "" && job.Test != nil {
 		o.Part = job.Test.Split
 	}
 	if err := o.before(m, j); err != nil {
@@ -188,10 +189,10 @@ func (o *Outcome) before(m Method, j Job) error {
 	if j.FP32 != nil {
 		o.FP32Accuracy, o.FP32StandardError = j.FP32.Accuracy, j.FP32.StandardError
 	}
-	if j.Train.Test == nil || j.FP32 != nil && !m.goesOn {
+	if j.FP32 != nil && !m.goesOn {
 		return nil
 	}
-	r, err := Evaluate(j.Train.Engine, j.Train.Graph, j.Train.Store, j.Train.Test, j.Base)
+	r, err := Evaluate(j.Train, j.Base)
 	switch {
 	case err != nil:
 		return err
@@ -203,19 +204,14 @@ func (o *Outcome) before(m Method, j Job) error {
 	return nil
 }
 
-// Evaluate measures a network on a dataset with the normalisation and batch
-// size that a training with base would use.
-func Evaluate(e *engine.Engine, g *graph.Graph, store *tensor.Store, ds *data.Dataset, base train.Config) (eval.Result, error) {
-	batch := base.EvalBatch
-	if batch == 0 {
-		batch = base.Batch
+// Evaluate measures a job's network on its test part as a training with base
+// would; zero without one.
+func Evaluate(job train.Job, base train.Config) (eval.Result, error) {
+	measure, err := job.Evaluator(base)
+	if err != nil || measure == nil {
+		return eval.Result{}, err
 	}
-	c, err := eval.NewClassifier(e, g, store, min(batch, max(ds.Len(), 1)))
-	if err != nil {
-		return eval.Result{}, fmt.Errorf("quantize: %w", err)
-	}
-	c.Norm = base.Norm
-	r, err := c.Evaluate(ds)
+	r, err := measure()
 	if err != nil {
 		return r, fmt.Errorf("quantize: before: %w", err)
 	}

@@ -158,7 +158,7 @@ func (s *session) evaluate(ctx context.Context) (eval.Result, error) {
 	}
 	done := make(chan result, 1)
 	go func() {
-		r, err := quantize.Evaluate(s.e, s.net.Graph, s.net.Store, s.test, s.base)
+		r, err := quantize.Evaluate(train.Job{Engine: s.e, Graph: s.net.Graph, Store: s.net.Store, Test: s.test}, s.base)
 		done <- result{r, err}
 	}()
 	select {

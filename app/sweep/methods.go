@@ -53,7 +53,7 @@ var builders = []struct {
 		return alps.Scorer{Trainer: src.trainer(s.ALPS), Dir: src.Dir, Progress: src.Trials}
 	}},
 	{"hawq", func(s Scoring, src Source, _ uint64) mixed.Scorer {
-		return hawq.Scorer{Config: s.HAWQ, Engine: src.Job.Engine, Train: src.Job.Train, Norm: src.Base.Norm}
+		return hawq.Scorer{Config: s.HAWQ, Job: src.Job, Norm: src.Base.Norm}
 	}},
 	{"uniform", func(Scoring, Source, uint64) mixed.Scorer { return mixed.Uniform{} }},
 	{"first-to-last", func(Scoring, Source, uint64) mixed.Scorer { return mixed.FirstToLast{} }},

@@ -25,7 +25,6 @@ import (
 	"path/filepath"
 	"slices"
 
-	"lowbit/method/alps"
 	"lowbit/method/lsq"
 	"lowbit/mixed"
 	"lowbit/mixed/claim"
@@ -172,7 +171,7 @@ func (s *sweep) check(ctx context.Context) error {
 		return err
 	}
 	j := s.job
-	if j.Engine == nil || j.Graph == nil || j.Store == nil || j.Train == nil || j.Test == nil || s.dir == "" {
+	if j.Engine == nil || j.Graph == nil || j.Store == nil || j.Source == nil && (j.Train == nil || j.Test == nil) || s.dir == "" {
 		return errors.New("sweep: the job lacks an engine, a network, training or test data, or a directory")
 	}
 	if (j.Teacher == nil) != (s.LSQ.Distill == 0) {
@@ -220,9 +219,9 @@ type identity struct {
 }
 
 func (s *sweep) identity() identity {
+	training, test := s.job.DataID()
 	id := identity{
-		Version: 1, Network: s.problem.Fingerprint, Checkpoint: mixed.Checksum(s.job.Store),
-		Train: alps.DataID(s.job.Train), Test: alps.DataID(s.job.Test),
+		Version: 1, Network: s.problem.Fingerprint, Checkpoint: mixed.Checksum(s.job.Store), Train: training, Test: test,
 		Widths: s.Widths, Cost: s.Cost, LSQ: s.LSQ, Base: s.Base, Scoring: s.Scoring,
 	}
 	if s.job.Teacher != nil {

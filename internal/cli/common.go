@@ -90,10 +90,14 @@ func (d *dataFlags) add(cmd *cobra.Command, training bool) {
 	}
 }
 
-// sets are the parts of a dataset.
+// sets are the parts of a dataset: images, or sentences and the encoder that
+// they are for.
 type sets struct {
 	train, test *data.Dataset
 	report      data.Report
+
+	encoder *load.Encoder
+	text    *train.Sentences
 }
 
 // open reads the dataset; a missing part is told on stderr.
@@ -132,6 +136,15 @@ func (d *dataFlags) open(a *app) (s sets, err error) {
 
 // needs demands parts that are not empty.
 func (s sets) needs(training, test bool) error {
+	if s.encoder != nil {
+		switch {
+		case training && s.text == nil:
+			return fmt.Errorf("data %s in %s has no training examples", s.report.Name, s.report.Path)
+		case test && (s.text == nil || s.text.Test == nil):
+			return fmt.Errorf("data %s in %s has no test examples", s.report.Name, s.report.Path)
+		}
+		return nil
+	}
 	if training && s.train.Len() == 0 {
 		return fmt.Errorf("data %s in %s has no training examples", s.report.Name, s.report.Path)
 	}

@@ -58,7 +58,7 @@ func (v *evalFlags) encoder(a *app) error {
 	p := a.progress()
 	read := func(texts []text.Encoding) ([][]float32, error) {
 		m := eval.Encoder{Build: n.Graph, Store: n.Store, Longest: n.Config.Positions}
-		return eval.Outputs(a.ctx, e, m, texts, v.encoderBatch(), counted(p, v.model.model, "texts"))
+		return eval.Outputs(a.ctx, e, m, texts, min(v.batch, encoderBatch), counted(p, v.model.model, "texts"))
 	}
 	if kind == "squad" {
 		out.Scores, err = v.squad(n, path, read)
@@ -71,9 +71,6 @@ func (v *evalFlags) encoder(a *app) error {
 	}
 	return a.print(out, true, func(w io.Writer) { taskText(w, out) })
 }
-
-// encoderBatch is the batch, at most one that keeps long texts in the cache.
-func (v *evalFlags) encoderBatch() int { return min(v.batch, 32) }
 
 func (v *evalFlags) sentences(n *load.Encoder, task, path string, read func([]text.Encoding) ([][]float32, error)) (s eval.Scores, file string, err error) {
 	parts, err := data.ReadSentences(task, path)

@@ -43,15 +43,15 @@ func (m *mixedFlags) add(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVar(&m.bits, "bits", "4,2", "allowed precisions: 4,2 or such as w4a8,w4a4,w2a4")
 	f.StringVar(&m.cost, "cost", "bit-macs", "what a budget counts: bit-macs, bitops, bytes, or ms: times of the integer runtime on this machine")
-	f.IntVar(&m.batch, "batch", 128, "examples a step of trainings")
+	f.IntVar(&m.batch, "batch", 128, "examples a step of trainings; encoders: 32")
 	f.StringVar(&m.variant, "variant", "entropy", "eagl: entropy, difference or bits")
 	f.StringVar(&m.metric, "metric", "", "alps, regression: held-out-accuracy, held-out-loss, train-accuracy or train-loss (default: the method's)")
-	f.IntVar(&m.trialHoldOut, "trial-hold-out", 5000, "alps, regression: training images that trials are measured on")
+	f.IntVar(&m.trialHoldOut, "trial-hold-out", 5000, "alps, regression: training examples that trials are measured on")
 	f.IntVar(&m.trialLimit, "trial-limit", 0, "alps, regression: train on the first N of the others; 0: all")
 	f.IntVar(&m.trialEpochs, "trial-epochs", 1, "alps, regression: epochs of a trial")
 	f.Float64Var(&m.trialLR, "trial-lr", 0, "alps, regression: learning rate of a trial (default: the method's)")
 	f.IntVar(&m.probes, "probes", 0, "hawq: random vectors (default 32)")
-	f.IntVar(&m.traceExamples, "trace-examples", 0, "hawq: training images of the loss (default 512)")
+	f.IntVar(&m.traceExamples, "trace-examples", 0, "hawq: training examples of the loss (default 512)")
 	f.IntVar(&m.configurations, "configurations", 0, "regression: random configurations (default: by the groups)")
 	f.IntVar(&m.rep, "repeats", 8, "regression: configurations trained a second time, for the noise")
 }
@@ -120,7 +120,12 @@ func costUnits(units int64, unit string) string {
 // scoring fills the methods' settings for a network trained at the widest
 // precision.
 func (m *mixedFlags) scoring(a *app, cmd *cobra.Command, widest quant.Width) (sweep.Scoring, error) {
-	s := sweep.DefaultScoring(quant.Uniform(widest, 8))
+	bits := quant.Uniform(widest, 8)
+	s := sweep.DefaultScoring(bits)
+	if load.IsEncoder(m.model.model) {
+		s.ALPS.LSQ = lsq.EncoderConfig(bits, 1)
+		s.ALPS.LSQ.Distill = 0
+	}
 	s.EAGL.Variant = eagl.Variant(m.variant)
 	if !slices.Contains([]eagl.Variant{eagl.Entropy, eagl.Difference, eagl.TotalBits}, s.EAGL.Variant) {
 		return s, usagef("--variant %q, want entropy, difference or bits", m.variant)
@@ -152,8 +157,8 @@ func (m *mixedFlags) scoring(a *app, cmd *cobra.Command, widest quant.Width) (sw
 // trials checks that methods which train have images to do it with.
 func (m *mixedFlags) trials(methods []string, s sets) error {
 	for _, name := range methods {
-		if (name == "alps" || name == "regression") && m.trialHoldOut >= s.train.Len() {
-			return usagef("--trial-hold-out %d of %d training examples, want fewer: %s trains on the others", m.trialHoldOut, s.train.Len(), name)
+		if (name == "alps" || name == "regression") && m.trialHoldOut >= s.examples() {
+			return usagef("--trial-hold-out %d of %d training examples, want fewer: %s trains on the others", m.trialHoldOut, s.examples(), name)
 		}
 	}
 	return nil
@@ -163,9 +168,7 @@ func (m *mixedFlags) trials(methods []string, s sets) error {
 func (m *mixedFlags) base(a *app, l *load.Loaded, s sets) (train.Config, error) {
 	c := train.DefaultConfig()
 	c.Batch, c.Seed = m.batch, a.seed
-	if s.train != nil {
-		c.Augment, c.Norm = augment(s.train), normalization(l.Info, s.train)
-	}
+	s.look(&c, l.Info)
 	return c, usage(c.Validate())
 }
 
@@ -247,13 +250,14 @@ func teacher(name, run string, s sets) (*train.Teacher, error) {
 // from; the result is zero if the run does not say, or it is not there.
 func before(run string, e *engine.Engine, j train.Job, base train.Config, s sets) (*eval.Result, error) {
 	m, ok := origin(run)
-	if !ok || j.Test == nil || m.check() != nil {
+	if !ok || j.Test == nil && j.Source == nil || m.check() != nil {
 		return &eval.Result{}, nil
 	}
 	l, err := m.load(s.train)
 	if err != nil || quantized(l.Graph) {
 		return &eval.Result{}, nil
 	}
-	r, err := quantize.Evaluate(e, l.Graph, l.Store, j.Test, base)
+	j.Graph, j.Store = l.Graph, l.Store
+	r, err := quantize.Evaluate(j, base)
 	return &r, err
 }

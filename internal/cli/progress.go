@@ -66,7 +66,7 @@ func (l *line) training(what string) func(train.Progress) {
 		if p.HeldOut >= 0 {
 			s += fmt.Sprintf(", held out %.1f %%", 100*p.HeldOut)
 		}
-		l.set(fmt.Sprintf("%s, %.0f images/s, %s left", s, p.ImagesPerS, duration(p.Left)))
+		l.set(fmt.Sprintf("%s, %.0f examples/s, %s left", s, p.ImagesPerS, duration(p.Left)))
 	}
 }
 

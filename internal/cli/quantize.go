@@ -204,9 +204,14 @@ func (q *quantizeFlags) resolve(cmd *cobra.Command, p quant.BitPlan) (quantize.M
 
 func (q *quantizeFlags) lsq(set func(string) bool, p quant.BitPlan) (lsq.Config, error) {
 	c := lsq.DefaultConfig(p)
-	switch q.recipe {
-	case "paper":
-	case "short":
+	switch encoder := load.IsEncoder(q.model.model); {
+	case encoder && (q.recipe == "short" || !set("recipe")):
+		c = lsq.EncoderConfig(p, encoderEpochs)
+		if set("epochs") {
+			c = lsq.EncoderConfig(p, q.epochs)
+		}
+	case q.recipe == "paper":
+	case q.recipe == "short":
 		c = lsq.ShortConfig(p, c.Epochs)
 	default:
 		return c, usagef("--recipe %q, want paper or short", q.recipe)
@@ -274,24 +279,24 @@ func (q *quantizeFlags) faq(set func(string) bool, p quant.BitPlan) faq.Config {
 
 // job loads network, teacher and data.
 func (q *quantizeFlags) job(a *app, e *engine.Engine, s sets) (quantize.Job, error) {
-	l, err := q.model.load(s.train)
+	l, err := q.model.network(s)
 	if err != nil {
 		return quantize.Job{}, err
 	}
 	c := train.DefaultConfig()
-	c.Batch, c.Seed, c.Augment, c.Norm = q.batch, a.seed, augment(s.train), normalization(l.Info, s.train)
+	c.Batch, c.Seed = q.batch, a.seed
+	s.look(&c, l.Info)
 	j := train.Job{Engine: e, Graph: l.Graph, Store: l.Store}
 	if err := q.shared.apply(&c, &j, s); err != nil {
 		return quantize.Job{}, err
 	}
 	if q.method == "ptq" && q.shared.holdOut > 0 { // it trains nothing: the held-out images are left out of calibration
-		kept, _, err := s.train.HoldOut(q.shared.holdOut, c.Seed)
-		if err != nil {
+		if j, err = j.HoldOut(q.shared.holdOut, c.Seed, 0); err != nil {
 			return quantize.Job{}, err
 		}
-		j.Train, c.HoldOut = kept, 0
+		c.HoldOut = 0
 	}
-	if j.Test == nil {
+	if q.shared.holdOut == 0 && s.needs(false, true) != nil {
 		return quantize.Job{}, fmt.Errorf("data %s in %s has no test examples; --hold-out N takes training examples", s.report.Name, s.report.Path)
 	}
 	if err := usage(c.Validate()); err != nil {
@@ -305,7 +310,7 @@ func (q *quantizeFlags) job(a *app, e *engine.Engine, s sets) (quantize.Job, err
 		j.Teacher = t
 	}
 	a.describe(&j, modelName(l))
-	return quantize.Job{Train: j, Base: c, Bits: q.bits, Source: q.model.model, Weights: l.Weights}, nil
+	return quantize.Job{Train: j, Base: c, Bits: q.bits, Source: q.model.model, Weights: l.Weights, Part: q.shared.part(&j)}, nil
 }
 
 // modelName is the zoo's name of a network, or what the user called it.
@@ -324,6 +329,7 @@ func (q *quantizeFlags) run(a *app, cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
+	byModel(cmd, q.model, &q.batch)
 	m, err := q.resolve(cmd, p)
 	if err != nil {
 		return err
@@ -331,7 +337,7 @@ func (q *quantizeFlags) run(a *app, cmd *cobra.Command) error {
 	if err := q.model.check(); err != nil {
 		return err
 	}
-	s, err := q.data.open(a)
+	s, err := q.data.openFor(a, q.model, q.batch)
 	if err != nil {
 		return err
 	}
@@ -358,6 +364,9 @@ func (q *quantizeFlags) run(a *app, cmd *cobra.Command) error {
 	l.clear()
 	if err != nil {
 		return hint(err, j.Train.Out)
+	}
+	if err := s.keep(j.Train.Out); err != nil {
+		return err
 	}
 	return a.print(o, false, func(w io.Writer) { quantizeText(w, o, q.data.data) })
 }

@@ -108,16 +108,16 @@ func (v *selectFlags) network(a *app) (*load.Loaded, sets, error) {
 	var s sets
 	var err error
 	if v.data.data != "" || !slices.Contains(dataFree, v.method) {
-		if s, err = v.data.open(a); err != nil {
+		if s, err = v.data.openFor(a, v.model, v.batch); err != nil {
 			return nil, s, err
 		}
 	}
-	l, err := v.model.load(s.train)
+	l, err := v.model.network(s)
 	if err != nil {
 		return nil, s, err
 	}
 	if !slices.Contains(dataFree, v.method) || !quantized(l.Graph) {
-		if s.train == nil {
+		if s.examples() == 0 && v.data.data == "" {
 			return nil, s, usagef("%s is in full precision: calibration needs --data NAME", v.model.model)
 		}
 		if err := s.needs(true, false); err != nil {
@@ -128,6 +128,7 @@ func (v *selectFlags) network(a *app) (*load.Loaded, sets, error) {
 }
 
 func (v *selectFlags) run(a *app, cmd *cobra.Command) error {
+	byModel(cmd, v.model, &v.batch)
 	widths, err := v.widths()
 	if err != nil {
 		return err
@@ -159,7 +160,10 @@ func (v *selectFlags) run(a *app, cmd *cobra.Command) error {
 	}
 	e := engine.New(a.threads)
 	defer e.Close()
-	job := train.Job{Engine: e, Graph: l.Graph, Store: l.Store, Train: s.train}
+	job := train.Job{Engine: e, Graph: l.Graph, Store: l.Store}
+	if s.examples() > 0 {
+		s.put(&job)
+	}
 	a.describe(&job, modelName(l))
 	base, err := v.base(a, l, s)
 	if err != nil {

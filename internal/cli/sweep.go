@@ -15,7 +15,9 @@ import (
 	"lowbit/app/report"
 	"lowbit/app/sweep"
 	"lowbit/engine"
+	"lowbit/load"
 	"lowbit/method/lsq"
+	"lowbit/quant"
 	"lowbit/train"
 )
 
@@ -96,19 +98,9 @@ func (v *sweepFlags) resolve(a *app, cmd *cobra.Command) (sweep.Config, error) {
 	if c.Scoring, err = v.scoring(a, cmd, widest); err != nil {
 		return c, err
 	}
-	c.LSQ = c.Scoring.ALPS.LSQ // for its bits
-	recipe := lsq.DefaultConfig(c.LSQ.Bits)
-	switch v.recipe {
-	case "paper":
-	case "short":
-		recipe = lsq.ShortConfig(c.LSQ.Bits, recipe.Epochs)
-		if v.teacher == "" {
-			v.teacher = "self"
-		}
-	default:
-		return c, usagef("--recipe %q, want paper or short", v.recipe)
+	if c.LSQ, err = v.lsq(cmd, c.Scoring.ALPS.LSQ.Bits); err != nil {
+		return c, err
 	}
-	c.LSQ = recipe
 	if v.teacher != "" {
 		c.LSQ.Distill = 1
 	}
@@ -125,7 +117,30 @@ func (v *sweepFlags) resolve(a *app, cmd *cobra.Command) (sweep.Config, error) {
 	return c, usage(c.Validate())
 }
 
+// lsq is the recipe of the final trainings.
+func (v *sweepFlags) lsq(cmd *cobra.Command, bits quant.BitPlan) (lsq.Config, error) {
+	c := lsq.DefaultConfig(bits)
+	switch encoder := load.IsEncoder(v.model.model); {
+	case encoder && (v.recipe == "short" || !cmd.Flags().Changed("recipe")):
+		c = lsq.EncoderConfig(bits, encoderEpochs)
+		if cmd.Flags().Changed("epochs") {
+			c = lsq.EncoderConfig(bits, v.epochs)
+		}
+	case v.recipe == "paper":
+		return c, nil
+	case v.recipe == "short":
+		c = lsq.ShortConfig(bits, c.Epochs)
+	default:
+		return c, usagef("--recipe %q, want paper or short", v.recipe)
+	}
+	if v.teacher == "" {
+		v.teacher = "self"
+	}
+	return c, nil
+}
+
 func (v *sweepFlags) run(a *app, cmd *cobra.Command) error {
+	byModel(cmd, v.model, &v.batch)
 	c, err := v.resolve(a, cmd)
 	if err != nil {
 		return err
@@ -133,7 +148,7 @@ func (v *sweepFlags) run(a *app, cmd *cobra.Command) error {
 	if err := v.model.check(); err != nil {
 		return err
 	}
-	s, err := v.data.open(a)
+	s, err := v.data.openFor(a, v.model, v.batch)
 	if err != nil {
 		return err
 	}
@@ -143,13 +158,14 @@ func (v *sweepFlags) run(a *app, cmd *cobra.Command) error {
 	if err := v.trials(v.methods, s); err != nil {
 		return err
 	}
-	l, err := v.model.load(s.train)
+	l, err := v.model.network(s)
 	if err != nil {
 		return err
 	}
 	e := engine.New(a.threads)
 	defer e.Close()
-	job := train.Job{Engine: e, Graph: l.Graph, Store: l.Store, Train: s.train, Test: s.test, Out: a.out}
+	job := train.Job{Engine: e, Graph: l.Graph, Store: l.Store, Out: a.out}
+	s.put(&job)
 	if job.Out == "" {
 		job.Out = filepath.Join("runs", shortName(v.model.model)+"-sweep")
 	}

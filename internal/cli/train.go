@@ -6,7 +6,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"lowbit/data"
 	"lowbit/engine"
 	"lowbit/model"
 	"lowbit/optim"
@@ -21,12 +20,18 @@ run directory or weights file starts from what it holds. The defaults are the
 usual recipe for the network's data: SGD with Nesterov momentum 0.9, batch 128,
 one cycle or a cosine, crops and flips.
 
+An encoder (a Hugging Face or sentence-transformers folder of a BERT) gets a
+classifier and is fine-tuned on sst2:PATH or mrpc:PATH, PATH being the folder of the
+task's files: AdamW, batch 32, 3 epochs, a rate that rises to 5e-5 and falls
+linearly. Sentences of like lengths share a batch.
+
 The run directory holds the checkpoints, the metrics and run.json. Ctrl-C writes
 a checkpoint; --resume goes on, with the same result as without the break.`
 
 const trainExample = `  lowbit train --model resnet20 --data cifar10 --out runs/r20
   lowbit train --model resnet20 --data cifar10 --out runs/r20 --resume
-  lowbit train --model resnet20 --width 0.5 --data cifar10 --epochs 30 --lr 0.2 --json`
+  lowbit train --model resnet20 --width 0.5 --data cifar10 --epochs 30 --lr 0.2 --json
+  lowbit train --model all-MiniLM-L6-v2 --data sst2:glue/SST-2 --epochs 1 --out runs/sst2`
 
 // trainFlags are those of train; recipe names which of them the user set.
 type trainFlags struct {
@@ -61,20 +66,37 @@ func (r *runFlags) add(cmd *cobra.Command) {
 // with held-out images and without --best they take its place.
 func (r *runFlags) apply(c *train.Config, j *train.Job, s sets) error {
 	c.HoldOut, c.Best = r.holdOut, r.best
-	j.Train, j.Resume, j.CheckpointSeconds = s.train, r.resume, r.checkpointSeconds
+	s.put(j)
+	j.Resume, j.CheckpointSeconds = r.resume, r.checkpointSeconds
 	switch {
 	case r.best && r.holdOut == 0:
 		return usagef("--best needs --hold-out N")
-	case r.holdOut < 0 || r.holdOut >= s.train.Len():
-		return usagef("--hold-out %d of %d training examples, want fewer and not below 0", r.holdOut, s.train.Len())
-	case r.holdOut > 0 && !r.best:
-		_, held, err := s.train.HoldOut(r.holdOut, c.Seed)
-		j.Test = held
+	case r.holdOut < 0 || r.holdOut >= s.examples():
+		return usagef("--hold-out %d of %d training examples, want fewer and not below 0", r.holdOut, s.examples())
+	case r.holdOut == 0 || r.best:
+		return nil
+	}
+	held, err := j.HoldOut(r.holdOut, c.Seed, 0)
+	if err != nil {
 		return err
-	case s.test.Len() > 0:
-		j.Test = s.test
+	}
+	if j.Test = held.Test; j.Source != nil {
+		j.Source = train.MeasuredOn(j.Source, held.Source)
 	}
 	return nil
+}
+
+// part names what a job's accuracy is of.
+func (r *runFlags) part(j *train.Job) string {
+	switch {
+	case j.Test != nil:
+		return j.Test.Split
+	case j.Source != nil && r.holdOut > 0 && !r.best:
+		return "train-heldout"
+	case j.Source != nil:
+		return "test"
+	}
+	return ""
 }
 
 func (a *app) train() *cobra.Command {
@@ -89,12 +111,12 @@ func (a *app) train() *cobra.Command {
 	t.shared.add(cmd)
 	f := cmd.Flags()
 	f.IntVar(&t.epochs, "epochs", 0, "passes over the training part (default: by the data)")
-	f.IntVar(&t.batch, "batch", 128, "examples a step")
+	f.IntVar(&t.batch, "batch", 128, "examples a step; encoders: 32")
 	f.Float64Var(&t.lr, "lr", 0, "highest learning rate (default: by the data)")
 	f.Float64Var(&t.momentum, "momentum", 0.9, "momentum of SGD")
 	f.BoolVar(&t.nesterov, "nesterov", true, "Nesterov momentum")
 	f.Float64Var(&t.weightDecay, "weight-decay", 5e-4, "decay of weights; biases and norms have none")
-	f.StringVar(&t.optimizer, "optimizer", "sgd", "sgd, adam or adamw")
+	f.StringVar(&t.optimizer, "optimizer", "sgd", "sgd, adam or adamw; encoders: adamw")
 	f.StringVar(&t.schedule, "schedule", "", "onecycle, cosine, linear or constant (default: by the data)")
 	f.Float64Var(&t.warmup, "warmup", 1, "epochs over which the rate rises (not for onecycle)")
 	f.Float64Var(&t.labelSmoothing, "label-smoothing", 0, "share of the target spread over all classes")
@@ -113,9 +135,12 @@ type recipe struct {
 
 // recipeFor returns the recipe for a dataset. CIFAR-10: one cycle to 0.2 in 100
 // epochs, which brings a ResNet-20 to where the usual 160 to 200 epochs of steps
-// do.
-func recipeFor(ds *data.Dataset) recipe {
-	switch ds.Name {
+// do. Encoders: that of BERT's fine-tuning.
+func recipeFor(s sets) recipe {
+	if s.encoder != nil {
+		return recipe{encoderEpochs, 5e-5, optim.Linear}
+	}
+	switch s.train.Name {
 	case "cifar10":
 		return recipe{100, 0.2, optim.OneCycle}
 	case "fashion-mnist":
@@ -125,8 +150,8 @@ func recipeFor(ds *data.Dataset) recipe {
 }
 
 // config resolves the flags.
-func (t *trainFlags) config(a *app, cmd *cobra.Command, ds *data.Dataset) (train.Config, error) {
-	r := recipeFor(ds)
+func (t *trainFlags) config(a *app, cmd *cobra.Command, data sets) (train.Config, error) {
+	r := recipeFor(data)
 	set := cmd.Flags().Changed
 	if set("epochs") {
 		r.epochs = t.epochs
@@ -142,6 +167,9 @@ func (t *trainFlags) config(a *app, cmd *cobra.Command, ds *data.Dataset) (train
 	default:
 		return train.Config{}, usagef("--schedule %q, want onecycle, cosine, linear or constant", t.schedule)
 	}
+	if data.encoder != nil {
+		t.forEncoder(set, r.epochs)
+	}
 	c := train.DefaultConfig()
 	c.Epochs, c.Batch, c.Seed = r.epochs, t.batch, a.seed
 	c.Loss.Smooth = t.labelSmoothing
@@ -156,7 +184,9 @@ func (t *trainFlags) config(a *app, cmd *cobra.Command, ds *data.Dataset) (train
 	}
 	switch t.augment {
 	case "standard":
-		c.Augment = augment(ds)
+		if data.train != nil {
+			c.Augment = augment(data.train)
+		}
 	case "none":
 	default:
 		return c, usagef("--augment %q, want standard or none", t.augment)
@@ -164,18 +194,35 @@ func (t *trainFlags) config(a *app, cmd *cobra.Command, ds *data.Dataset) (train
 	return c, usage(c.Validate())
 }
 
+// forEncoder changes the defaults of flags that are not set to those of BERT's
+// fine-tuning (arXiv 1810.04805, appendix A).
+func (t *trainFlags) forEncoder(set func(string) bool, epochs int) {
+	if !set("optimizer") {
+		t.optimizer = string(optim.AdamW)
+	}
+	if !set("weight-decay") {
+		t.weightDecay = 0.01
+	}
+	if !set("warmup") {
+		t.warmup = 0.1 * float64(epochs)
+	}
+	if !set("clip-norm") {
+		t.clipNorm = 1
+	}
+}
+
 // network builds or loads what is trained.
-func (t *trainFlags) network(ds *data.Dataset, j *train.Job) (model.Info, error) {
+func (t *trainFlags) network(s sets, j *train.Job) (model.Info, error) {
 	info, ok := model.Lookup(t.model.model)
 	if !ok || t.model.weights != "" {
-		l, err := t.model.load(ds)
+		l, err := t.model.network(s)
 		if err != nil {
 			return info, err
 		}
 		j.Graph, j.Store = l.Graph, l.Store
 		return l.Info, nil
 	}
-	g, err := model.Build(t.model.model, t.model.config(ds))
+	g, err := model.Build(t.model.model, t.model.config(s.train))
 	j.Graph, j.Store = g, tensor.NewStore()
 	return info, err
 }
@@ -194,25 +241,31 @@ func (t *trainFlags) run(a *app, cmd *cobra.Command) error {
 	if err := t.model.check(); err != nil {
 		return err
 	}
-	s, err := t.data.open(a)
+	byModel(cmd, t.model, &t.batch)
+	s, err := t.data.openFor(a, t.model, t.batch)
 	if err != nil {
 		return err
 	}
 	if err := s.needs(true, false); err != nil {
 		return err
 	}
-	c, err := t.config(a, cmd, s.train)
+	c, err := t.config(a, cmd, s)
 	if err != nil {
 		return err
 	}
 	e := engine.New(a.threads)
 	defer e.Close()
 	j := train.Job{Engine: e, Method: "train"}
-	info, err := t.network(s.train, &j)
+	info, err := t.network(s, &j)
 	if err != nil {
 		return err
 	}
-	c.Norm = normalization(info, s.train)
+	if s.train != nil {
+		c.Norm = normalization(info, s.train)
+	}
+	if s.encoder != nil {
+		info.Name = shortName(t.model.model)
+	}
 	if err := t.shared.apply(&c, &j, s); err != nil {
 		return err
 	}
@@ -227,10 +280,11 @@ func (t *trainFlags) run(a *app, cmd *cobra.Command) error {
 	if err != nil {
 		return hint(err, j.Out)
 	}
-	out := trainResult{Result: r, Run: j.Out, Model: info.Name, Kernel: engine.KernelRow(), Threads: e.Threads()}
-	if j.Test != nil {
-		out.Part = j.Test.Split
+	if err := s.keep(j.Out); err != nil {
+		return err
 	}
+	out := trainResult{Result: r, Run: j.Out, Model: info.Name, Kernel: engine.KernelRow(), Threads: e.Threads()}
+	out.Part = t.shared.part(&j)
 	return a.print(out, false, func(w io.Writer) {
 		fmt.Fprintf(w, "accuracy   %s on %s\n", accuracy(r.Accuracy, r.StandardError, r.Examples), out.Part)
 		fmt.Fprintf(w, "loss       %.4f (training %.4f)\n", r.Loss, r.TrainLoss)

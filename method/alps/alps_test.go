@@ -13,7 +13,6 @@ import (
 	"testing"
 	"time"
 
-	"lowbit/data"
 	"lowbit/engine"
 	"lowbit/graph"
 	"lowbit/method/lsq"
@@ -21,7 +20,6 @@ import (
 	"lowbit/mixed"
 	"lowbit/quant"
 	"lowbit/tensor"
-	"lowbit/train"
 )
 
 // trainer is one over a 4-bit network trained on stripes.
@@ -220,16 +218,6 @@ func TestConfigIsValidated(t *testing.T) {
 		if c.Validate() == nil {
 			t.Errorf("%s: accepted", name)
 		}
-	}
-	if _, _, err := (&Trainer{Config: Config{HoldOut: 600}, Job: train.Job{Train: lsqtest.Stripes(t, 512, 1)}}).split(); err == nil {
-		t.Error("600 of 512 examples are held out")
-	}
-	kept, held, err := (&Trainer{Config: Config{HoldOut: 100, Limit: 50}, Job: train.Job{Train: lsqtest.Stripes(t, 512, 1)}}).split()
-	if err != nil || kept.Len() != 50 || held.Len() != 100 {
-		t.Errorf("%d and %d examples, %v", kept.Len(), held.Len(), err)
-	}
-	if a, b := DataID(lsqtest.Stripes(t, 8, 1)), DataID(lsqtest.Stripes(t, 8, 2)); a == b || DataID((*data.Dataset)(nil)) != "" {
-		t.Errorf("data %q and %q", a, b)
 	}
 }
 

@@ -2,13 +2,9 @@ package alps
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"time"
 
-	"lowbit/data"
-	"lowbit/eval"
 	"lowbit/graph"
 	"lowbit/method/lsq"
 	"lowbit/mixed"
@@ -34,51 +30,27 @@ type Trainer struct {
 // Trial implements mixed.TrialRunner.
 func (t *Trainer) Trial(ctx context.Context, trial mixed.Trial, dir string) (mixed.Metrics, error) {
 	began := time.Now()
-	kept, held, err := t.split()
+	job, err := t.Job.HoldOut(t.HoldOut, t.Base.Seed, t.Limit)
 	if err != nil {
-		return mixed.Metrics{}, err
+		return mixed.Metrics{}, fmt.Errorf("alps: %w", err)
 	}
 	base := t.Base
 	base.Seed, base.HoldOut, base.EvalEvery, base.Best = trial.Seed, 0, 0, false
-	job := t.Job
-	job.Train, job.Test, job.Hooks = kept, nil, train.Hooks{}
+	job.Hooks = train.Hooks{}
 	job.Out, job.Resume, job.Force = dir, true, false
 	c := t.LSQ
 	c.Bits = trial.Plan
 	if c.Distill == 0 {
 		job.Teacher = nil
 	}
-	job, r, err := Train(ctx, base, job, c)
+	_, r, err := Train(ctx, base, job, c)
 	if err != nil {
 		return mixed.Metrics{}, err
 	}
-	m := mixed.Metrics{TrainAccuracy: r.TrainAccuracy, TrainLoss: r.TrainLoss}
-	if held.Len() > 0 {
-		classifier, err := eval.NewClassifier(job.Engine, job.Graph, job.Store, base.Batch)
-		if err != nil {
-			return m, fmt.Errorf("alps: %w", err)
-		}
-		classifier.Norm = base.Norm
-		res, err := classifier.Evaluate(held)
-		if err != nil {
-			return m, fmt.Errorf("alps: %w", err)
-		}
-		m.HeldOutAccuracy, m.HeldOutLoss = res.Accuracy, res.Loss
-	}
-	m.Seconds = time.Since(began).Seconds()
-	return m, nil
-}
-
-// split returns the part to train on and the part to measure.
-func (t *Trainer) split() (kept, held *data.Dataset, err error) {
-	if t.Job.Train == nil {
-		return nil, nil, fmt.Errorf("alps: the job has no training data")
-	}
-	kept, held, err = t.Job.Train.HoldOut(t.HoldOut, t.Base.Seed)
-	if err != nil {
-		return nil, nil, fmt.Errorf("alps: %w", err)
-	}
-	return kept.Limit(t.Limit), held, nil
+	return mixed.Metrics{
+		TrainAccuracy: r.TrainAccuracy, TrainLoss: r.TrainLoss, HeldOutAccuracy: r.Accuracy, HeldOutLoss: r.Loss,
+		Seconds: time.Since(began).Seconds(),
+	}, nil
 }
 
 // Train gives the job's trained network the widths of c.Bits (see Requantize)
@@ -107,13 +79,13 @@ func Requantize(base train.Config, job train.Job, c lsq.Config) (*graph.Graph, *
 	if err != nil {
 		return nil, nil, fmt.Errorf("alps: %w", err)
 	}
-	images, err := lsq.FirstBatches(base, job, c.Start.Batches)
+	batches, err := job.Batches(base, c.Start.Batches)
 	if err != nil {
 		return nil, nil, fmt.Errorf("alps: %w", err)
 	}
 	store := job.Store.Clone()
 	rules := mixed.StartRules{Weights: c.Start.Weights, Activations: c.Start.Activations}
-	if _, err := mixed.Restep(job.Engine, job.Graph, g, store, images, rules); err != nil {
+	if _, err := mixed.Restep(job.Engine, job.Graph, g, store, batches, rules); err != nil {
 		return nil, nil, fmt.Errorf("alps: %w", err)
 	}
 	return g, store, nil
@@ -134,8 +106,9 @@ type identity struct {
 
 // Identity implements mixed.TrialRunner.
 func (t *Trainer) Identity() any {
+	data, _ := t.Job.DataID()
 	id := identity{
-		Checkpoint: mixed.Checksum(t.Job.Store), Data: DataID(t.Job.Train),
+		Checkpoint: mixed.Checksum(t.Job.Store), Data: data,
 		LSQ: t.LSQ, Base: t.Base, HoldOut: t.HoldOut, Limit: t.Limit,
 	}
 	id.LSQ.Bits = quant.BitPlan{}
@@ -146,17 +119,4 @@ func (t *Trainer) Identity() any {
 		id.Teacher = mixed.Checksum(t.Job.Teacher.Store)
 	}
 	return id
-}
-
-// DataID names a dataset by name, part, length and labels.
-func DataID(d *data.Dataset) string {
-	if d == nil {
-		return ""
-	}
-	h := sha256.New()
-	for i := range d.Len() {
-		y := d.Label(i)
-		h.Write([]byte{byte(y), byte(y >> 8), byte(y >> 16), byte(y >> 24)})
-	}
-	return fmt.Sprintf("%s %s %d %s", d.Name, d.Split, d.Len(), hex.EncodeToString(h.Sum(nil)[:8]))
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"lowbit/engine"
 	"lowbit/graph"
 	"lowbit/internal/rng"
 	"lowbit/method/lsq"
@@ -221,13 +222,13 @@ func (d *distiller) quantize(set bool) error {
 	}
 	const batch, batches = 256, 2
 	s := rng.New(d.Seed, calibrateDomain)
-	var states []*tensor.Tensor
+	var states []engine.Inputs
 	for range batches {
 		shape := g.InputNode(rl.InputName).Shape().Clone()
 		shape[0] = batch
 		x := tensor.New(tensor.F32, shape...)
 		d.train.pick(d.View, x.Float32s(), make([]float32, batch*d.train.out), &s)
-		states = append(states, x)
+		states = append(states, engine.Inputs{rl.InputName: x})
 	}
 	start := lsq.Start{Weights: quant.Rule{Kind: quant.RuleMSE}, Activations: quant.Rule{Kind: quant.RuleMSE}, Batches: batches}
 	if err := lsq.Init(d.job.Engine, g, d.student.Store, states, start); err != nil {

@@ -181,7 +181,7 @@ func (c Config) Prepare(base train.Config, job train.Job) (*graph.Graph, error) 
 	if err != nil {
 		return nil, fmt.Errorf("faq: %w", err)
 	}
-	images, err := lsq.FirstBatches(base, job, c.Batches)
+	batches, err := job.Batches(base, c.Batches)
 	if err != nil {
 		return nil, fmt.Errorf("faq: %w", err)
 	}
@@ -191,7 +191,7 @@ func (c Config) Prepare(base train.Config, job train.Job) (*graph.Graph, error) 
 	if err := lsq.InitWeights(g, job.Store, c.WeightRule); err != nil {
 		return nil, fmt.Errorf("faq: %w", err)
 	}
-	if err := lsq.Calibrate(job.Engine, g, job.Store, images, false, c.ActRule); err != nil {
+	if err := lsq.Calibrate(job.Engine, g, job.Store, batches, false, c.ActRule); err != nil {
 		return nil, fmt.Errorf("faq: %w", err)
 	}
 	return g, nil

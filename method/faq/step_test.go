@@ -6,7 +6,6 @@ import (
 	"lowbit/engine"
 	"lowbit/method/lsq"
 	"lowbit/method/lsq/lsqtest"
-	"lowbit/tensor"
 )
 
 const goldenFile = "testdata/step.safetensors" // peer/golden_lsq_step.py
@@ -24,7 +23,7 @@ func TestGoldenCalibration(t *testing.T) {
 	if err := lsq.InitWeights(g, store, c.WeightRule); err != nil {
 		t.Fatal(err)
 	}
-	if err := lsq.Calibrate(e, g, store, []*tensor.Tensor{all.Get("input")}, false, c.ActRule); err != nil {
+	if err := lsq.Calibrate(e, g, store, []engine.Inputs{{"input": all.Get("input")}}, false, c.ActRule); err != nil {
 		t.Fatal(err)
 	}
 	for _, name := range steps {

@@ -15,6 +15,7 @@ import (
 	"lowbit/mixed"
 	"lowbit/quant"
 	"lowbit/tensor"
+	"lowbit/train"
 )
 
 // Config says how traces are estimated.
@@ -58,9 +59,10 @@ func (c Config) Validate() error {
 // Scorer is HAWQ.
 type Scorer struct {
 	Config
-	Engine *engine.Engine
-	Train  *data.Dataset
-	Norm   data.Normalization // replaces the dataset's, if set
+	// Job has the engine and the training data, Norm what replaces the
+	// normalisation of images, if set.
+	Job  train.Job
+	Norm data.Normalization
 }
 
 // Score implements mixed.Scorer: with d(k) the squared distance between a
@@ -227,8 +229,9 @@ func flip(s rng.Stream, values []float32, f func(k int, v float32)) {
 // loss computes the gradient of the mean cross entropy.
 type loss struct {
 	weights []weight
-	plan    *engine.Plan
-	batches []batch
+	store   *tensor.Store
+	batches []engine.Inputs
+	plans   []*engine.Plan // of the batches; those of one shape share one
 	total   int
 }
 
@@ -238,21 +241,50 @@ type weight struct {
 	size          float64   // root mean square
 }
 
-type batch struct{ images, labels *tensor.Tensor }
-
-// newLoss compiles the float network with its loss on a copy of the store.
+// newLoss compiles the float network with its loss on a copy of the store, for
+// the first whole batches of a shuffled pass.
 func (s Scorer) newLoss(p *mixed.Problem) (*loss, error) {
-	if s.Engine == nil || s.Train == nil {
+	if s.Job.Engine == nil || s.Job.Examples() == 0 {
 		return nil, fmt.Errorf("an engine and training data are needed")
 	}
-	l := &loss{}
-	size := min(s.Batch, s.Train.Len(), s.Examples)
-	if err := s.load(l, size); err != nil {
+	size := min(s.Batch, s.Job.Examples(), s.Examples)
+	c := train.Config{Batch: size, Seed: s.Seed, Norm: s.Norm, DropLast: true}
+	l := &loss{store: p.Store.Clone()}
+	for _, i := range p.Select {
+		for _, at := range p.Groups[i].Layers {
+			layer := p.Layers[at]
+			if layer.Params == 0 { // another layer's weight
+				continue
+			}
+			w := weight{layer: layer.Name, param: layer.Weight, values: l.store.Get(layer.Weight).Float32s()}
+			w.start = append([]float32(nil), w.values...)
+			w.size = rms(w.start)
+			l.weights = append(l.weights, w)
+		}
+	}
+	var err error
+	if l.batches, err = s.Job.Batches(c, max(1, min(s.Examples, s.Job.Examples())/size)); err != nil {
 		return nil, err
 	}
-	g, err := graph.Inference(p.Float)
+	plans := map[[2]int]*engine.Plan{}
+	for _, b := range l.batches {
+		key := [2]int{b.Batch(), b.Length()}
+		if plans[key] == nil {
+			if plans[key], err = l.compile(s.Job.Engine, p.Float, b); err != nil {
+				return nil, err
+			}
+		}
+		l.plans = append(l.plans, plans[key])
+		l.total += b.Batch()
+	}
+	return l, nil
+}
+
+// compile plans the gradients of all weights for batches of b's shape.
+func (l *loss) compile(e *engine.Engine, float *graph.Graph, b engine.Inputs) (*engine.Plan, error) {
+	g, err := graph.Inference(float)
 	if err == nil {
-		g, err = graph.WithBatch(g, size)
+		g, err = b.Fit(g)
 	}
 	if err != nil {
 		return nil, err
@@ -261,45 +293,27 @@ func (s Scorer) newLoss(p *mixed.Problem) (*loss, error) {
 	if logits == nil || len(logits.Shape()) != 2 {
 		return nil, fmt.Errorf("the network has no output \"logits\" of [batch classes]")
 	}
-	sum := g.Mean(g.Apply(graph.CrossEntropy{}, logits, g.Input("labels", tensor.I32, size)))
-	store := p.Store.Clone()
+	sum := g.Mean(g.Apply(graph.CrossEntropy{}, logits, g.Input("labels", tensor.I32, logits.Shape()[0])))
 	var wrt []*graph.Node
-	for _, i := range p.Select {
-		for _, at := range p.Groups[i].Layers {
-			layer := p.Layers[at]
-			if layer.Params == 0 { // another layer's weight
-				continue
-			}
-			w := weight{layer: layer.Name, param: layer.Weight, values: store.Get(layer.Weight).Float32s()}
-			w.start = append([]float32(nil), w.values...)
-			w.size = rms(w.start)
-			l.weights, wrt = append(l.weights, w), append(wrt, g.ParamNode(layer.Weight))
-		}
+	for _, w := range l.weights {
+		wrt = append(wrt, g.ParamNode(w.param))
 	}
 	grads, err := graph.Gradients(g, sum, wrt)
 	if err != nil {
 		return nil, err
 	}
-	out := graph.New()
-	at := make([]*graph.Node, len(g.Nodes()))
-	for _, n := range g.Nodes() { // the gradients are the only outputs
-		in := make([]*graph.Node, len(n.In()))
-		for j, x := range n.In() {
-			in[j] = at[x.ID()]
-		}
-		at[n.ID()] = out.Copy(n, in)
-	}
+	var names []string
 	for i, d := range grads {
 		if d == nil {
 			return nil, fmt.Errorf("the loss does not depend on %s", l.weights[i].param)
 		}
-		out.Output(l.weights[i].param, at[d.ID()])
+		names = append(names, l.weights[i].param)
+		g.Output(names[i], d)
 	}
-	if out, err = graph.Prune(out); err != nil {
+	if g, err = graph.Select(g, names...); err != nil {
 		return nil, err
 	}
-	l.plan, err = s.Engine.Compile(out, store)
-	return l, err
+	return e.Compile(g, l.store)
 }
 
 // rms is the root mean square, 1 of zeros.
@@ -314,43 +328,23 @@ func rms(v []float32) float64 {
 	return math.Sqrt(sum / float64(len(v)))
 }
 
-// load keeps the first whole batches of a shuffled pass.
-func (s Scorer) load(l *loss, size int) error {
-	loader, err := data.NewLoader(s.Train, data.LoaderConfig{Batch: size, Seed: s.Seed, Shuffle: true, Norm: s.Norm, DropLast: true, Epochs: 1})
-	if err != nil {
-		return err
-	}
-	defer loader.Close()
-	for range max(1, min(s.Examples, s.Train.Len())/size) {
-		b, err := loader.Next()
-		if err != nil {
-			return err
-		}
-		l.batches = append(l.batches, batch{b.Images.Clone(), b.Labels.Clone()})
-		l.total += size
-	}
-	return nil
-}
-
 // gradient returns the gradients of a set of weights over all batches.
 func (l *loss) gradient(set []int) ([][]float64, error) {
 	grads := make([][]float64, len(set))
 	for j, i := range set {
 		grads[j] = make([]float64, len(l.weights[i].start))
 	}
-	for _, b := range l.batches {
-		if err := l.plan.SetInput("input", b.images); err != nil {
+	for k, b := range l.batches {
+		p := l.plans[k]
+		if err := p.SetInputs(b); err != nil {
 			return nil, err
 		}
-		if err := l.plan.SetInput("labels", b.labels); err != nil {
+		if err := p.Run(); err != nil {
 			return nil, err
 		}
-		if err := l.plan.Run(); err != nil {
-			return nil, err
-		}
-		share := float64(b.images.Shape()[0]) / float64(l.total)
+		share := float64(b.Batch()) / float64(l.total)
 		for j, i := range set {
-			for k, x := range l.plan.Output(l.weights[i].param).Float32s() {
+			for k, x := range p.Output(l.weights[i].param).Float32s() {
 				grads[j][k] += share * float64(x)
 			}
 		}

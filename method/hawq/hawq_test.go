@@ -15,6 +15,7 @@ import (
 	"lowbit/nn"
 	"lowbit/quant"
 	"lowbit/tensor"
+	"lowbit/train"
 )
 
 const classes = 3
@@ -125,7 +126,7 @@ func TestTraceIsTheHessians(t *testing.T) {
 	defer e.Close()
 	want := exact(t, p, e, ds)
 	for _, separate := range []bool{true, false} {
-		s := Scorer{Config: DefaultConfig(), Engine: e, Train: ds}
+		s := Scorer{Config: DefaultConfig(), Job: train.Job{Engine: e, Train: ds}}
 		s.Probes, s.Examples, s.Batch, s.Separate = 400, 64, 32, separate
 		traces, err := s.Traces(context.Background(), p)
 		if err != nil {
@@ -148,7 +149,7 @@ func TestGainsAreTraceTimesDistance(t *testing.T) {
 	var first mixed.Gains
 	for threads := 1; threads <= 2; threads++ {
 		e := engine.New(threads)
-		s := Scorer{Config: DefaultConfig(), Engine: e, Train: ds}
+		s := Scorer{Config: DefaultConfig(), Job: train.Job{Engine: e, Train: ds}}
 		s.Probes = 4
 		before := mixed.Checksum(p.Store)
 		g, err := s.Score(context.Background(), p)
@@ -196,7 +197,7 @@ func TestScorerRefuses(t *testing.T) {
 	p, ds := net(t), pictures(t, 8)
 	e := engine.New(1)
 	defer e.Close()
-	good := Scorer{Config: DefaultConfig(), Engine: e, Train: ds}
+	good := Scorer{Config: DefaultConfig(), Job: train.Job{Engine: e, Train: ds}}
 	good.Probes = 1
 	if _, err := good.Score(context.Background(), p); err != nil {
 		t.Fatal(err)
@@ -208,7 +209,7 @@ func TestScorerRefuses(t *testing.T) {
 	}
 	for name, change := range map[string]func(*Scorer){
 		"probes": func(s *Scorer) { s.Probes = 0 }, "epsilon": func(s *Scorer) { s.Epsilon = math.NaN() },
-		"engine": func(s *Scorer) { s.Engine = nil }, "data": func(s *Scorer) { s.Train = nil },
+		"engine": func(s *Scorer) { s.Job.Engine = nil }, "data": func(s *Scorer) { s.Job.Train = nil },
 	} {
 		s := good
 		change(&s)

@@ -1,6 +1,7 @@
 package lsq
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 
@@ -21,6 +22,12 @@ type Config struct {
 	// LR is the first learning rate, of weights and steps alike, falling to 0
 	// along half a cosine. Default: 0.001 at 8 bits, 0.01 below.
 	LR float64 `json:"lr"`
+	// Optimizer, if not empty, takes the place of the paper's SGD with momentum
+	// 0.9, Schedule that of the cosine; ClipNorm, if positive, bounds the norm of
+	// the gradients.
+	Optimizer optim.Kind         `json:"optimizer,omitempty"`
+	Schedule  optim.ScheduleKind `json:"schedule,omitempty"`
+	ClipNorm  float64            `json:"clip_norm,omitempty"`
 	// StepLR multiplies the learning rate of the steps; default 1.
 	StepLR float64 `json:"step_lr"`
 	// WeightDecay of weights; steps, norms and biases have none (the paper does
@@ -72,6 +79,17 @@ func ShortConfig(bits quant.BitPlan, epochs int) Config {
 	return c
 }
 
+// EncoderConfig is a recipe for a fine-tuned BERT and few epochs: AdamW, a rate
+// that rises over a tenth of them and falls linearly, gradients clipped at norm 1
+// (arXiv 1810.04805 but for a higher rate), steps of least squared error, and the
+// full-precision network as a teacher.
+func EncoderConfig(bits quant.BitPlan, epochs int) Config {
+	c := ShortConfig(bits, epochs)
+	c.Optimizer, c.Schedule, c.ClipNorm = optim.AdamW, optim.Linear, 1
+	c.LR, c.WeightDecay, c.Warmup = 1e-4, 0.01, 0.1*float64(epochs)
+	return c
+}
+
 // narrowest returns the least weight bits of the layers, 8 if none is quantized.
 func narrowest(p quant.BitPlan) int {
 	least := math.MaxInt
@@ -98,8 +116,8 @@ func (c Config) Validate() error {
 	switch {
 	case c.Epochs < 0:
 		return fmt.Errorf("lsq: epochs %d, want 0 or more", c.Epochs)
-	case !(c.LR >= 0) || !(c.StepLR > 0) || !(c.WeightDecay >= 0):
-		return fmt.Errorf("lsq: lr %g, step lr %g, weight decay %g: want none negative, step lr above 0", c.LR, c.StepLR, c.WeightDecay)
+	case !(c.LR >= 0) || !(c.StepLR > 0) || !(c.WeightDecay >= 0) || !(c.ClipNorm >= 0):
+		return fmt.Errorf("lsq: lr %g, step lr %g, weight decay %g, clip norm %g: want none negative, step lr above 0", c.LR, c.StepLR, c.WeightDecay, c.ClipNorm)
 	case !(c.Distill >= 0) || !(c.CrossEntropy >= 0) || c.Distill+c.CrossEntropy == 0:
 		return fmt.Errorf("lsq: loss weights %g and %g: want one above 0, none negative", c.CrossEntropy, c.Distill)
 	case c.Distill > 0 && !(c.Temperature > 0):
@@ -118,13 +136,13 @@ func (c Config) Recipe(base train.Config) train.Config {
 	if c.Distill > 0 {
 		base.Loss.Temperature = c.Temperature
 	}
-	base.Optim = optim.DefaultConfig(optim.SGD, c.WeightDecay)
-	base.Optim.EMA = c.EMA
+	base.Optim = optim.DefaultConfig(cmp.Or(c.Optimizer, optim.SGD), c.WeightDecay)
+	base.Optim.EMA, base.Optim.ClipNorm = c.EMA, c.ClipNorm
 	for i, g := range base.Optim.Groups {
 		if len(g.Roles) == 1 && g.Roles[0] == graph.Step {
 			base.Optim.Groups[i].LR = c.StepLR
 		}
 	}
-	base.Schedule = optim.Schedule{Kind: optim.Cosine, LR: c.LR, Warmup: c.Warmup}
+	base.Schedule = optim.Schedule{Kind: cmp.Or(c.Schedule, optim.Cosine), LR: c.LR, Warmup: c.Warmup}
 	return base
 }

@@ -3,9 +3,7 @@ package lsq
 import (
 	"errors"
 	"fmt"
-	"io"
 
-	"lowbit/data"
 	"lowbit/engine"
 	"lowbit/graph"
 	"lowbit/quant"
@@ -48,37 +46,12 @@ func (s Start) Validate() error {
 	return errors.Join(s.Weights.Validate(), s.Activations.Validate())
 }
 
-// Batches returns the images of the first n training batches, f32 [batch,
-// channel, height, width]: those that a training with the same batch size, seed
-// and augmentation begins with.
-func Batches(ds *data.Dataset, n int, c data.LoaderConfig) ([]*tensor.Tensor, error) {
-	c.Shuffle, c.Epochs = true, 1
-	c.Batch = min(c.Batch, ds.Len())
-	loader, err := data.NewLoader(ds, c)
-	if err != nil {
-		return nil, fmt.Errorf("lsq: %w", err)
-	}
-	defer loader.Close()
-	var images []*tensor.Tensor
-	for len(images) < n {
-		b, err := loader.Next()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			return nil, fmt.Errorf("lsq: %w", err)
-		}
-		images = append(images, b.Images.Clone())
-	}
-	return images, nil
-}
-
 // Init sets every quantizer step of g in the store: weight steps from the
-// weights, activation steps from the images, each f32 in the shape of g's input
-// but for the batch. The network runs in inference form. g comes from Insert;
+// weights, activation steps from batches of inputs, each of any size and, of
+// sequences, of any length. The network runs in inference form. g comes from Insert;
 // the store holds its other parameters, missing ones being initialised with
 // seed 1.
-func Init(e *engine.Engine, g *graph.Graph, store *tensor.Store, images []*tensor.Tensor, s Start) error {
+func Init(e *engine.Engine, g *graph.Graph, store *tensor.Store, batches []engine.Inputs, s Start) error {
 	if err := s.Validate(); err != nil {
 		return err
 	}
@@ -88,7 +61,7 @@ func Init(e *engine.Engine, g *graph.Graph, store *tensor.Store, images []*tenso
 	if err := InitWeights(g, store, func(quant.Spec) quant.Rule { return s.Weights }); err != nil {
 		return err
 	}
-	return Calibrate(e, g, store, images, s.Sequential, func(quant.Spec) quant.Rule { return s.Activations })
+	return Calibrate(e, g, store, batches, s.Sequential, func(quant.Spec) quant.Rule { return s.Activations })
 }
 
 // InitWeights sets the steps of all quantizers whose values are parameters, each
@@ -122,9 +95,9 @@ func InitWeights(g *graph.Graph, store *tensor.Store, rule func(quant.Spec) quan
 
 // Calibrate sets the steps of all quantizers of activations by what flows
 // through them, each with the rule for its grid; see Start.Sequential.
-func Calibrate(e *engine.Engine, g *graph.Graph, store *tensor.Store, images []*tensor.Tensor, sequential bool, rule func(quant.Spec) quant.Rule) error {
-	if len(images) == 0 {
-		return fmt.Errorf("lsq: no images to calibrate with")
+func Calibrate(e *engine.Engine, g *graph.Graph, store *tensor.Store, batches []engine.Inputs, sequential bool, rule func(quant.Spec) quant.Rule) error {
+	if len(batches) == 0 {
+		return fmt.Errorf("lsq: no batches to calibrate with")
 	}
 	g, err := graph.Inference(g)
 	if err != nil {
@@ -155,7 +128,7 @@ func Calibrate(e *engine.Engine, g *graph.Graph, store *tensor.Store, images []*
 		}
 	}
 	for _, names := range waves {
-		if err := observe(e, g, store, images, names, rule); err != nil {
+		if err := observe(e, g, store, batches, names, rule); err != nil {
 			return err
 		}
 	}
@@ -183,15 +156,15 @@ const observeLimit = 512 << 20
 
 // observe sets the steps of the named quantizers, as many in one pass as
 // observeLimit allows.
-func observe(e *engine.Engine, g *graph.Graph, store *tensor.Store, images []*tensor.Tensor, names []string, rule func(quant.Spec) quant.Rule) error {
+func observe(e *engine.Engine, g *graph.Graph, store *tensor.Store, batches []engine.Inputs, names []string, rule func(quant.Spec) quant.Rule) error {
 	for len(names) > 0 {
 		n, size := 0, 0
 		for n < len(names) && (n == 0 || size < observeLimit) {
 			x := g.Find(names[n]).In()[0]
-			size += 4 * x.Shape().Size() / max(g.Batch(), 1) * images[0].Shape()[0]
+			size += 4 * x.Shape().Size() / max(g.Batch(), 1) * batches[0].Batch()
 			n++
 		}
-		if err := observePass(e, g, store, images, names[:n], rule); err != nil {
+		if err := observePass(e, g, store, batches, names[:n], rule); err != nil {
 			return err
 		}
 		names = names[n:]
@@ -205,11 +178,7 @@ type tapped struct {
 	seen       *quant.Observer
 }
 
-func observePass(e *engine.Engine, g *graph.Graph, store *tensor.Store, images []*tensor.Tensor, names []string, rule func(quant.Spec) quant.Rule) error {
-	total := 0
-	for _, im := range images {
-		total += im.Shape()[0]
-	}
+func observePass(e *engine.Engine, g *graph.Graph, store *tensor.Store, batches []engine.Inputs, names []string, rule func(quant.Spec) quant.Rule) error {
 	taps := graph.New() // g without outputs and updates
 	at := make([]*graph.Node, len(g.Nodes()))
 	for i, n := range g.Nodes() {
@@ -219,24 +188,37 @@ func observePass(e *engine.Engine, g *graph.Graph, store *tensor.Store, images [
 		}
 		at[i] = taps.Copy(n, in)
 	}
+	for _, name := range names {
+		taps.Output(name, taps.Find(name).In()[0])
+	}
+	taps, err := graph.Prune(taps)
+	if err != nil {
+		return fmt.Errorf("lsq: %w", err)
+	}
+	plans := engine.Plans{Engine: e, Graph: taps, Store: store}
+	values := map[string]int{} // that each quantizer will see
+	for _, b := range batches {
+		p, err := plans.For(b)
+		if err != nil {
+			return fmt.Errorf("lsq: %w", err)
+		}
+		for _, name := range names {
+			values[name] += p.Output(name).Len()
+		}
+	}
 	var seen []tapped
 	for _, name := range names {
-		n := taps.Find(name)
+		n := g.Find(name)
 		spec := n.Op().(graph.FakeQuant).Spec
-		o, err := rule(spec).NewObserver(spec, n.Shape().Size()/max(g.Batch(), 1)*total)
+		o, err := rule(spec).NewObserver(spec, values[name])
 		if err != nil {
 			return fmt.Errorf("lsq: %s: %w", name, err)
 		}
-		taps.Output(name, n.In()[0])
 		seen = append(seen, tapped{name, n.In()[1].Name(), o})
 	}
-	plans := map[int]*engine.Plan{}
-	for _, im := range images {
-		p, err := plan(e, taps, store, im.Shape()[0], plans)
+	for _, b := range batches {
+		p, err := plans.For(b)
 		if err != nil {
-			return err
-		}
-		if err := p.SetInput("input", im); err != nil {
 			return fmt.Errorf("lsq: %w", err)
 		}
 		if err := p.Run(); err != nil {
@@ -252,24 +234,4 @@ func observePass(e *engine.Engine, g *graph.Graph, store *tensor.Store, images [
 		store.Get(t.step).Float32s()[0] = t.seen.Step()
 	}
 	return nil
-}
-
-// plan returns the compiled graph for a batch size.
-func plan(e *engine.Engine, g *graph.Graph, store *tensor.Store, batch int, plans map[int]*engine.Plan) (*engine.Plan, error) {
-	if p := plans[batch]; p != nil {
-		return p, nil
-	}
-	b, err := graph.WithBatch(g, batch)
-	if err != nil {
-		return nil, fmt.Errorf("lsq: %w", err)
-	}
-	if b, err = graph.Prune(b); err != nil {
-		return nil, fmt.Errorf("lsq: %w", err)
-	}
-	p, err := e.Compile(b, store)
-	if err != nil {
-		return nil, fmt.Errorf("lsq: %w", err)
-	}
-	plans[batch] = p
-	return p, nil
 }

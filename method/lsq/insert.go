@@ -93,9 +93,10 @@ const (
 )
 
 // Insert returns the inference graph g with quantizers: on the weight and the
-// input of each convolution and matrix product that has a weight, and, under
-// quant.Residual8, on both operands and the result of each residual add (behind
-// its relu, if nothing else reads it).
+// input of each convolution and matrix product that has a weight, on each table
+// of embeddings, which counts as a first layer, and, under quant.Residual8, on
+// both operands and the result of each residual add (behind its relu, if nothing
+// else reads it).
 //
 // A tensor that feeds several layers of one width has one quantizer, named
 // after the first layer in graph order. The new parameters are
@@ -116,7 +117,7 @@ func Insert(g *graph.Graph, q Quantizers) (*graph.Graph, error) {
 		if _, ok := n.Op().(graph.FakeQuant); ok {
 			return nil, fmt.Errorf("lsq: node %q: the graph is quantized already", n.Name())
 		}
-		if isLayer(n) {
+		if isLayer(n) || isTable(n) {
 			known[n.Name()] = true
 		}
 	}
@@ -140,21 +141,31 @@ func Insert(g *graph.Graph, q Quantizers) (*graph.Graph, error) {
 func isLayer(n *graph.Node) bool {
 	switch n.Op().(type) {
 	case graph.Conv2D, graph.MatMul:
-		p, ok := n.In()[1].Op().(graph.Param)
-		return ok && p.Role == graph.Weight
+		return isWeight(n.In()[1])
 	}
 	return false
 }
 
-// ends returns the layers that no other layer stands before, and those that
-// none stands behind.
+func isWeight(n *graph.Node) bool {
+	p, ok := n.Op().(graph.Param)
+	return ok && p.Role == graph.Weight
+}
+
+// isTable reports whether n picks rows of a weight parameter.
+func isTable(n *graph.Node) bool {
+	_, ok := n.Op().(graph.Embedding)
+	return ok && isWeight(n.In()[0])
+}
+
+// ends returns the layers that no other layer and no table of embeddings stands
+// before, and those that none stands behind.
 func ends(g *graph.Graph) (first, last map[*graph.Node]bool) {
 	nodes := g.Nodes()
 	before, behind := make([]bool, len(nodes)), make([]bool, len(nodes))
 	first, last = map[*graph.Node]bool{}, map[*graph.Node]bool{}
 	for i, n := range nodes {
 		for _, x := range n.In() {
-			before[i] = before[i] || before[x.ID()] || isLayer(x)
+			before[i] = before[i] || before[x.ID()] || isLayer(x) || isTable(x)
 		}
 		if isLayer(n) && !before[i] {
 			first[n] = true
@@ -202,6 +213,12 @@ func (s *inserter) node(to *graph.Graph, n *graph.Node, in []*graph.Node) *graph
 			weight = s.weight(to, n, weight, w.Weight)
 		}
 		return to.Copy(n, []*graph.Node{x, weight})
+	case isTable(n):
+		w := s.q.Bits.Layer(n.Name(), true, false)
+		if w.Weight == 0 {
+			return nil
+		}
+		return to.Copy(n, []*graph.Node{s.weight(to, n, in[0], w.Weight), in[1]})
 	case s.q.Bits.Residual != quant.Residual8:
 		return nil
 	case isResidual(n):
@@ -265,7 +282,7 @@ func (s *inserter) activation(to *graph.Graph, x *graph.Node, bits int, step, na
 		return y
 	}
 	spec := quant.Spec{Bits: bits, Signed: !s.nonNegative(x)}
-	n := x.Shape().Size() / max(to.Batch(), 1) * max(s.q.ScaleBatch, 1)
+	n := x.Shape().Size() / max(x.Shape()[0], 1) * max(s.q.ScaleBatch, 1) // of an example, or a token
 	y := s.fakeQuant(to, x, spec, n, []int{1}, step, name)
 	s.done[site{x, bits}] = y
 	return y

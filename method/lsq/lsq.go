@@ -12,9 +12,7 @@ import (
 	"context"
 	"fmt"
 
-	"lowbit/data"
 	"lowbit/graph"
-	"lowbit/tensor"
 	"lowbit/train"
 )
 
@@ -26,28 +24,11 @@ func Prepare(base train.Config, job train.Job, q Quantizers, s Start) (*graph.Gr
 	if err != nil {
 		return nil, err
 	}
-	images, err := FirstBatches(base, job, s.Batches)
+	batches, err := job.Batches(base, s.Batches)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("lsq: %w", err)
 	}
-	return g, Init(job.Engine, g, job.Store, images, s)
-}
-
-// FirstBatches returns the images of the first n batches that training with
-// base would see.
-func FirstBatches(base train.Config, job train.Job, n int) ([]*tensor.Tensor, error) {
-	ds := job.Train
-	if ds == nil {
-		return nil, fmt.Errorf("lsq: the job has no training data")
-	}
-	if base.HoldOut > 0 {
-		kept, _, err := ds.HoldOut(base.HoldOut, base.Seed)
-		if err != nil {
-			return nil, fmt.Errorf("lsq: %w", err)
-		}
-		ds = kept
-	}
-	return Batches(ds, n, data.LoaderConfig{Batch: base.Batch, Seed: base.Seed, Augment: base.Augment, Norm: base.Norm})
+	return g, Init(job.Engine, g, job.Store, batches, s)
 }
 
 // Train quantizes the job's full-precision graph and trains it: c decides the

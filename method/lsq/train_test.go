@@ -109,7 +109,7 @@ func TestCalibrationSequentialAndAtOnce(t *testing.T) {
 	}
 	e := engine.New(0)
 	defer e.Close()
-	images := []*tensor.Tensor{all.Get("input")}
+	images := []engine.Inputs{{"input": all.Get("input")}}
 	s := PaperStart()
 	step := func(sequential bool, name string) float32 {
 		s.Sequential = sequential

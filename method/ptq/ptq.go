@@ -96,11 +96,11 @@ func (c Config) Prepare(base train.Config, job train.Job) (*graph.Graph, error) 
 	if c.NormBatches == 0 {
 		return g, nil
 	}
-	images, err := lsq.FirstBatches(base, job, c.NormBatches)
+	batches, err := job.Batches(base, c.NormBatches)
 	if err != nil {
 		return nil, fmt.Errorf("ptq: %w", err)
 	}
-	return g, Reestimate(job.Engine, g, job.Store, images)
+	return g, Reestimate(job.Engine, g, job.Store, batches)
 }
 
 // Run quantizes the job's full-precision graph without training, evaluates it
@@ -125,17 +125,17 @@ func Run(ctx context.Context, base train.Config, job train.Job, c Config) (*grap
 }
 
 // Reestimate sets the running statistics of all batch norms of g to the means
-// over the images' batches, each normalised by its own statistics, with the
+// over the batches, each normalised by its own statistics, with the
 // quantizers of g in place. The variance is the unbiased one.
-func Reestimate(e *engine.Engine, g *graph.Graph, store *tensor.Store, images []*tensor.Tensor) error {
-	if len(images) == 0 {
-		return fmt.Errorf("ptq: no images to estimate batch norms with")
+func Reestimate(e *engine.Engine, g *graph.Graph, store *tensor.Store, batches []engine.Inputs) error {
+	if len(batches) == 0 {
+		return fmt.Errorf("ptq: no batches to estimate batch norms with")
 	}
 	sums := map[string][]float64{} // by parameter, over batches
 	plans := map[int]*engine.Plan{}
 	norms := map[int][]norm{}
-	for _, im := range images {
-		b := im.Shape()[0]
+	for _, in := range batches {
+		b := in.Batch()
 		if plans[b] == nil {
 			t, ns, err := tapMoments(g, b)
 			if err != nil {
@@ -146,7 +146,7 @@ func Reestimate(e *engine.Engine, g *graph.Graph, store *tensor.Store, images []
 			}
 			norms[b] = ns
 		}
-		if err := plans[b].SetInput("input", im); err != nil {
+		if err := plans[b].SetInputs(in); err != nil {
 			return fmt.Errorf("ptq: %w", err)
 		}
 		if err := plans[b].Run(); err != nil {
@@ -167,7 +167,7 @@ func Reestimate(e *engine.Engine, g *graph.Graph, store *tensor.Store, images []
 	for name, s := range sums {
 		v := store.Get(name).Float32s()
 		for i := range v {
-			v[i] = float32(s[i] / float64(len(images)))
+			v[i] = float32(s[i] / float64(len(batches)))
 		}
 	}
 	return nil

@@ -1,0 +1,169 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"lowbit/app/sweep"
+	"lowbit/format/safetensors"
+	"lowbit/graph"
+	"lowbit/internal/rng"
+	"lowbit/model"
+	"lowbit/tensor"
+)
+
+// smallBert writes a sentence encoder of one layer and the files of SST-2, whose
+// sentences are good or bad by one word, and returns their folders.
+func smallBert(t *testing.T) (encoder, sst2 string) {
+	t.Helper()
+	base := t.TempDir()
+	encoder, sst2 = filepath.Join(base, "encoder"), filepath.Join(base, "sst2")
+	for _, d := range []string{encoder, sst2} {
+		if err := os.MkdirAll(d, 0o777); err != nil {
+			t.Fatal(err)
+		}
+	}
+	words := []string{"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "good", "bad", "a", "film", "the", "plot", "is", "was", "very", "cat"}
+	put := func(path, text string) {
+		if err := os.WriteFile(path, []byte(text), 0o666); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put(filepath.Join(encoder, "vocab.txt"), strings.Join(words, "\n")+"\n")
+	c := model.Bert{Vocab: len(words), Dim: 16, Layers: 1, Heads: 2, Hidden: 32, Positions: 24, Types: 2, NormEps: 1e-12, Head: model.BertHidden}
+	g, err := c.Graph(1, 4)
+	if err != nil {
+		t.Fatal(err)
+	}
+	store := tensor.NewStore()
+	if err := graph.InitParams(g, store, 3); err != nil {
+		t.Fatal(err)
+	}
+	if err := safetensors.Write(filepath.Join(encoder, "model.safetensors"), store, nil); err != nil {
+		t.Fatal(err)
+	}
+	config, err := json.Marshal(map[string]any{
+		"architectures": []string{"BertModel"}, "model_type": "bert", "vocab_size": c.Vocab, "hidden_size": c.Dim, "num_hidden_layers": c.Layers,
+		"num_attention_heads": c.Heads, "intermediate_size": c.Hidden, "max_position_embeddings": c.Positions, "type_vocab_size": c.Types,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	put(filepath.Join(encoder, "config.json"), string(config))
+	r := rng.New(9)
+	for name, n := range map[string]int{"train.tsv": 240, "dev.tsv": 60} {
+		text := "sentence\tlabel\n"
+		for range n {
+			y := r.Intn(2)
+			line := make([]string, 2+r.Intn(12))
+			for i := range line {
+				line[i] = words[7+r.Intn(8)]
+			}
+			line[r.Intn(len(line))] = words[6-y]
+			text += fmt.Sprintf("%s\t%d\n", strings.Join(line, " "), y)
+		}
+		put(filepath.Join(sst2, name), text)
+	}
+	return encoder, sst2
+}
+
+// An encoder is fine-tuned, quantized at several widths, measured, its bits are
+// selected and a frontier is drawn.
+func TestAnEncoderFromTrainingToSweep(t *testing.T) {
+	encoder, sst2 := smallBert(t)
+	base := filepath.Dir(encoder)
+	at := func(name string) string { return filepath.Join(base, name) }
+	with := func(verb, model string, more ...string) []string {
+		return append([]string{verb, "--model", model, "--data", "sst2:" + sst2, "--threads", "1"}, more...)
+	}
+	v := object(t, with("train", encoder, "--epochs", "12", "--lr", "5e-3", "--out", at("full"))...)
+	full := number(t, v, "accuracy")
+	if full < 0.9 || number(t, v, "examples") != 60 || v["part"] != "test" {
+		t.Fatalf("%v", v)
+	}
+	if ev := object(t, with("eval", at("full"))...); ev["value"] != v["accuracy"] || ev["metric"] != "accuracy" {
+		t.Errorf("eval gives %v, train gave %v", ev, v["accuracy"])
+	}
+	for _, bits := range []string{"w8a8", "w4a4", "w2a2"} {
+		q := object(t, with("quantize", at("full"), "--method", "lsq", "--bits", bits, "--epochs", "4", "--lr", "2e-3", "--out", at(bits))...)
+		if q["fp32_accuracy"] != v["accuracy"] || number(t, q, "accuracy") < 0.6 || number(t, q, "epochs") != 4 || q["part"] != "test" {
+			t.Errorf("%s: %v", bits, q["accuracy"])
+		}
+		if ev := object(t, with("eval", at(bits))...); ev["value"] != q["accuracy"] {
+			t.Errorf("%s: eval gives %v, quantize gave %v", bits, ev["value"], q["accuracy"])
+		}
+		for _, l := range items(t, q, "layers") {
+			want := map[bool]float64{true: 8, false: float64(bits[1] - '0')}[l["name"] == "classifier"]
+			if number(t, l, "params") > 40 && number(t, l, "weight_bits") != want {
+				t.Errorf("%s: %v", bits, l)
+			}
+		}
+	}
+	object(t, with("quantize", at("full"), "--method", "ptq", "--bits", "w8a8", "--out", at("ptq"))...)
+	encoderSelects(t, with, at)
+	s := object(t, with("sweep", at("w4a4"), "--methods", "eagl,random", "--budgets", "0.8", "--seeds", "1,2", "--epochs", "1", "--out", at("sweep"))...)
+	if points := items(t, s, "points"); len(points) != 8 || s["complete"] != true {
+		t.Errorf("%d points, %v", len(points), s["complete"])
+	}
+}
+
+// encoderSelects selects by all methods and trains one selection.
+func encoderSelects(t *testing.T, with func(verb, model string, more ...string) []string, at func(string) string) {
+	t.Helper()
+	run := at("w4a4")
+	for _, m := range sweep.Methods() {
+		v := object(t, with("select", run, "--method", m, "--budget", "0.8", "--trial-hold-out", "40", "--probes", "2",
+			"--trace-examples", "64", "--repeats", "2", "--out", at(m+".json"))...)
+		if c := number(t, v, "cost"); c > 0.8 || c < 0.5 || v["calibrated"] != false {
+			t.Errorf("%s: %v", m, v)
+		}
+		bits := map[float64]bool{}
+		for _, l := range items(t, v, "layers") {
+			if name := l["name"].(string); strings.Contains(name, "attention.self") {
+				bits[number(t, l, "bits")] = true
+			}
+		}
+		if len(bits) != 1 {
+			t.Errorf("%s: queries, keys and values have %v bits", m, bits)
+		}
+	}
+	v := object(t, with("quantize", run, "--method", "lsq", "--bits", at("eagl.json"), "--epochs", "2", "--out", at("mixed"))...)
+	if number(t, v, "start_accuracy") == 0 || number(t, v, "fp32_accuracy") == 0 || number(t, v, "accuracy") < 0.6 {
+		t.Errorf("%v", v)
+	}
+	if ev := object(t, with("eval", at("mixed"))...); ev["value"] != v["accuracy"] {
+		t.Errorf("eval gives %v, quantize gave %v", ev["value"], v["accuracy"])
+	}
+	wantFailure(t, 1, with("select", run, "--method", "eagl", "--budget", "0.8", "--cost", "ms"), "integer")
+}
+
+func TestEncodersSayWhatIsWrong(t *testing.T) {
+	encoder, sst2 := smallBert(t)
+	out := filepath.Join(t.TempDir(), "run")
+	for _, c := range []struct {
+		code int
+		args []string
+		want string
+	}{
+		{2, []string{"train", "--model", encoder, "--data", "cifar10"}, "an encoder learns from sst2:PATH"},
+		{2, []string{"train", "--model", encoder, "--data", "stsb:" + sst2}, "an encoder learns from sst2:PATH"},
+		{2, []string{"train", "--model", encoder, "--data", "sst2:" + sst2, "--hold-out", "240"}, "240 of 240"},
+		{1, []string{"train", "--model", encoder, "--data", "sst2:" + filepath.Join(sst2, "dev.tsv")}, "no training examples"},
+		{1, []string{"train", "--model", encoder, "--data", "sst2:" + filepath.Join(sst2, "nothing")}, "nothing"},
+		{1, []string{"inspect", encoder}, "lowbit train --model"},
+	} {
+		args := c.args
+		if args[0] == "train" {
+			args = append(slices.Clone(args), "--out", out)
+		}
+		wantFailure(t, c.code, args, c.want)
+	}
+	if _, err := os.Stat(out); err == nil {
+		t.Error("a run directory was made")
+	}
+}
