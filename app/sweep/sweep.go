@@ -17,6 +17,7 @@
 package sweep
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -171,8 +172,12 @@ func (s *sweep) check(ctx context.Context) error {
 		return err
 	}
 	j := s.job
-	if j.Engine == nil || j.Graph == nil || j.Store == nil || j.Source == nil && (j.Train == nil || j.Test == nil) || s.dir == "" {
-		return errors.New("sweep: the job lacks an engine, a network, training or test data, or a directory")
+	lacks := errors.New("sweep: the job lacks an engine, a network, training or test data, or a directory")
+	if j.Engine == nil || j.Graph == nil || j.Store == nil || j.Examples() == 0 || s.dir == "" {
+		return lacks
+	}
+	if measure, err := j.Evaluator(s.Base); err != nil || measure == nil {
+		return cmp.Or(err, lacks)
 	}
 	if (j.Teacher == nil) != (s.LSQ.Distill == 0) {
 		return fmt.Errorf("sweep: distillation weight %g with teacher %t: want both or none", s.LSQ.Distill, j.Teacher != nil)

@@ -106,9 +106,12 @@ func TestAnEncoderFromTrainingToSweep(t *testing.T) {
 	}
 	object(t, with("quantize", at("full"), "--method", "ptq", "--bits", "w8a8", "--out", at("ptq"))...)
 	encoderSelects(t, with, at)
-	s := object(t, with("sweep", at("w4a4"), "--methods", "eagl,random", "--budgets", "0.8", "--seeds", "1,2", "--epochs", "1", "--out", at("sweep"))...)
+	s := object(t, with("sweep", at("w4a4"), "--methods", "eagl,random", "--budgets", "0.8", "--seeds", "1,2", "--epochs", "1", "--keep-weights",
+		"--out", at("sweep"))...)
 	if points := items(t, s, "points"); len(points) != 8 || s["complete"] != true {
 		t.Errorf("%d points, %v", len(points), s["complete"])
+	} else if ev := object(t, with("eval", filepath.Join(at("sweep"), "runs", points[0]["run"].(string)))...); ev["value"] != points[0]["accuracy"] {
+		t.Errorf("eval gives %v, the sweep gave %v", ev["value"], points[0]["accuracy"])
 	}
 }
 
@@ -140,6 +143,9 @@ func encoderSelects(t *testing.T, with func(verb, model string, more ...string) 
 		t.Errorf("eval gives %v, quantize gave %v", ev["value"], v["accuracy"])
 	}
 	wantFailure(t, 1, with("select", run, "--method", "eagl", "--budget", "0.8", "--cost", "ms"), "integer")
+	self := "bert.encoder.layer.0.attention.self."
+	wantFailure(t, 1, with("select", run, "--method", "eagl", "--pin", self+"query=w8a8", "--pin", self+"key=w4a4"), "no width satisfies the group")
+	wantFailure(t, 1, with("select", run, "--method", "eagl", "--budget", "0.4"), "no choice fits")
 }
 
 func TestEncodersSayWhatIsWrong(t *testing.T) {

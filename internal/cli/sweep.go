@@ -187,11 +187,11 @@ func (v *sweepFlags) run(a *app, cmd *cobra.Command) error {
 	if note != "" {
 		a.warn(note)
 	}
-	return v.draw(a, c, job)
+	return v.draw(a, c, job, s)
 }
 
 // draw runs the sweep and makes its page.
-func (v *sweepFlags) draw(a *app, c sweep.Config, job train.Job) error {
+func (v *sweepFlags) draw(a *app, c sweep.Config, job train.Job, s sets) error {
 	began := time.Now()
 	line := a.progress()
 	r, err := sweep.Run(a.ctx, c, job, line.sweeping)
@@ -205,6 +205,14 @@ func (v *sweepFlags) draw(a *app, c sweep.Config, job train.Job) error {
 	}
 	if err != nil {
 		return slowKernel(err, c.Cost)
+	}
+	for _, p := range r.Points {
+		if !v.keepWeights {
+			break
+		}
+		if err := s.keep(filepath.Join(job.Out, "runs", p.Run)); err != nil {
+			return err
+		}
 	}
 	return a.print(out, false, func(w io.Writer) { sweepText(w, out) })
 }
