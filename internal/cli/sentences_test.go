@@ -110,6 +110,8 @@ func TestAnEncoderFromTrainingToSweep(t *testing.T) {
 		"--out", at("sweep"))...)
 	if points := items(t, s, "points"); len(points) != 8 || s["complete"] != true {
 		t.Errorf("%d points, %v", len(points), s["complete"])
+	} else if svg, err := os.ReadFile(filepath.Join(at("sweep"), "frontier.svg")); err != nil || !strings.Contains(string(svg), "random") {
+		t.Errorf("picture of %d bytes, %v", len(svg), err)
 	} else if ev := object(t, with("eval", filepath.Join(at("sweep"), "runs", points[0]["run"].(string)))...); ev["value"] != points[0]["accuracy"] {
 		t.Errorf("eval gives %v, the sweep gave %v", ev["value"], points[0]["accuracy"])
 	}

@@ -15,6 +15,7 @@ import (
 	"lowbit/app/report"
 	"lowbit/app/sweep"
 	"lowbit/engine"
+	"lowbit/internal/atomicfile"
 	"lowbit/load"
 	"lowbit/method/lsq"
 	"lowbit/quant"
@@ -27,7 +28,7 @@ compares accuracies on the test part, seed by seed. The uniform precisions are
 trained beside them.
 
 Start from a run trained at the widest of --bits. All results stand in --out
-(default runs/MODEL-sweep), with report.html. A sweep that was stopped, in
+(default runs/MODEL-sweep), with report.html and frontier.svg. A sweep that was stopped, in
 whatever way, goes on where it was with the same command; methods, budgets and
 seeds may be added. See select for the methods.`
 
@@ -198,7 +199,7 @@ func (v *sweepFlags) draw(a *app, c sweep.Config, job train.Job, s sets) error {
 	line.clear()
 	out := sweepResult{job.Out, v.model.model, filepath.Join(job.Out, "report.html"), r, time.Since(began).Seconds()}
 	if r != nil && len(r.Frontier) > 0 {
-		err = errors.Join(err, sweepPage(out.Report, r, "", a.command()))
+		err = errors.Join(err, sweepPage(out.Report, r, "", a.command()), picture(filepath.Join(job.Out, "frontier.svg"), r.FrontierSVG()))
 	}
 	if errors.Is(err, train.ErrInterrupted) {
 		return fmt.Errorf("%w\nGo on with the same command: it continues in %s", err, job.Out)
@@ -215,6 +216,15 @@ func (v *sweepFlags) draw(a *app, c sweep.Config, job train.Job, s sets) error {
 		}
 	}
 	return a.print(out, false, func(w io.Writer) { sweepText(w, out) })
+}
+
+// picture writes an SVG as a file of its own, on white paper.
+func picture(path, svg string) error {
+	svg = strings.Replace(svg, "><title>", ` style="background:white"><title>`, 1)
+	return atomicfile.Write(path, func(w io.Writer) error {
+		_, err := io.WriteString(w, svg+"\n")
+		return err
+	})
 }
 
 // sweeping is a callback for sweep.Run.

@@ -38,6 +38,19 @@ func TestTables(t *testing.T) {
 	if again, _ := fill(got, dir); again != got {
 		t.Error("filling twice changes the page")
 	}
+	list := `{"name":"s","result":{"pairs":[{"m":"a","b":1,"d":0.25},{"m":"a","b":2,"d":0.5},{"m":"c","b":1,"d":1}]}}`
+	if err := os.WriteFile(filepath.Join(dir, "s.json"), []byte(list), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	got, err = fill("<!-- each s result.pairs m=a,x b=1: m=method, d%=share -->\n<!-- end -->", dir)
+	if want := "| method | share |\n|---|---|\n| a | 25.00 % |\n<!-- end -->"; err != nil || !strings.Contains(got, want) {
+		t.Errorf("got\n%s, %v\nwant it to contain\n%s", got, err, want)
+	}
+	for _, bad := range []string{"each s result.none", "each s", "each a-* result"} {
+		if _, err := fill("<!-- "+bad+": m=method -->\n<!-- end -->", dir); err == nil {
+			t.Errorf("%s: accepted", bad)
+		}
+	}
 	if _, err := fill("<!-- table a: name=x -->", dir); err == nil {
 		t.Error("a table without an end was accepted")
 	}

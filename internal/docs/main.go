@@ -16,6 +16,10 @@
 //	<!-- end -->
 //
 // Records of one group make one row: numbers become mean ± standard deviation.
+// A table of the elements of a list in one record, those with some values alone:
+//
+//	<!-- each sweep-small result.pairs method=eagl,alps: baseline=against, difference%=points -->
+//	<!-- end -->
 package main
 
 import (

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io/fs"
 	"math"
@@ -14,7 +15,7 @@ import (
 	"strings"
 )
 
-var tableStart = regexp.MustCompile(`^<!-- table ([^:]+): (.+) -->$`)
+var tableStart = regexp.MustCompile(`^<!-- (table|each) ([^:]+): (.+) -->$`)
 
 const tableEnd = "<!-- end -->"
 
@@ -69,7 +70,11 @@ func fill(page, results string) (string, error) {
 		if end < 0 {
 			return "", fmt.Errorf("line %d: a table without %q", i+1, tableEnd)
 		}
-		rows, err := table(results, strings.Fields(m[1]), m[2])
+		of := readGroups
+		if m[1] == "each" {
+			of = readElements
+		}
+		rows, err := table(of, results, strings.Fields(m[2]), m[3])
 		if err != nil {
 			return "", fmt.Errorf("line %d: %w", i+1, err)
 		}
@@ -79,7 +84,8 @@ func fill(page, results string) (string, error) {
 	return strings.Join(out, "\n"), nil
 }
 
-func table(results string, patterns []string, spec string) ([]string, error) {
+// table makes the rows of a table, one for each group that of finds.
+func table(of func(results string, words []string) ([][]any, error), results string, words []string, spec string) ([]string, error) {
 	cols, err := columns(spec)
 	if err != nil {
 		return nil, err
@@ -89,7 +95,7 @@ func table(results string, patterns []string, spec string) ([]string, error) {
 		rows[0] += " " + c.heading + " |"
 		rows[1] += "---|"
 	}
-	groups, err := readGroups(results, patterns)
+	groups, err := of(results, words)
 	if err != nil {
 		return nil, err
 	}
@@ -154,6 +160,34 @@ func readGroups(results string, patterns []string) ([][]any, error) {
 		}
 	}
 	return groups, nil
+}
+
+// readElements reads the elements of a list in one record that have the wanted
+// values: words are the record's name, the list's path, and key=value,value.
+func readElements(results string, words []string) ([][]any, error) {
+	if len(words) < 2 {
+		return nil, fmt.Errorf("each: want RECORD PATH, got %q", words)
+	}
+	groups, err := readGroups(results, words[:1])
+	if err != nil || len(groups) != 1 {
+		return nil, errors.Join(err, fmt.Errorf("each: %d records %s, want 1", len(groups), words[0]))
+	}
+	list, ok := lookup(groups[0][0], strings.Split(words[1], ".")).([]any)
+	if !ok {
+		return nil, fmt.Errorf("each: %s has no list %s", words[0], words[1])
+	}
+	var out [][]any
+	for _, x := range list {
+		keep := true
+		for _, w := range words[2:] {
+			key, values, _ := strings.Cut(w, "=")
+			keep = keep && slices.Contains(strings.Split(values, ","), fmt.Sprint(lookup(x, strings.Split(key, "."))))
+		}
+		if keep {
+			out = append(out, []any{x})
+		}
+	}
+	return out, nil
 }
 
 // cell formats a column of one group.
