@@ -199,7 +199,7 @@ func (v *sweepFlags) draw(a *app, c sweep.Config, job train.Job, s sets) error {
 	line.clear()
 	out := sweepResult{job.Out, v.model.model, filepath.Join(job.Out, "report.html"), r, time.Since(began).Seconds()}
 	if r != nil && len(r.Frontier) > 0 {
-		err = errors.Join(err, sweepPage(out.Report, r, "", a.command()), picture(filepath.Join(job.Out, "frontier.svg"), r.FrontierSVG()))
+		err = errors.Join(err, sweepPage(out.Report, r, "", a.command()), writeSVG(filepath.Join(job.Out, "frontier.svg"), r.FrontierSVG()))
 	}
 	if errors.Is(err, train.ErrInterrupted) {
 		return fmt.Errorf("%w\nGo on with the same command: it continues in %s", err, job.Out)
@@ -218,8 +218,8 @@ func (v *sweepFlags) draw(a *app, c sweep.Config, job train.Job, s sets) error {
 	return a.print(out, false, func(w io.Writer) { sweepText(w, out) })
 }
 
-// picture writes an SVG as a file of its own, on white paper.
-func picture(path, svg string) error {
+// writeSVG writes an SVG as a file of its own, on white paper.
+func writeSVG(path, svg string) error {
 	svg = strings.Replace(svg, "><title>", ` style="background:white"><title>`, 1)
 	return atomicfile.Write(path, func(w io.Writer) error {
 		_, err := io.WriteString(w, svg+"\n")
