@@ -150,6 +150,40 @@ func encoderSelects(t *testing.T, with func(verb, model string, more ...string) 
 	wantFailure(t, 1, with("select", run, "--method", "eagl", "--budget", "0.4"), "no choice fits")
 }
 
+// Pairs of sentences, and examples held out of training.
+func TestAnEncoderOnPairs(t *testing.T) {
+	encoder, _ := smallBert(t)
+	mrpc := t.TempDir()
+	for name, n := range map[string]int{"msr_paraphrase_train.txt": 60, "msr_paraphrase_test.txt": 20} {
+		text := "Quality\t#1 ID\t#2 ID\t#1 String\t#2 String\n"
+		for i := range n {
+			text += fmt.Sprintf("%d\t1\t2\tthe film was %s\ta %s plot\n", i%2, []string{"good", "bad"}[i/2%2], []string{"good", "bad"}[(i/2+1+i)%2])
+		}
+		if err := os.WriteFile(filepath.Join(mrpc, name), []byte(text), 0o666); err != nil {
+			t.Fatal(err)
+		}
+	}
+	out := filepath.Join(mrpc, "run")
+	args := []string{"--data", "mrpc:" + mrpc, "--epochs", "2", "--hold-out", "16", "--threads", "1", "--out", out}
+	v := object(t, append([]string{"train", "--model", encoder}, args...)...)
+	if number(t, v, "examples") != 16 || v["part"] != "train-heldout" {
+		t.Errorf("%v", v)
+	}
+	if ev := object(t, "eval", "--model", out, "--data", "mrpc:"+mrpc); ev["metric"] != "f1" || number(t, ev, "examples") != 20 {
+		t.Errorf("%v", ev)
+	}
+	args[len(args)-1] = out + "-w4"
+	q := object(t, append([]string{"quantize", "--model", out, "--bits", "w4a4", "--best"}, args...)...)
+	if number(t, q, "examples") != 20 || q["part"] != "test" {
+		t.Errorf("%v", q)
+	}
+	args[len(args)-1] = out + "-ptq"
+	q = object(t, append([]string{"quantize", "--model", out, "--bits", "w8a8", "--method", "ptq"}, slices.Concat(args[:2], args[4:])...)...)
+	if number(t, q, "examples") != 16 || q["part"] != "train-heldout" {
+		t.Errorf("%v", q)
+	}
+}
+
 func TestEncodersSayWhatIsWrong(t *testing.T) {
 	encoder, sst2 := smallBert(t)
 	out := filepath.Join(t.TempDir(), "run")
