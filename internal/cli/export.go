@@ -74,6 +74,9 @@ func (v *exportFlags) run(a *app) error {
 	if load.IsLanguage(v.model.model) {
 		return v.language(a)
 	}
+	if load.IsEncoder(v.model.model) {
+		return fmt.Errorf("%s is an encoder: those are not exported yet; its weights stand in the run directory as safetensors, under Hugging Face's names", v.model.model)
+	}
 	ext, known := map[string]string{"packed": ".safetensors", "onnx": ".onnx"}[v.to]
 	if !known {
 		return usagef("--to %q, have packed and onnx; gguf is for language models", v.to)

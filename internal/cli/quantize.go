@@ -337,7 +337,7 @@ func (q *quantizeFlags) run(a *app, cmd *cobra.Command) error {
 	if err := q.model.check(); err != nil {
 		return err
 	}
-	s, err := q.data.openFor(a, q.model, q.batch)
+	s, err := q.data.openFor(a, q.model, q.batch, false)
 	if err != nil {
 		return err
 	}
@@ -444,5 +444,8 @@ func quantizeText(w io.Writer, o quantize.Outcome, dataName string) {
 	table(w, rows)
 	fmt.Fprintf(w, "\ndifference  %+.2f points, float engine, residual adds: %s\n", 100*(o.Accuracy-from), o.Residual)
 	fmt.Fprintf(w, "time        %s for %d epochs\nrun         %s\n", duration(o.Seconds), o.Epochs, o.Run)
-	fmt.Fprintf(w, "\nnext: lowbit report %s --out report.html\n      lowbit analyze --model %s --data %s --similarity\n", o.Run, o.Run, dataName)
+	fmt.Fprintf(w, "\nnext: lowbit report %s --out report.html\n", o.Run)
+	if !load.IsEncoder(o.Run) {
+		fmt.Fprintf(w, "      lowbit analyze --model %s --data %s --similarity\n", o.Run, dataName)
+	}
 }

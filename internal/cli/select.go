@@ -108,7 +108,7 @@ func (v *selectFlags) network(a *app) (*load.Loaded, sets, error) {
 	var s sets
 	var err error
 	if v.data.data != "" || !slices.Contains(dataFree, v.method) {
-		if s, err = v.data.openFor(a, v.model, v.batch); err != nil {
+		if s, err = v.data.openFor(a, v.model, v.batch, false); err != nil {
 			return nil, s, err
 		}
 	}

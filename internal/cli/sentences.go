@@ -24,8 +24,8 @@ func byModel(cmd *cobra.Command, m modelFlags, batch *int) {
 }
 
 // openFor reads the data that a network learns from: images, or sentences for an
-// encoder.
-func (d *dataFlags) openFor(a *app, m modelFlags, batch int) (sets, error) {
+// encoder, which gets a new classifier if newHead is set and it has none.
+func (d *dataFlags) openFor(a *app, m modelFlags, batch int, newHead bool) (sets, error) {
 	if !load.IsEncoder(m.model) {
 		return d.open(a)
 	}
@@ -43,6 +43,10 @@ func (d *dataFlags) openFor(a *app, m modelFlags, batch int) (sets, error) {
 	n, err := load.OpenEncoder(m.model)
 	if err != nil {
 		return sets{}, err
+	}
+	if !newHead && n.Config.Head != model.BertClassify {
+		return sets{}, fmt.Errorf("%s gives %s, want %d classes: lowbit train --model %s --data %s puts a classifier on it, then name that run",
+			m.model, n.Gives(), parts.Classes, m.model, d.data)
 	}
 	if n, err = n.Classifier(parts.Classes, a.seed); err != nil {
 		return sets{}, err

@@ -105,6 +105,7 @@ func TestAnEncoderFromTrainingToSweep(t *testing.T) {
 		}
 	}
 	object(t, with("quantize", at("full"), "--method", "ptq", "--bits", "w8a8", "--out", at("ptq"))...)
+	wantFailure(t, 1, []string{"export", "--model", at("w4a4"), "--to", "onnx", "--out", at("x.onnx")}, "not exported yet")
 	encoderSelects(t, with, at)
 	s := object(t, with("sweep", at("w4a4"), "--methods", "eagl,random", "--budgets", "0.8", "--seeds", "1,2", "--epochs", "1", "--keep-weights",
 		"--out", at("sweep"))...)
@@ -197,6 +198,8 @@ func TestEncodersSayWhatIsWrong(t *testing.T) {
 		{2, []string{"train", "--model", encoder, "--data", "sst2:" + sst2, "--hold-out", "240"}, "240 of 240"},
 		{1, []string{"train", "--model", encoder, "--data", "sst2:" + filepath.Join(sst2, "dev.tsv")}, "no training examples"},
 		{1, []string{"train", "--model", encoder, "--data", "sst2:" + filepath.Join(sst2, "nothing")}, "nothing"},
+		{1, []string{"quantize", "--model", encoder, "--data", "sst2:" + sst2, "--bits", "w4a4"}, "puts a classifier on it"},
+		{1, []string{"select", "--model", encoder, "--data", "sst2:" + sst2}, "puts a classifier on it"},
 		{1, []string{"inspect", encoder}, "lowbit train --model"},
 	} {
 		args := c.args

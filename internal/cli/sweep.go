@@ -149,7 +149,7 @@ func (v *sweepFlags) run(a *app, cmd *cobra.Command) error {
 	if err := v.model.check(); err != nil {
 		return err
 	}
-	s, err := v.data.openFor(a, v.model, v.batch)
+	s, err := v.data.openFor(a, v.model, v.batch, false)
 	if err != nil {
 		return err
 	}

@@ -242,7 +242,7 @@ func (t *trainFlags) run(a *app, cmd *cobra.Command) error {
 		return err
 	}
 	byModel(cmd, t.model, &t.batch)
-	s, err := t.data.openFor(a, t.model, t.batch)
+	s, err := t.data.openFor(a, t.model, t.batch, true)
 	if err != nil {
 		return err
 	}
