@@ -83,7 +83,7 @@ type dataFlags struct {
 
 func (d *dataFlags) add(cmd *cobra.Command, training bool) {
 	f := cmd.Flags()
-	f.StringVar(&d.data, "data", "", "data set: "+strings.Join(data.Names(), ", ")+" or imagefolder:PATH")
+	f.StringVar(&d.data, "data", "", "data set: "+strings.Join(data.Names(), ", ")+" or imagefolder:PATH; encoders: sst2:PATH, mrpc:PATH")
 	f.IntVar(&d.limit, "limit", 0, "use the first N test examples; 0: all")
 	if training {
 		f.IntVar(&d.trainLimit, "train-limit", 0, "use the first N training examples; 0: all")

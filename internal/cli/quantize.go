@@ -39,6 +39,10 @@ Methods:
         keys and values rounded token by token, training by distillation from the
         model as it was (Esser et al. 2025); ptq stops before the training
 
+An encoder that train made a classifier of is quantized by lsq or ptq on sst2:PATH or
+mrpc:PATH: tables of embeddings and the classifier have 8 bits. lsq then has a recipe
+of its own: AdamW, 3 epochs, and the full-precision network as teacher.
+
 BITS is w8a8, w4a4, w3a3, w2a2, w4a8 and so on: bits of the weights and of the
 activations; the first and last layer have 8. Or a bits file with each layer's:
 with one, lsq goes on from a quantized run, and layers that keep their bits keep
@@ -52,6 +56,7 @@ const quantizeExample = `  lowbit quantize --model resnet20 --data cifar10 --met
   lowbit quantize --model resnet20 --data cifar10 --method lsq --bits w2a2 --epochs 3 --recipe short
   lowbit quantize --model runs/r20 --data cifar10 --method lsq --bits w4a4 --out runs/r20-w4
   lowbit quantize --model runs/r20-w4 --data cifar10 --method lsq --bits bits.json
+  lowbit quantize --model runs/sst2 --data sst2:glue/SST-2 --method lsq --bits w4a4 --epochs 1
   lowbit quantize --model runs/r20 --data cifar10 --method faq --bits w4a4 --epochs 20 --hold-out 5000
   lowbit quantize --model smollm2.gguf --data wikitext2:wikitext-2 --method silq --bits w4a8kv8 --out runs/smol4
   lowbit quantize --model smollm2.gguf --data text:books --method ptq --bits w8a8kv8 --calibration max`
