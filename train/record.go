@@ -39,8 +39,10 @@ type Record struct {
 	Command []string `json:"command,omitempty"`
 	Config  Config   `json:"config"`
 	// Settings is the method's own resolved config.
-	Settings json.RawMessage   `json:"settings,omitempty"`
-	Identity Identity          `json:"identity"`
+	Settings json.RawMessage `json:"settings,omitempty"`
+	Identity Identity        `json:"identity"`
+	// Classes are the names of the data's classes, that of class i at i.
+	Classes  []string          `json:"classes,omitempty"`
 	Versions map[string]string `json:"versions"`
 	// Sessions are the starts of the run: the first, and each resume.
 	Sessions []Session `json:"sessions"`

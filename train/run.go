@@ -173,6 +173,9 @@ func (r *run) describe() error {
 		Config: r.Config, Identity: id, Versions: versions(r.job.Versions),
 		Sessions: []Session{{time.Now().UTC(), r.job.Kernel, ThisMachine(), r.job.Engine.Threads()}},
 	}
+	if r.train != nil {
+		r.record.Classes = r.train.Classes
+	}
 	return nil
 }
 

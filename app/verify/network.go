@@ -137,6 +137,9 @@ func describe(l *load.Loaded, ds *data.Dataset) infer.Info {
 		classes = out.Shape()[len(out.Shape())-1]
 	}
 	info := infer.Info{Name: l.Info.Name, Labels: data.Classes(l.Info.Dataset)}
+	if l.Record != nil && len(l.Record.Classes) > 0 {
+		info.Labels = l.Record.Classes // a zoo network may have learned other images
+	}
 	mean, std := l.Info.Mean, l.Info.Std
 	if ds != nil {
 		info.Labels = ds.Classes

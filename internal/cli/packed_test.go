@@ -198,3 +198,38 @@ func TestAnONNXFileIsWritten(t *testing.T) {
 	}
 	wantFailure(t, 2, []string{"export", "--model", run, "--to", "onnx", "--out", path + ".pb"}, "ends with .onnx")
 }
+
+// A folder of photos without a training part is enough for a network that is
+// quantized without training; its class names go into the packed file.
+func TestPhotosAloneCalibrate(t *testing.T) {
+	dir := t.TempDir()
+	for class, name := range []string{"ant", "bee", "cat", "dog", "eel", "fox", "gnu", "hen", "ibis", "jay"} {
+		img := image.NewGray(image.Rect(0, 0, 24, 16))
+		for i := range img.Pix {
+			img.Pix[i] = byte(20*class + i%7)
+		}
+		path := filepath.Join(dir, name, "1.png")
+		if err := os.Mkdir(filepath.Dir(path), 0o777); err != nil {
+			t.Fatal(err)
+		}
+		f, err := os.Create(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(png.Encode(f, img), f.Close()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	run, file := filepath.Join(dir, "run"), filepath.Join(dir, "net"+packedExt)
+	args := []string{"quantize", "--model", "cli-tiny", "--weights", filepath.Join(trained(t), "last.safetensors"), "--data", "imagefolder:" + dir, "--method", "ptq", "--bits", "w8a8", "--batch", "5", "--out", run}
+	code, _, errs := call(args...)
+	if code != 0 || !strings.Contains(errs, "calibrates on test images") {
+		t.Fatalf("code %d, %s", code, errs)
+	}
+	if v := object(t, "export", "--model", run, "--out", file); len(v["labels"].([]any)) != 10 || v["labels"].([]any)[8] != "ibis" {
+		t.Errorf("labels %v", v["labels"])
+	}
+	object(t, "run", "--model", file, filepath.Join(dir, "bee", "1.png"))
+	args[slices.Index(args, "ptq")] = "lsq"
+	wantFailure(t, 1, append(args, "--force"), "has no training examples")
+}
