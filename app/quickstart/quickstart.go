@@ -1,6 +1,7 @@
 // Package quickstart does the main job on real data in minutes: get the data,
-// take a trained network, quantize it with and without training, and write a
-// report of what each bit cost.
+// take a trained network, quantize it with and without training, write files
+// that run on integers, verify and time them, and write a report of what each bit
+// cost.
 package quickstart
 
 import (
@@ -61,18 +62,19 @@ type Run struct {
 
 // Result is what came out.
 type Result struct {
-	Data              string   `json:"data"`
-	Model             string   `json:"model"`
-	FP32Accuracy      float64  `json:"fp32_accuracy"`
-	FP32StandardError float64  `json:"fp32_standard_error"`
-	FP32SizeBytes     int64    `json:"fp32_size_bytes"`
-	Examples          int      `json:"examples"`
-	Runs              []Run    `json:"runs"`
-	Report            string   `json:"report"`
-	Next              []string `json:"next"`
-	Seconds           float64  `json:"seconds"`
-	Threads           int      `json:"threads"`
-	Kernel            string   `json:"kernel"`
+	Data              string     `json:"data"`
+	Model             string     `json:"model"`
+	FP32Accuracy      float64    `json:"fp32_accuracy"`
+	FP32StandardError float64    `json:"fp32_standard_error"`
+	FP32SizeBytes     int64      `json:"fp32_size_bytes"`
+	Examples          int        `json:"examples"`
+	Runs              []Run      `json:"runs"`
+	Deployed          []Deployed `json:"deployed"`
+	Report            string     `json:"report"`
+	Next              []string   `json:"next"`
+	Seconds           float64    `json:"seconds"`
+	Threads           int        `json:"threads"`
+	Kernel            string     `json:"kernel"`
 }
 
 const batch = 128
@@ -114,6 +116,9 @@ func Do(ctx context.Context, e *engine.Engine, c Config) (Result, error) {
 		if err := s.withTraining(ctx, bits, images[i]); err != nil {
 			return s.result, err
 		}
+	}
+	if err := s.deploy(ctx); err != nil {
+		return s.result, err
 	}
 	err = s.report()
 	s.result.Seconds = time.Since(s.began).Seconds()
@@ -292,7 +297,7 @@ func (s *session) report() error {
 			fmt.Sprintf("lowbit quantize --model %s --data %s --method lsq --bits %s --teacher self --out runs/%s", model, s.train.Name, bits, bits))
 	}
 	s.result.Report = filepath.Join(s.Out, "report.html")
-	err := report.Write(s.result.Report, runs, report.Config{Lead: s.lead(), Next: s.result.Next})
+	err := report.Write(s.result.Report, runs, report.Config{Lead: s.lead(), Next: s.result.Next, Files: s.files()})
 	if err != nil {
 		return fmt.Errorf("quickstart: %w", err)
 	}

@@ -3,6 +3,8 @@ package quickstart
 import (
 	"context"
 	"errors"
+	"math"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -59,8 +61,21 @@ func TestFromATrainedNetworkToTheReport(t *testing.T) {
 	if r[1].TrainImages != 1024 || r[1].Epochs != 2 || r[2].TrainImages != 256 || r[2].Epochs != 1 {
 		t.Errorf("%+v", r)
 	}
+	if err := s.deploy(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if d := s.result.Deployed; len(d) != 2 || d[0].Bits != "w4a4" || d[0].Compared != min(compared, job.Test.Len()) || !(d[0].MS > 0) ||
+		math.Abs(d[0].Accuracy-r[2].Accuracy) > 0.02 || d[1].SizeBytes >= d[0].SizeBytes {
+		t.Errorf("deployed %+v", d)
+	}
+	if _, err := load.Model(filepath.Join(s.Out, "w2a2.onnx"), load.Options{}); err != nil {
+		t.Error(err)
+	}
 	if err := s.report(); err != nil {
 		t.Fatal(err)
+	}
+	if page, err := os.ReadFile(filepath.Join(s.Out, "report.html")); err != nil || !strings.Contains(string(page), "w2a2.lowbit.safetensors") {
+		t.Errorf("%v: the page does not name the files", err)
 	}
 	x, err := report.Load(r[1].Run)
 	if err != nil || x.Bits != "w2a2" || x.FP32 != full {

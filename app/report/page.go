@@ -29,7 +29,23 @@ type page struct {
 	Layers            []layerTable
 	Facts             []facts
 	Next              []string
+	Files             []fileRow
 	Parts             string
+}
+
+// fileRow is one file that can be run.
+type fileRow struct{ Bits, Name, ONNX, Size, Accuracy, Compared, Time string }
+
+// fileRows are the files of a page.
+func fileRows(files []File) []fileRow {
+	var all []fileRow
+	for _, f := range files {
+		all = append(all, fileRow{
+			f.Bits, f.Name, f.ONNX, bytes(f.SizeBytes), fmt.Sprintf("%.2f\u00a0%%", 100*f.Accuracy),
+			thousands(f.Compared), fmt.Sprintf("%.3f\u00a0ms", f.MS),
+		})
+	}
+	return all
 }
 
 // row is one line of the summary.
@@ -81,7 +97,7 @@ func newPage(runs []Run, c Config) (*page, error) {
 		}
 		p.Facts = append(p.Facts, factsOf(r))
 	}
-	p.Parts = parts(runs)
+	p.Parts, p.Files = parts(runs), fileRows(c.Files)
 	return p, nil
 }
 

@@ -30,8 +30,20 @@ type Config struct {
 	Lead string
 	// Next lists commands to go on with.
 	Next []string
+	// Files are networks as written for use.
+	Files []File
 	// Made is the time that stands on the page.
 	Made time.Time
+}
+
+// File is a network as a packed file.
+type File struct {
+	Bits       string
+	Name, ONNX string // of the files
+	SizeBytes  int64
+	Accuracy   float64 // on integers
+	Compared   int     // images that gave the trained network's codes
+	MS         float64 // an image on one thread
 }
 
 // Run is one run as the page shows it.

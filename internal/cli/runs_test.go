@@ -226,6 +226,15 @@ func TestQuickstart(t *testing.T) {
 	if _, err := os.Stat(v["report"].(string)); err != nil {
 		t.Error(err)
 	}
+	deployed := items(t, v, "deployed")
+	if len(deployed) != 3 {
+		t.Fatalf("%d deployed, want 3", len(deployed))
+	}
+	for _, d := range deployed {
+		if got := object(t, "eval", "--model", d["packed"].(string), "--data", "cifar10", "--limit", "100", "--engine", "integer"); got["accuracy"] != d["accuracy"] {
+			t.Errorf("%v gives %v", d, got["accuracy"])
+		}
+	}
 	wantFailure(t, 1, args, "--force")
 	code, text, errs := call(append(args, "--force")...)
 	for _, want := range []string{"Data: cifar10", "Quantizing without training", "Training at w2a2", "report.html", "--teacher self"} {
