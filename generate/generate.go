@@ -53,6 +53,7 @@ type Generator struct {
 
 	mu     sync.Mutex
 	plans  map[int]*plan // by tokens read at once
+	store  *tensor.Store // the model's, its weights rounded once
 	caches []cacheShape
 }
 
@@ -77,7 +78,7 @@ func New(e *engine.Engine, m Model, capacity int) (*Generator, error) {
 	if m.Tokenizer == nil {
 		return nil, fmt.Errorf("generate: no tokenizer")
 	}
-	g := &Generator{m: m, e: e, capacity: capacity, plans: map[int]*plan{}, ends: endMarks(m.Tokenizer)}
+	g := &Generator{m: m, e: e, capacity: capacity, plans: map[int]*plan{}, store: tensor.NewStore(), ends: endMarks(m.Tokenizer)}
 	p, code, err := g.compile(1)
 	if err != nil {
 		return nil, fmt.Errorf("generate: %w", err)
@@ -125,7 +126,12 @@ func (g *Generator) compile(tokens int) (*plan, *graph.Graph, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	p, err := g.e.Compile(code, g.m.Store)
+	rounded, err := g.e.RoundWeights(code, g.m.Store, g.store)
+	if err != nil {
+		return nil, nil, err
+	}
+	g.m.Store = g.store // what was rounded need not stay in memory
+	p, err := g.e.Compile(rounded, g.store)
 	return &plan{Plan: p}, code, err
 }
 
