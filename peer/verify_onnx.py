@@ -1,12 +1,14 @@
-"""Compares exported ONNX files with the integer engine on CIFAR-10's test images,
-in ONNX Runtime and OpenVINO.
+"""Compares exported ONNX files with logits of lowbit in ONNX Runtime and OpenVINO,
+on CIFAR-10's test images or on a folder of photos with labels.tsv.
 
-usage: verify_onnx.py DATA_DIR NAME=FILE.onnx:LOGITS.safetensors ...
+usage: verify_onnx.py DATA NAME=FILE.onnx:LOGITS.safetensors ...
 
-LOGITS are those of `lowbit eval --engine integer --logits`. Prints one JSON line
-for each file: accuracy, predictions that differ, the largest difference of a
-logit in units of the integer engine's largest, and how many of the optimised
-graph's nodes of each kind compute in floats.
+DATA is the folder of data sets, or that of the photos. LOGITS are those of `lowbit
+eval --logits`: with --engine integer every logit should be equal (not of photos:
+decoders of JPEG differ); of the network in full precision the predictions tell what
+quantization cost. Prints one JSON line for each file: accuracy, predictions that
+differ, the largest difference of a logit in units of the largest of LOGITS, and the
+number of the optimised graph's nodes of each kind.
 """
 
 import json
@@ -20,21 +22,35 @@ import onnxruntime as ort
 from PIL import Image
 from safetensors.numpy import load_file
 
-MEAN = np.array([0.485, 0.456, 0.406], np.float32).reshape(1, 3, 1, 1)
-STD = np.array([0.229, 0.224, 0.225], np.float32).reshape(1, 3, 1, 1)
+
+def photos(folder):
+    """Photos of 256 x 256, their central 224 x 224 pixels, and the class numbers."""
+    rows = [line.split("\t") for line in open(f"{folder}/labels.tsv").read().splitlines()]
+    x = np.stack([np.asarray(Image.open(f"{folder}/{name}.jpg").convert("RGB"))[16:240, 16:240] for _, name, _ in rows])
+    return x.transpose(0, 3, 1, 2), np.array([int(label) for label, _, _ in rows])
 
 
 def images(folder):
-    """The test batch as the loader normalises it: (p/255 - mean)/std in float32."""
+    """Pixels [n, channel, height, width] and labels."""
+    if os.path.exists(f"{folder}/labels.tsv"):
+        return photos(folder)
     binary = f"{folder}/cifar10/cifar-10-batches-bin/test_batch.bin"
     if os.path.exists(binary):
         rows = np.fromfile(binary, np.uint8).reshape(-1, 3073)
-        labels, x = rows[:, 0].astype(int), rows[:, 1:].reshape(-1, 3, 32, 32).astype(np.float32)
+        labels, x = rows[:, 0].astype(int), rows[:, 1:].reshape(-1, 3, 32, 32)
     else:
         rows = np.asarray(Image.open(f"{folder}/cifar10/test_batch.png").convert("RGB"), np.uint8)
-        x = rows.reshape(10000, 32, 32, 3).transpose(0, 3, 1, 2).astype(np.float32)
+        x = rows.reshape(10000, 32, 32, 3).transpose(0, 3, 1, 2)
         labels = np.array(json.load(open(f"{folder}/cifar10/test_lables.json")))
-    return (x / np.float32(255) - MEAN) / STD, labels
+    return x, labels
+
+
+def normalized(x, path):
+    """Pixels as the file's metadata wants them: (p/255 - mean)/std in float32."""
+    info = {p.key: p.value for p in onnx.load(path).metadata_props}["lowbit.info"]
+    p = json.loads(info)["preprocess"]
+    mean, std = (np.array(p[k], np.float32).reshape(1, -1, 1, 1) for k in ("mean", "std"))
+    return (x.astype(np.float32) / np.float32(255) - mean) / std
 
 
 def run_ort(path, x):
@@ -58,15 +74,16 @@ def run_openvino(path, x):
 
 
 def main():
-    x, labels = images(sys.argv[1])
+    pixels, labels = images(sys.argv[1])
     for arg in sys.argv[2:]:
         name, files = arg.split("=")
         path, logits = files.split(":")
         want = load_file(logits)["logits"]
         n = len(want)
+        x = normalized(pixels[:n], path)
         line = {"name": name, "examples": n, "bytes": os.path.getsize(path), "accuracy": float((want.argmax(1) == labels[:n]).mean())}
         for runtime, run in (("onnxruntime", run_ort), ("openvino", run_openvino)):
-            got = run(path, x[:n])
+            got = run(path, x)
             if runtime == "onnxruntime":
                 got, line["nodes"] = got
             line[runtime] = {
