@@ -346,7 +346,7 @@ func (q *quantizeFlags) run(a *app, cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	if q.method == "ptq" && s.train.Len() == 0 && s.test.Len() > 0 {
+	if q.method == "ptq" && s.encoder == nil && s.train.Len() == 0 && s.test.Len() > 0 {
 		// A folder of photos has no training part, and calibration looks at no label.
 		a.warn(fmt.Sprintf("data %s has no training examples: calibrates on test images", s.report.Name))
 		s.train = s.test
