@@ -126,6 +126,7 @@ type builder struct {
 	g         *graph.Graph
 	store     *tensor.Store
 	plan      *Plan
+	memory    *Memory  // nil: the plan's own
 	at        []*value // by node ID
 	insts     []*inst
 	converted map[*value]*value // layout conversions made so far

@@ -91,9 +91,48 @@ func (in *input) bind(t *tensor.Tensor) {
 	}
 }
 
+// Memory is storage that several plans use in turn, such as those of one graph
+// for batches of several shapes: what a plan has computed, its outputs too, is
+// gone when another plan of the same Memory runs. Outputs of one name share their
+// storage. Compile the plan that needs most first.
+type Memory struct {
+	arena   []float32
+	outputs map[string][]float32
+}
+
+// output returns the storage of an output.
+func (m *Memory) output(name string, n int) []float32 {
+	if m == nil {
+		return tensor.New(tensor.F32, n).Float32s()
+	}
+	if len(m.outputs[name]) < n {
+		if m.outputs == nil {
+			m.outputs = map[string][]float32{}
+		}
+		m.outputs[name] = tensor.New(tensor.F32, n).Float32s()
+	}
+	return m.outputs[name][:n:n]
+}
+
+// floats returns the arena's first n values.
+func (m *Memory) floats(n int) []float32 {
+	if m == nil {
+		return largeFloats(n)
+	}
+	if len(m.arena) < n {
+		m.arena = largeFloats(n)
+	}
+	return m.arena[:n:n]
+}
+
 // Compile prepares a graph to run. Every Param of the graph must be in the
 // store with its shape; the plan reads and updates that storage.
-func (e *Engine) Compile(g *graph.Graph, store *tensor.Store) (p *Plan, err error) {
+func (e *Engine) Compile(g *graph.Graph, store *tensor.Store) (*Plan, error) {
+	return e.CompileIn(nil, g, store)
+}
+
+// CompileIn is Compile with values in m, if it is not nil.
+func (e *Engine) CompileIn(m *Memory, g *graph.Graph, store *tensor.Store) (p *Plan, err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			p, err = nil, fmt.Errorf("engine: compile: %v", r)
@@ -106,7 +145,7 @@ func (e *Engine) Compile(g *graph.Graph, store *tensor.Store) (p *Plan, err erro
 		return nil, err
 	}
 	p = &Plan{engine: e, k: kernel.Active(), inputs: map[string]*input{}, outputs: map[string]*tensor.Tensor{}}
-	b := &builder{g: g, store: store, plan: p, converted: map[*value]*value{}, packs: map[packKey]*value{}}
+	b := &builder{g: g, store: store, plan: p, memory: m, converted: map[*value]*value{}, packs: map[packKey]*value{}}
 	if err := b.build(); err != nil {
 		return nil, err
 	}
@@ -160,7 +199,7 @@ func (b *builder) finish() {
 			p.outputs[o.Name] = sourceTensor(v, p)
 			continue
 		}
-		p.outputs[o.Name] = outputTensor(v, r)
+		p.outputs[o.Name] = b.outputTensor(o.Name, v, r)
 	}
 	b.updateTargets()
 	levels(b.insts)
@@ -181,14 +220,14 @@ func (b *builder) finish() {
 	b.link(pl)
 }
 
-func outputTensor(v, root *value) *tensor.Tensor {
+func (b *builder) outputTensor(name string, v, root *value) *tensor.Tensor {
 	if root.bytes != nil {
 		t, _ := tensor.FromBytes(v.dtype, v.shape, root.bytes)
 		return t
 	}
 	if root.place != external {
 		root.place = external
-		root.data = tensor.New(tensor.F32, root.size()).Float32s()
+		root.data = b.memory.output(name, root.size())
 	}
 	return viewTensor(root.data, v.shape)
 }
@@ -273,7 +312,7 @@ func (b *builder) link(pl *placement) {
 		scratch = max(scratch, s.scratch())
 	}
 	total := pl.arena()
-	p.arena = largeFloats(total + 16)
+	p.arena = b.memory.floats(total + 16)
 	for _, i := range b.insts {
 		if v := i.out; v.place == inArena {
 			v.data = p.arena[v.off : v.off+v.size()]

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"lowbit/data"
+	"lowbit/engine"
 	"lowbit/eval"
 	"lowbit/graph"
 	"lowbit/optim"
@@ -24,20 +25,22 @@ import (
 // run is one call of Run.
 type run struct {
 	Config
-	job     Job
-	train   *data.Dataset
-	source  Source // in its place
-	held    *Job   // what measures the held-out part; nil without one
-	loader  feed   // nil without epochs
-	plans   map[shape]*batchPlan
-	heldOut func() (eval.Result, error)
-	judged  *tensor.Store // what heldOut evaluates: the job's or averages
-	pos     position
-	saved   position      // of the last checkpoint
-	names   []string      // tensors of a checkpoint
-	best    *tensor.Store // without a directory
-	record  Record
-	metrics *os.File
+	job    Job
+	train  *data.Dataset
+	source Source // in its place
+	held   *Job   // what measures the held-out part; nil without one
+	loader feed   // nil without epochs
+	plans  map[shape]*batchPlan
+	// What the plans, and those of the teacher, compute in: one runs at a time.
+	memory, teacherMemory engine.Memory
+	heldOut               func() (eval.Result, error)
+	judged                *tensor.Store // what heldOut evaluates: the job's or averages
+	pos                   position
+	saved                 position      // of the last checkpoint
+	names                 []string      // tensors of a checkpoint
+	best                  *tensor.Store // without a directory
+	record                Record
+	metrics               *os.File
 
 	began         time.Time
 	before        float64 // seconds of earlier sessions

@@ -95,11 +95,7 @@ func (s *Sentences) padded(n int) int {
 // Length implements Source.
 func (s *Sentences) Length(index []int32) int {
 	if len(index) == 0 {
-		n := len(s.Texts[0].IDs)
-		for _, t := range s.Texts {
-			n = min(n, len(t.IDs))
-		}
-		return s.padded(n)
+		return s.Greatest()
 	}
 	n := 1
 	for _, i := range index {

@@ -25,7 +25,7 @@ type Source interface {
 	// epoch alone.
 	Order(seed uint64, epoch int) []int32
 	// Length is what the sequences of a batch of those examples are padded to; 0:
-	// the graph's own length. Without examples it is the shortest of all.
+	// the graph's own length. Without examples it is the longest of all.
 	Length(index []int32) int
 	// Fill writes the examples of those numbers into inputs of the training
 	// graph; input returns nil for one that the graph lacks.

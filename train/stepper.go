@@ -38,6 +38,12 @@ type positive struct {
 // optimizer state into the store and compiles both plans. The store must hold
 // the graph's parameters. g is extended and must not be used further.
 func NewStepper(e *engine.Engine, g *graph.Graph, store *tensor.Store, c optim.Config, gradTaps ...string) (*Stepper, error) {
+	return newStepper(e, nil, g, store, c, gradTaps)
+}
+
+// newStepper is NewStepper with the values of the forward plan in m, if it is
+// not nil.
+func newStepper(e *engine.Engine, m *engine.Memory, g *graph.Graph, store *tensor.Store, c optim.Config, gradTaps []string) (*Stepper, error) {
 	if err := c.Validate(); err != nil {
 		return nil, fmt.Errorf("train: %w", err)
 	}
@@ -56,7 +62,7 @@ func NewStepper(e *engine.Engine, g *graph.Graph, store *tensor.Store, c optim.C
 		return nil, fmt.Errorf("train: %w", err)
 	}
 	s := &Stepper{config: c}
-	if s.Forward, err = e.Compile(g, store); err != nil {
+	if s.Forward, err = e.CompileIn(m, g, store); err != nil {
 		return nil, fmt.Errorf("train: compile: %w", err)
 	}
 	if s.Update, err = e.Compile(og, store); err != nil {
