@@ -239,7 +239,7 @@ func (w *worker) refused(size int) error {
 	case "package":
 		return fmt.Errorf("rl: %s: %w: %s. %s", w.name, ErrNoEmulator, r.Text, installHint)
 	case "game":
-		return fmt.Errorf("rl: %s: %w, want one of %s", w.name, ErrUnknownGame, r.Text)
+		return fmt.Errorf("rl: %s: %w, %s", w.name, ErrUnknownGame, r.Text)
 	}
 	return fmt.Errorf("rl: %s: %w: %s", w.name, ErrProtocol, r.Text)
 }

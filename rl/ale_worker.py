@@ -18,8 +18,10 @@ messages of  u32 length of the rest | u8 type | payload.
 Logs go to stderr. Needs numpy and ale-py; ale-py stays inside this process.
 """
 
+import difflib
 import json
 import os
+import signal
 import struct
 import sys
 
@@ -86,7 +88,10 @@ def load(hello):
         raise Refused("package", str(e))
     names = sorted(roms.get_all_rom_ids())
     if hello["game"] not in names:
-        raise Refused("game", ", ".join(names))
+        near = difflib.get_close_matches(hello["game"], names, 3, 0.6)
+        if near:
+            raise Refused("game", "did you mean %s? The emulator has %d games" % (" or ".join(near), len(names)))
+        raise Refused("game", "want one of " + ", ".join(names))
     return numpy, ale_py, str(roms.get_rom_path(hello["game"]))
 
 
@@ -184,6 +189,9 @@ def serve(pipe):
 
 
 def main():
+    # Ctrl-C reaches the whole terminal; the program ends this worker when it has
+    # kept what it learned.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     pipe = Pipe()
     try:
         serve(pipe)

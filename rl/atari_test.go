@@ -240,6 +240,10 @@ func TestEmulatorListsItsGames(t *testing.T) {
 	if !errors.Is(err, ErrUnknownGame) || !strings.Contains(err.Error(), "space_invaders") {
 		t.Errorf("%v", err)
 	}
+	_, err = New("ale/pongg", Options{})
+	if !errors.Is(err, ErrUnknownGame) || !strings.Contains(err.Error(), "did you mean pong") || strings.Contains(err.Error(), "zaxxon") {
+		t.Errorf("%v", err)
+	}
 }
 
 func TestInterpreterWithoutTheEmulator(t *testing.T) {

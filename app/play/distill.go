@@ -42,6 +42,9 @@ type DistillReport struct {
 	Share     float64 `json:"share"`
 	Agreement float64 `json:"agreement"`
 	Episodes  int     `json:"episodes"`
+	// MaxSteps are the decisions after which these episodes were cut; 0: the
+	// game's own limit.
+	MaxSteps int `json:"max_steps,omitempty"`
 	// BestUpdates is when the weights that are reported were reached.
 	BestUpdates int     `json:"best_updates"`
 	Updates     int     `json:"updates"`
@@ -66,7 +69,7 @@ func Distill(ctx context.Context, c DistillConfig, job rl.Job) (*DistillReport, 
 	report := &DistillReport{
 		Teacher: c.Teacher, Env: c.Distill.Env, Student: c.Distill.Student.Arch, Bits: c.Distill.Student.Bits,
 		TeacherReturn: r.Teacher.Mean, TeacherSE: r.Teacher.SE, StudentReturn: r.Student.Mean, ReturnSE: r.Student.SE,
-		RandomReturn: r.Random.Mean, Share: r.Share, Agreement: r.Agreement, Episodes: r.Student.Episodes,
+		RandomReturn: r.Random.Mean, Share: r.Share, Agreement: r.Agreement, Episodes: r.Student.Episodes, MaxSteps: c.Distill.EvalSteps,
 		BestUpdates: r.Best.Updates, Updates: r.Updates, Steps: r.Steps, Seconds: r.Seconds, Run: r.Dir,
 	}
 	return report, report.write()

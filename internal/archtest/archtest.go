@@ -54,7 +54,7 @@ var allowed = map[string][]string{
 	// A network's layers and sizes are in results, records and reports alike;
 	// quantize is the work of a verb that quickstart calls too.
 	"app/quantize":   {"app/inspect"},
-	"app/report":     {"app/inspect", "app/quantize"},
+	"app/report":     {"app/inspect", "app/quantize", "app/play"},
 	"app/quickstart": {"app/report", "app/verify", "app/bench", "app/quantize"},
 	"app/sweep":      {"app/quantize"},
 	// The program is the library's Main.

@@ -171,6 +171,9 @@ func take[T any](set func(string) bool, flag string, to *T, given T) {
 	}
 }
 
+// minatar starts the names of the built-in games.
+const minatar = "minatar/"
+
 // checkEnv finds names of games that are wrong on any machine.
 func checkEnv(env, preset string) error {
 	if preset != "" && !slices.Contains(presets(), preset) {
@@ -183,8 +186,15 @@ func checkEnv(env, preset string) error {
 	case slices.Contains(rl.MinAtarNames(), env), suite == "ale" && game != "":
 		return nil
 	}
-	return usagef("game %q is unknown, have %s, and ale/GAME with Python and ale-py%s",
-		env, strings.Join(rl.MinAtarNames(), ", "), didYouMean(env, rl.MinAtarNames()))
+	var games []string // without the suite, which would make all of them alike
+	for _, name := range rl.MinAtarNames() {
+		games = append(games, strings.TrimPrefix(name, minatar))
+	}
+	near := ""
+	if suite+"/" == minatar || game == "" {
+		near = didYouMean(strings.TrimPrefix(env, minatar), games)
+	}
+	return usagef("game %q is unknown, have %s, and ale/GAME with Python and ale-py%s", env, strings.Join(rl.MinAtarNames(), ", "), near)
 }
 
 // checkAgent finds names of players that are wrong on any machine; words are
@@ -272,7 +282,12 @@ func distillText(w io.Writer, r distillResult) {
 		{"teacher, " + r.Teacher, fmt.Sprintf("%.2f", r.TeacherReturn), fmt.Sprintf("%.2f", r.TeacherSE)},
 		{"random", fmt.Sprintf("%.2f", r.RandomReturn), ""},
 	})
-	fmt.Fprintf(w, "\nshare      %s of the way from random play to the teacher, over %d episodes\n", percent(r.Share), r.Episodes)
+	cut, max := "", ""
+	if r.MaxSteps > 0 {
+		cut = fmt.Sprintf(" of at most %s decisions", thousands(int64(r.MaxSteps)))
+		max = fmt.Sprintf(" --max-steps %d", r.MaxSteps)
+	}
+	fmt.Fprintf(w, "\nshare      %s of the way from random play to the teacher, over %d episodes%s\n", percent(r.Share), r.Episodes, cut)
 	fmt.Fprintf(w, "agreement  %s on held-out episodes\n", percent(r.Agreement))
 	fmt.Fprintf(w, "time       %s for %s updates and %s decisions on %d threads (%s)\n", duration(r.Seconds),
 		thousands(int64(r.Updates)), thousands(r.Steps), r.Threads, r.Kernel)
@@ -280,5 +295,5 @@ func distillText(w io.Writer, r distillResult) {
 	if r.Student == distill.CoreNet && r.Bits == distill.Ternary {
 		on = " --engine cores"
 	}
-	fmt.Fprintf(w, "run        %s\n\nnext: lowbit play --model %s --env %s%s --realtime --render\n", r.Run, r.Run, r.Env, on)
+	fmt.Fprintf(w, "run        %s\n\nnext: lowbit play --model %s --env %s%s%s --realtime --render\n", r.Run, r.Run, r.Env, on, max)
 }

@@ -26,6 +26,17 @@ func TestDistillInspectPlay(t *testing.T) {
 	args := distillArgs("--student", "corenet", "--bits", "ternary", "--out", run)
 	d := object(t, args...)
 	fields(t, d, "teacher_return", "student_return", "return_se", "episodes", "seconds", "run", "random_return", "agreement")
+	if number(t, d, "max_steps") != 60 {
+		t.Errorf("%v: episodes were cut after 60 decisions", d)
+	}
+	page := filepath.Join(t.TempDir(), "players.html")
+	object(t, "report", run, "--out", page)
+	for _, want := range []string{"corenet of planner", "Return against precision", "Learning", "Agreement with the teacher", "Spikes of core", "Cores of core", "splitters"} {
+		if b, err := os.ReadFile(page); err != nil || !strings.Contains(string(b), want) {
+			t.Errorf("%v: the page lacks %q", err, want)
+		}
+	}
+	wantFailure(t, 2, []string{"report", run, trained(t), "--out", page + "2"}, "a page for each kind")
 	if d["run"] != run || number(t, d, "episodes") != 4 || number(t, d, "teacher_return") <= number(t, d, "random_return") {
 		t.Errorf("%v", d)
 	}
@@ -123,7 +134,7 @@ func TestMistakesAboutGamesAreExplained(t *testing.T) {
 	}{
 		{d("--teacher", "planner"), []string{"--env"}},
 		{d("--env", "minatar/breakout"), []string{"--teacher", "planner, ppo, dqn"}},
-		{d("--teacher", "planner", "--env", "minatar/brekout"), []string{"minatar/seaquest", `did you mean "minatar/breakout"?`}},
+		{d("--teacher", "planner", "--env", "minatar/brekout"), []string{"minatar/seaquest", `did you mean "breakout"?`}},
 		{d("--teacher", "planner", "--env", "pong"), []string{"minatar/asterix", "ale/GAME"}},
 		{d("--teacher", "planner", "--env", "minatar/freeway"), []string{"planner plays minatar/breakout"}},
 		{d("--teacher", "plannr", "--env", "minatar/breakout"), []string{`did you mean "planner"?`}},
