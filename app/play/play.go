@@ -10,19 +10,12 @@ import (
 	"image"
 	"io"
 	"slices"
+	"strings"
 	"time"
 
 	"lowbit/engine"
 	"lowbit/internal/atomicfile"
-	"lowbit/method/distill"
-	"lowbit/neuro"
 	"lowbit/rl"
-)
-
-// Engines that decide.
-const (
-	Float = "float" // the network on package engine
-	Cores = "cores" // its folded integers on simulated cores; ternary corenets alone
 )
 
 // Config says what plays what.
@@ -30,7 +23,7 @@ type Config struct {
 	// Model is an agent (see rl.OpenAgent) or "planner"; Env the environment.
 	Model string `json:"model"`
 	Env   string `json:"env"`
-	// Engine is Float or Cores; default Float.
+	// Engine is Float, Integer or Cores; default Float.
 	Engine string `json:"engine"`
 	// Episodes to play, each cut after MaxSteps decisions (0: the game's own
 	// limit); Seconds, if positive, ends the play after that time.
@@ -46,7 +39,8 @@ type Config struct {
 	// when its frame is there and late when the next one is.
 	Realtime bool    `json:"realtime,omitempty"`
 	Hz       float64 `json:"hz,omitempty"`
-	// Threads of engine and simulator; 0: all cores.
+	// Threads of the engine; 0: one. A decision is a small job: a thread that has
+	// to be woken for its part of it comes late.
 	Threads int `json:"threads,omitempty"`
 	// GIF is a file for an animation of at most GIFFrames decisions (0: 900).
 	GIF       string `json:"gif,omitempty"`
@@ -89,18 +83,13 @@ type Report struct {
 	Seconds  float64 `json:"seconds"`
 	GIF      string  `json:"gif,omitempty"`
 
-	// CoreUse is of engine Cores alone.
-	CoreUse *CoreUse `json:"cores,omitempty"`
-}
+	// MaxSteps are the decisions after which an episode was cut; 0: the game's
+	// own limit.
+	MaxSteps int `json:"max_steps"`
 
-// CoreUse tells what ran on the cores.
-type CoreUse struct {
-	Cores   int `json:"cores"`
-	Latency int `json:"latency_ticks"`
-	// Different counts decisions that the trained network would have made
-	// otherwise: it must be 0.
-	Different int          `json:"different"`
-	Events    neuro.Events `json:"events"`
+	// IntegerUse is of engine Integer alone, CoreUse of Cores.
+	IntegerUse *IntegerUse `json:"integer,omitempty"`
+	CoreUse    *CoreUse    `json:"cores,omitempty"`
 }
 
 // Validate returns an error that names the first setting that makes no sense.
@@ -108,8 +97,8 @@ func (c Config) Validate() error {
 	switch {
 	case c.Model == "" || c.Env == "":
 		return errors.New("play: want a model and an environment")
-	case c.Engine != "" && c.Engine != Float && c.Engine != Cores:
-		return fmt.Errorf("play: engine %q, want %s or %s", c.Engine, Float, Cores)
+	case c.Engine != "" && !slices.Contains(Engines(), c.Engine):
+		return fmt.Errorf("play: engine %q, want %s", c.Engine, strings.Join(Engines(), ", "))
 	case c.Episodes < 1 || c.MaxSteps < 0 || !(c.Seconds >= 0):
 		return fmt.Errorf("play: %d episodes of %d steps in %g s, want at least 1", c.Episodes, c.MaxSteps, c.Seconds)
 	case !(c.Epsilon >= 0 && c.Epsilon <= 1):
@@ -120,14 +109,6 @@ func (c Config) Validate() error {
 		return fmt.Errorf("play: mode %q, want %s or %s", c.Mode, rl.Greedy, rl.Sample)
 	}
 	return nil
-}
-
-// decider chooses the action of one game.
-type decider interface {
-	decide(obs []byte, fresh bool) (int32, error)
-	// after runs behind the timed part.
-	after() error
-	close(r *Report)
 }
 
 // player is one play.
@@ -159,6 +140,7 @@ func Run(ctx context.Context, c Config) (*Report, error) {
 	if c.GIFFrames == 0 {
 		c.GIFFrames = 900
 	}
+	c.Threads = max(c.Threads, 1)
 	p := &player{Config: c}
 	e := engine.New(c.Threads)
 	defer e.Close()
@@ -215,7 +197,7 @@ func (p *player) open(e *engine.Engine) error {
 		return err
 	}
 	p.spec = p.env.Spec()
-	p.report = Report{Model: p.Model, Env: p.Env, Version: p.spec.Version, Engine: p.Engine, Seed: p.Seed, Epsilon: p.Epsilon, Realtime: p.Realtime, Mode: string(rl.Greedy)}
+	p.report = Report{Model: p.Model, Env: p.Env, Version: p.spec.Version, Engine: p.Engine, Seed: p.Seed, Epsilon: p.Epsilon, MaxSteps: p.MaxSteps, Realtime: p.Realtime, Mode: string(rl.Greedy)}
 	if info, ok := rl.AtariInfoOf(p.env); ok {
 		p.report.Preset = info.Preset.Name
 	}
@@ -224,110 +206,6 @@ func (p *player) open(e *engine.Engine) error {
 		return err
 	}
 	return nil
-}
-
-// decide makes the decider.
-func (p *player) decide(e *engine.Engine, a *rl.Agent) (decider, error) {
-	if a == nil {
-		if p.Engine != Float {
-			return nil, fmt.Errorf("play: the planner is no network, want engine %s", Float)
-		}
-		plan, err := rl.NewPlanner(p.env)
-		return &policy{policy: plan}, err
-	}
-	actor, err := rl.NewActor(e, a, p.spec, p.Seed)
-	if err != nil {
-		return nil, err
-	}
-	if p.Mode != "" {
-		actor.Mode = p.Mode
-	}
-	actor.Epsilon = p.Epsilon
-	p.report.Mode = string(actor.Mode)
-	if p.Engine == Float {
-		return &policy{policy: actor}, nil
-	}
-	if actor.Mode != rl.Greedy || p.Epsilon != 0 {
-		return nil, fmt.Errorf("play: cores are greedy, want mode %s and epsilon 0", rl.Greedy)
-	}
-	return newCores(e, a, actor, p.spec, p.Threads)
-}
-
-// policy plays on the float engine, or by planning.
-type policy struct {
-	policy rl.Policy
-	act    [1]int32
-	fresh  [1]bool
-}
-
-func (d *policy) decide(obs []byte, fresh bool) (int32, error) {
-	d.fresh[0] = fresh
-	err := d.policy.Act(obs, d.fresh[:], d.act[:])
-	return d.act[0], err
-}
-
-func (d *policy) after() error  { return nil }
-func (d *policy) close(*Report) {}
-
-// cores plays on simulated cores.
-type cores struct {
-	nw      *neuro.Network
-	sim     *neuro.Simulator
-	viewer  *rl.Viewer
-	actor   *rl.Actor
-	obs     []byte
-	fresh   [1]bool
-	votes   []int32
-	last    int
-	differs int
-}
-
-func newCores(e *engine.Engine, a *rl.Agent, actor *rl.Actor, spec rl.EnvSpec, threads int) (*cores, error) {
-	net, err := distill.Fold(e, a)
-	if err != nil {
-		return nil, err
-	}
-	d := &cores{actor: actor, votes: make([]int32, net.Actions)}
-	if d.nw, err = neuro.Map(net, neuro.DefaultConfig()); err != nil {
-		return nil, err
-	}
-	if err := neuro.Prove(net, d.nw); err != nil { // equal for every frame
-		return nil, fmt.Errorf("play: %w", err)
-	}
-	if d.viewer, err = rl.NewViewer(a.Info.View, spec); err != nil {
-		return nil, err
-	}
-	d.sim, err = neuro.NewSimulator(d.nw, threads)
-	return d, err
-}
-
-func (d *cores) decide(obs []byte, fresh bool) (int32, error) {
-	d.obs, d.fresh[0] = obs, fresh
-	view, err := d.viewer.Show(obs, d.fresh[:])
-	if err != nil {
-		return 0, err
-	}
-	if d.last, err = d.sim.Decide(view, d.votes); err != nil {
-		return 0, err
-	}
-	return d.actor.Actions()[d.last], nil
-}
-
-// after compares the decision with the trained network's.
-func (d *cores) after() error {
-	z, err := d.actor.Logits(d.obs, d.fresh[:])
-	if err != nil {
-		return err
-	}
-	if rl.Choose(z, rl.Greedy, nil) != d.last {
-		d.differs++
-	}
-	return nil
-}
-
-func (d *cores) close(r *Report) {
-	r.CoreUse = &CoreUse{Cores: len(d.nw.Cores), Latency: d.nw.Latency, Different: d.differs, Events: d.sim.Events()}
-	d.sim.Close()
 }
 
 // play makes decisions until the episodes are done, the time is over or ctx

@@ -7,11 +7,13 @@ import (
 	"image/gif"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"lowbit/engine"
+	"lowbit/infer"
 	"lowbit/method/distill"
 	"lowbit/rl"
 )
@@ -81,6 +83,64 @@ func TestEnginesPlayTheSameGame(t *testing.T) {
 	}
 }
 
+// TestIntegersPlayTheSameGame: a student of learned steps on the packed runtime.
+// Every decision is that of the deploy form in plain loops; those of the float
+// engine, which rounds elsewhere, are nearly all the same.
+func TestIntegersPlayTheSameGame(t *testing.T) {
+	dir := student(t, distill.Conv, "w2a2")
+	c := Config{Model: dir, Env: breakout, Engine: Integer, Episodes: 4, MaxSteps: 200, Seed: 5}
+	r, err := Run(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u := r.IntegerUse
+	if u == nil || u.WeightBytes == 0 || u.Kernel == "" || u.Different*100 > r.Decisions || r.Decisions < 40 || r.MaxSteps != 200 {
+		t.Errorf("%+v, integers %+v", r, u)
+	}
+	again := c
+	again.Threads = 2
+	if s, err := Run(t.Context(), again); err != nil || !slices.Equal(s.Returns, r.Returns) {
+		t.Errorf("returns %v, with two threads %v, error %v", r.Returns, s.Returns, err)
+	}
+	a, err := rl.OpenAgent(dir, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	reference, err := infer.NewReference(a.Graph, a.Store)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &player{Config: c}
+	p.Threads = 1
+	e := engine.New(1)
+	defer e.Close()
+	if err := p.open(e); err != nil {
+		t.Fatal(err)
+	}
+	defer p.env.Close()
+	d := p.decider.(*integers)
+	obs := make([]byte, p.spec.ObsBytes())
+	act, rew, done, trunc := make([]int32, 1), make([]float32, 1), make([]bool, 1), make([]bool, 1)
+	if err := p.env.Reset(9, obs); err != nil {
+		t.Fatal(err)
+	}
+	for step := range 500 {
+		if act[0], err = d.decide(obs, done[0]); err != nil {
+			t.Fatal(err)
+		}
+		want, err := reference.Run(d.in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Equal(d.out, want) {
+			t.Fatalf("step %d: outputs %v, the reference's %v", step, d.out, want)
+		}
+		if err := p.env.Step(act, obs, rew, done, trunc); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // TestRealtimeKeepsTheGrid: decisions come at the screen's rate and slow ones
 // are counted.
 func TestRealtimeKeepsTheGrid(t *testing.T) {
@@ -124,7 +184,11 @@ func TestBadPlaysAreRefused(t *testing.T) {
 		{Config{Model: dir, Env: breakout}, "episodes"},
 		{Config{Model: dir, Env: breakout, Episodes: 1, Engine: "gpu"}, "engine"},
 		{Config{Model: dir, Env: breakout, Episodes: 1, Engine: Cores}, "no votes"},
+		{Config{Model: dir, Env: breakout, Episodes: 1, Engine: Integer}, "full precision"},
+		{Config{Model: student(t, distill.CoreNet, distill.Ternary), Env: breakout, Episodes: 1, Engine: Integer}, "binary neurons"},
+		{Config{Model: student(t, distill.CoreNet, "w2a2"), Env: breakout, Episodes: 1, Engine: Integer}, "shuffled"},
 		{Config{Model: "planner", Env: breakout, Episodes: 1, Engine: Cores}, "no network"},
+		{Config{Model: "planner", Env: breakout, Episodes: 1, Engine: Integer}, "no network"},
 		{Config{Model: "planner", Env: "minatar/freeway", Episodes: 1}, "planner"},
 		{Config{Model: dir, Env: "minatar/seaquest", Episodes: 1}, "shows"},
 		{Config{Model: dir, Env: "minatar/chess", Episodes: 1}, "unknown"},

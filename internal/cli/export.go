@@ -23,6 +23,8 @@ it: codes of every layer on a picture of noise, or every weight.
            A network in full precision is written as it is
   gguf     a language model for llama.cpp, Ollama and others: each weight in the
            block type that holds its codes without loss
+  nir      a ternary corenet of distill for neuromorphic tools: convolutions with
+           integer thresholds, compared with the trained network's spikes
 
 Labels and normalisation are those of the data set that the network was made for;
 --data names another.`
@@ -30,7 +32,8 @@ Labels and normalisation are those of the data set that the network was made for
 const exportExample = `  lowbit export --model runs/r20-w4 --to packed --out r20-w4.lowbit.safetensors
   lowbit run --model r20-w4.lowbit.safetensors cat.png
   lowbit export --model runs/r20-w4 --to onnx --out r20-w4.onnx
-  lowbit export --model runs/smol4 --to gguf --out smol4.gguf`
+  lowbit export --model runs/smol4 --to gguf --out smol4.gguf
+  lowbit export --model runs/core --to nir --out core.nir`
 
 // packedExt is how the name of a packed file ends.
 const packedExt = ".lowbit.safetensors"
@@ -54,14 +57,14 @@ type exportFlags struct {
 func (a *app) export() *cobra.Command {
 	var v exportFlags
 	cmd := &cobra.Command{
-		Use: "export --model RUN --to packed|onnx|gguf --out FILE", Short: "write a quantized network into one file",
+		Use: "export --model RUN --to packed|onnx|gguf|nir --out FILE", Short: "write a quantized network into one file",
 		Long: exportHelp, Example: exportExample, Args: none,
 		RunE: func(*cobra.Command, []string) error { return v.run(a) },
 	}
 	v.model.add(cmd)
 	f := cmd.Flags()
 	f.StringVar(&v.data.data, "data", "", "data set that names the classes: "+strings.Join(data.Names(), ", ")+" or imagefolder:PATH")
-	f.StringVar(&v.to, "to", "packed", "packed, onnx or gguf")
+	f.StringVar(&v.to, "to", "packed", "packed, onnx, gguf or nir")
 	f.StringVar(&v.style, "onnx-style", "qcdq", "onnx: qcdq or int4")
 	f.StringVar(&v.embedding, "embedding", "f16", "gguf: the table of embeddings as f32, f16 or q8_0")
 	return cmd
@@ -71,6 +74,9 @@ func (v *exportFlags) run(a *app) error {
 	if err := v.model.check(); err != nil {
 		return err
 	}
+	if v.to == "nir" {
+		return v.policy(a)
+	}
 	if load.IsLanguage(v.model.model) {
 		return v.language(a)
 	}
@@ -79,7 +85,7 @@ func (v *exportFlags) run(a *app) error {
 	}
 	ext, known := map[string]string{"packed": ".safetensors", "onnx": ".onnx"}[v.to]
 	if !known {
-		return usagef("--to %q, have packed and onnx; gguf is for language models", v.to)
+		return usagef("--to %q, have packed and onnx; gguf is for language models, nir for players of games", v.to)
 	}
 	if s := verify.ONNXStyle(v.style); s != verify.QCDQ && s != verify.Int4 {
 		return usagef("--onnx-style %q, want qcdq or int4", v.style)

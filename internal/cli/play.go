@@ -17,9 +17,12 @@ import (
 const playHelp = `Lets a policy play a game and measures its return and the time of each decision.
 
 --model is a run directory of distill, a published agent (.safetensors, .zip), or
-planner. --engine cores plays a ternary corenet on simulated neurosynaptic cores,
-proves first that they equal the trained network's integers, and compares every
-decision. --realtime gives a decision at each frame of a screen of --hz; one that
+planner. --engine integer plays a student of few bits on its packed codes, --engine
+cores a ternary corenet on simulated neurosynaptic cores, after a proof that they
+equal the trained network's integers; both count the decisions that the trained
+network on floats would have made otherwise. A decision is one thread's work unless
+--threads says more. Games last as long as they do unless --max-steps cuts them;
+distill measures on games cut after its --eval-steps. --realtime gives a decision at each frame of a screen of --hz; one that
 is not there when the next frame comes has missed its deadline. An Atari agent's
 decision lasts the frames of its preset.
 
@@ -31,6 +34,7 @@ Games: minatar/GAME is built in; ale/GAME needs Python with ale-py and numpy
 
 const playExample = `  lowbit play --model planner --env minatar/breakout --realtime --hz 15 --render
   lowbit play --model runs/core --engine cores --episodes 20 --json
+  lowbit play --model runs/b2 --engine integer --max-steps 1000
   lowbit play --model runs/b2 --episodes 1 --gif breakout.gif`
 
 type playFlags struct {
@@ -49,7 +53,7 @@ func (a *app) play() *cobra.Command {
 	f := cmd.Flags()
 	f.StringVar(&v.Model, "model", "", "an agent's run directory or file, or planner")
 	f.StringVar(&v.Env, "env", "", "minatar/GAME or ale/GAME (default: the agent's)")
-	f.StringVar(&v.Engine, "engine", play.Float, "float or cores")
+	f.StringVar(&v.Engine, "engine", play.Float, strings.Join(play.Engines(), ", "))
 	f.IntVar(&v.Episodes, "episodes", 10, "games to play")
 	f.IntVar(&v.MaxSteps, "max-steps", 0, "decisions after which a game is cut; 0: the game's own limit")
 	f.Float64Var(&v.Seconds, "seconds", 0, "end the play after this time; 0: when the games are over")
@@ -139,7 +143,11 @@ func (v *playFlags) run(a *app) error {
 func playText(w io.Writer, r *play.Report) {
 	fmt.Fprintf(w, "game       %s (%s)\n", r.Env, r.Version)
 	if r.Episodes > 0 {
-		fmt.Fprintf(w, "return     %.2f +- %.2f, %d episodes of %.0f decisions\n", r.MeanReturn, r.ReturnSE, r.Episodes, r.MeanLength)
+		cut := ""
+		if r.MaxSteps > 0 {
+			cut = fmt.Sprintf(", cut after %s", thousands(int64(r.MaxSteps)))
+		}
+		fmt.Fprintf(w, "return     %.2f +- %.2f, %d episodes of %.0f decisions%s\n", r.MeanReturn, r.ReturnSE, r.Episodes, r.MeanLength, cut)
 	} else {
 		fmt.Fprintln(w, "return     not measured: no episode has ended")
 	}
@@ -147,6 +155,10 @@ func playText(w io.Writer, r *play.Report) {
 		r.DecisionMs.P50, r.DecisionMs.P99, r.DecisionMs.Max, thousands(int64(r.Decisions)), r.Engine)
 	if r.Realtime {
 		fmt.Fprintf(w, "deadlines  %s missed\n", thousands(int64(r.Missed)))
+	}
+	if u := r.IntegerUse; u != nil {
+		fmt.Fprintf(w, "integers   %s of weights (%s), %d decisions unlike the trained network's on floats\n",
+			size(int64(u.WeightBytes)), u.Kernel, u.Different)
 	}
 	if c := r.CoreUse; c != nil {
 		fmt.Fprintf(w, "cores      %d, %d ticks a decision, %s spikes, %d decisions unlike the trained network's\n",

@@ -80,6 +80,15 @@ func TestDistillInspectPlay(t *testing.T) {
 	if g, err := gif.DecodeAll(f); err != nil || len(g.Image) != int(number(t, cores, "decisions")) {
 		t.Errorf("%v, want an animation of %v pictures", err, cores["decisions"])
 	}
+	file := filepath.Join(t.TempDir(), "core.nir")
+	nir := object(t, "export", "--model", run, "--to", "nir", "--out", file)
+	if nir["verified"] != true || nir["path"] != file || number(t, nir, "size_bytes") < 1000 {
+		t.Errorf("%v", nir)
+	}
+	wantFailure(t, 2, []string{"export", "--model", run, "--to", "nir", "--out", picture}, ".nir")
+	wantFailure(t, 1, []string{"export", "--model", run, "--to", "nir", "--out", file}, "--force")
+	wantFailure(t, 1, []string{"export", "--model", trained(t), "--to", "nir", "--out", file + ".nir"}, "corenet")
+	wantFailure(t, 1, with("--engine", "integer"), "binary neurons")
 	wantFailure(t, 1, with("--gif", picture), "--force")
 	wantFailure(t, 1, []string{"play", "--model", "planner", "--engine", "cores"}, "no network")
 }

@@ -66,7 +66,7 @@ type stage struct {
 // foldable walks from the votes back to the input.
 func foldable(g *graph.Graph) ([]stage, error) {
 	n := g.OutputNode(rl.LogitsName)
-	for n != nil && n.Name() != "votes" {
+	for n != nil && n.Name() != VotesName {
 		if o, ok := n.Op().(graph.Binary); !ok || o.F != graph.Mul {
 			return nil, fmt.Errorf("distill: fold: %s: the outputs are no votes of binary neurons: want a corenet of %s weights", n.Name(), Ternary)
 		}

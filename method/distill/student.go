@@ -35,6 +35,10 @@ const (
 	Ternary = "ternary"
 )
 
+// VotesName is the node of a corenet's graph that counts votes, a mean for each
+// action.
+const VotesName = "votes"
+
 // maxWidth bounds Student.Width.
 const maxWidth = 64
 
@@ -147,7 +151,7 @@ func (b *builder) votes(x *graph.Node, layers []layer, actions int) {
 		}
 		x = b.affine(b.shuffled(x, l), l)
 	}
-	x = g.Mean(g.Reshape(x, 0, -1, actions), 1).Named("votes")
+	x = g.Mean(g.Reshape(x, 0, -1, actions), 1).Named(VotesName)
 	if b.spiking {
 		gain := g.Param(graph.Param{Name: "log_gain", Shape: []int{1}, Role: graph.Bias, Init: graph.Init{Kind: graph.InitConst, Value: startLogGain}})
 		x = g.Mul(x, g.Exp(gain))
