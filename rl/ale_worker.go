@@ -37,7 +37,7 @@ var workerScript string
 
 // The protocol is described at the top of ale_worker.py.
 const (
-	workerVersion = 1
+	workerVersion = 2
 
 	msgHello = 1
 	msgReset = 2
@@ -67,6 +67,7 @@ type workerHello struct {
 	Seeds   []uint32 `json:"seeds"`
 	Sticky  float64  `json:"sticky"`
 	Colour  string   `json:"colour"`
+	Screens int      `json:"screens"`
 }
 
 type workerReady struct {
@@ -98,6 +99,7 @@ type worker struct {
 	waited  sync.Once
 	exit    error // of the process, after waited
 	head    [5]byte
+	message []byte // the last one sent
 }
 
 // startWorker runs command, which shall speak the protocol on its standard
@@ -160,12 +162,9 @@ func (w *worker) hello(h workerHello) (workerReady, error) {
 // send writes one message; the watchdog runs until receive has its answer.
 func (w *worker) send(kind byte, body []byte) error {
 	w.dog.Reset(w.timeout)
-	binary.LittleEndian.PutUint32(w.head[:], uint32(len(body)+1))
-	w.head[4] = kind
-	_, err := w.in.Write(w.head[:])
-	if err == nil && len(body) > 0 {
-		_, err = w.in.Write(body)
-	}
+	w.message = append(binary.LittleEndian.AppendUint32(w.message[:0], uint32(len(body)+1)), kind)
+	w.message = append(w.message, body...)
+	_, err := w.in.Write(w.message) // at once: the worker wakes once
 	if err == nil {
 		return nil
 	}

@@ -3,15 +3,16 @@
 Started as `python3 -c <this text>`. Speaks on stdin and stdout, little endian,
 messages of  u32 length of the rest | u8 type | payload.
 
-    in   1 HELLO  JSON {version, game, n, seeds, sticky, colour}
+    in   1 HELLO  JSON {version, game, n, seeds, sticky, colour, screens}
          2 RESET  n x u32 seed: load the games anew
          3 STEP   n x (u8 action, u8 repeat); action 255 restarts the game,
                   repeat 0 leaves it alone
          4 CLOSE
     out 16 READY  JSON {version, height, width, minimal, legal, names, md5, ale}
         17 OBS    for each game with repeat > 0, in order: f32 reward, u8 over,
-                  u8 lives, u16 frames played, then the last frame but one and the
-                  last frame, height x width bytes of gray, or x 3 of RGB
+                  u8 lives, u16 frames played, then the last frame but one, if
+                  screens is 2, and the last frame, each height x width bytes of
+                  gray, or x 3 of RGB
         18 DONE   answer to RESET
         19 ERROR  JSON {kind, text}
 
@@ -25,10 +26,11 @@ import signal
 import struct
 import sys
 
-VERSION = 1
+VERSION = 2
 HELLO, RESET, STEP, CLOSE = 1, 2, 3, 4
 READY, OBS, DONE, ERROR = 16, 17, 18, 19
 RESTART = 255
+HEAD, RESULT = struct.Struct("<IB"), struct.Struct("<fBBH")
 
 
 class Refused(Exception):
@@ -42,6 +44,7 @@ class Pipe:
 
     def __init__(self):
         self.source, self.sink = os.dup(0), os.dup(1)
+        self.rest = b""  # received, of the next message
         os.dup2(2, 1)
         try:  # room for a whole message, Linux only
             import fcntl
@@ -52,20 +55,20 @@ class Pipe:
             pass
 
     def exactly(self, n):
-        parts = []
-        while n > 0:
-            part = os.read(self.source, n)
+        """n bytes, or None at the end; one read takes a whole message."""
+        while len(self.rest) < n:
+            part = os.read(self.source, 1 << 16)
             if not part:
                 return None
-            parts.append(part)
-            n -= len(part)
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+            self.rest += part
+        data, self.rest = self.rest[:n], self.rest[n:]
+        return data
 
     def receive(self):
         head = self.exactly(5)
         if head is None:
             return CLOSE, b""
-        size, kind = struct.unpack("<IB", head)
+        size, kind = HEAD.unpack(head)
         body = self.exactly(size - 1)
         return (CLOSE, b"") if body is None else (kind, body)
 
@@ -75,7 +78,7 @@ class Pipe:
             view = view[os.write(self.sink, view) :]
 
     def send(self, kind, payload=b""):
-        self.put(struct.pack("<IB", len(payload) + 1, kind) + payload)
+        self.put(HEAD.pack(len(payload) + 1, kind) + payload)
 
 
 def load(hello):
@@ -109,28 +112,35 @@ class Game:
         ale.loadROM(self.path)
         self.ale = ale
         self.draw = {"gray": ale.getScreenGrayscale, "rgb": ale.getScreenRGB}
+        # act takes an Action at once and tries it first, before an int
+        self.actions = {a.value: a for a in ale.getLegalActionSet()}
 
-    def play(self, action, repeat, before, last, colour):
-        """Plays up to repeat frames; returns reward, over, lives, frames."""
+    def play(self, action, repeat, screens, colour):
+        """Plays up to repeat frames; returns reward, over, lives, frames. The last
+        of screens gets the last frame, another one the frame before."""
         ale, draw = self.ale, self.draw[colour]
+        before, last = screens if len(screens) == 2 else (None, screens[-1])
         if action == RESTART:
             ale.reset_game()
             draw(last)
-            before[...] = last
+            if before is not None:
+                before[...] = last
             return 0.0, False, ale.lives(), 0
-        reward, drawn, played = 0, False, 0
+        act, over = ale.act, ale.game_over
+        action = self.actions.get(action, action)
+        reward, played = 0, 0
         while played < repeat:
-            reward += ale.act(action)
+            reward += act(action)
             played += 1
-            if ale.game_over(with_truncation=False):
+            if over(with_truncation=False):
                 break
-            if played == repeat - 1:
+            if before is not None and played == repeat - 1:
                 draw(before)
-                drawn = True
+                before = None
         draw(last)
-        if not drawn:
+        if before is not None:
             before[...] = last
-        return reward, ale.game_over(with_truncation=False), ale.lives(), played
+        return reward, over(with_truncation=False), ale.lives(), played
 
 
 def serve(pipe):
@@ -141,7 +151,7 @@ def serve(pipe):
     if hello["version"] != VERSION:
         raise Refused("protocol", "protocol version %s, this worker speaks %d" % (hello["version"], VERSION))
     np, ale_py, path = load(hello)
-    n, colour = hello["n"], hello["colour"]
+    n, colour, screens = hello["n"], hello["colour"], hello["screens"]
     games = [Game(ale_py, path, hello["sticky"], s) for s in hello["seeds"]]
     ale = games[0].ale
     height, width = ale.getScreenDims()
@@ -158,13 +168,13 @@ def serve(pipe):
         ale=getattr(ale_py, "__version__", "unknown"),
     )).encode())
 
-    stride = 8 + 2 * size
+    stride = 8 + screens * size
     out = bytearray(5 + n * stride)
     view = memoryview(out)
     slots = []
     for k in range(n):
         at = 5 + k * stride + 8
-        slots.append(tuple(np.frombuffer(out, np.uint8, size, at + f * size).reshape(shape) for f in (0, 1)))
+        slots.append(tuple(np.frombuffer(out, np.uint8, size, at + f * size).reshape(shape) for f in range(screens)))
     while True:
         kind, body = pipe.receive()
         if kind == CLOSE:
@@ -181,10 +191,10 @@ def serve(pipe):
             action, repeat = body[2 * k], body[2 * k + 1]
             if repeat == 0:
                 continue
-            result = game.play(action, repeat, slots[used][0], slots[used][1], colour)
-            struct.pack_into("<fBBH", out, 5 + used * stride, *result)
+            result = game.play(action, repeat, slots[used], colour)
+            RESULT.pack_into(out, 5 + used * stride, *result)
             used += 1
-        struct.pack_into("<IB", out, 0, 1 + used * stride, OBS)
+        HEAD.pack_into(out, 0, 1 + used * stride, OBS)
         pipe.put(view[: 5 + used * stride])
 
 

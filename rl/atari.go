@@ -28,12 +28,13 @@ type atari struct {
 	legal    []uint8
 	fire     int // index of FIRE among the emulator's actions, or -1
 	view     *screenView
+	screens  int // that an answer holds: the last, or the last two
 	size     int // bytes of a screen
 	err      error
 	started  bool
 
 	commands []uint8 // [N, 2]
-	reply    []byte  // [N, 8 + 2 screens], by worker
+	reply    []byte  // [N, 8 + screens], by worker
 	answers  [][]byte
 	streams  []rng.Stream
 	ret      []float64
@@ -80,7 +81,10 @@ func newAtari(game string, o Options) (VecEnv, error) {
 	case game == "":
 		return nil, fmt.Errorf("rl: ale/: no game named, want e.g. ale/pong")
 	}
-	e := &atari{maxSteps: o.MaxSteps, info: AtariInfo{Preset: preset}}
+	e := &atari{maxSteps: o.MaxSteps, info: AtariInfo{Preset: preset}, screens: 1}
+	if preset.Max {
+		e.screens = 2
+	}
 	e.spec = EnvSpec{Name: "ale/" + game, Envs: o.Envs, C: preset.Stack, H: preset.Size, W: preset.Size}
 	if err := e.connect(game, opt); err != nil {
 		e.Close()
@@ -107,7 +111,7 @@ func (e *atari) connect(game string, opt AtariOptions) error {
 		mine := (k+1)*n/opt.Workers - k*n/opt.Workers
 		ready, err = w.hello(workerHello{
 			Version: workerVersion, Game: game, N: mine, Seeds: make([]uint32, mine),
-			Sticky: e.info.Preset.Sticky, Colour: e.info.Preset.view.colour(),
+			Sticky: e.info.Preset.Sticky, Colour: e.info.Preset.view.colour(), Screens: e.screens,
 		})
 		if err != nil {
 			return err
@@ -151,7 +155,7 @@ func (e *atari) prepare(ready workerReady) error {
 		e.size *= 3
 	}
 	e.commands = make([]uint8, 2*n)
-	e.reply = make([]byte, n*(answerHead+2*e.size))
+	e.reply = make([]byte, n*(answerHead+e.screens*e.size))
 	e.answers = make([][]byte, n)
 	e.streams = make([]rng.Stream, n)
 	e.ret, e.length, e.frames = make([]float64, n), make([]int, n), make([]int, n)
@@ -273,7 +277,7 @@ func (e *atari) exchange() error {
 			return err
 		}
 	}
-	stride := answerHead + 2*e.size
+	stride := answerHead + e.screens*e.size
 	for k, w := range e.workers {
 		block := e.reply[e.first[k]*stride : e.first[k+1]*stride]
 		used := 0
@@ -297,7 +301,7 @@ func (e *atari) push(i int) {
 	frame := e.spec.H * e.spec.W
 	copy(stack, stack[frame:])
 	screens := e.answers[i][answerHead:]
-	e.view.show(screens[:e.size], screens[e.size:], stack[len(stack)-frame:])
+	e.view.show(screens[:e.size], screens[len(screens)-e.size:], stack[len(stack)-frame:])
 }
 
 // end records the episode of game i.

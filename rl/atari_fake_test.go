@@ -41,7 +41,7 @@ type fakeGame struct {
 
 func (g *fakeGame) gray(frame int) byte { return byte(int(g.seed%16) + 4*frame) }
 
-func (g *fakeGame) play(action, repeat byte, out []byte) {
+func (g *fakeGame) play(action, repeat byte, n int, out []byte) {
 	played := 0
 	over := false
 	if action == restartAction {
@@ -63,9 +63,13 @@ func (g *fakeGame) play(action, repeat byte, out []byte) {
 	}
 	binary.LittleEndian.PutUint16(out[6:], uint16(played))
 	screens := out[answerHead:]
-	for i := range len(screens) / 2 {
-		screens[i] = g.gray(before)
-		screens[len(screens)/2+i] = g.gray(g.frame)
+	for i := range screens {
+		screens[i] = g.gray(g.frame)
+	}
+	if n > 1 {
+		for i := range len(screens) / 2 {
+			screens[i] = g.gray(before)
+		}
 	}
 }
 
@@ -118,7 +122,7 @@ func fakeHandshake(mode string, h workerHello) {
 	case "refuse":
 		refuse("protocol", "protocol version 1, this worker speaks 7")
 	}
-	if len(h.Seeds) != h.N || h.Colour == "" {
+	if len(h.Seeds) != h.N || h.Colour == "" || h.Screens < 1 {
 		refuse("protocol", "bad HELLO")
 	}
 	body, _ := json.Marshal(ready)
@@ -151,8 +155,8 @@ func fakeWorker(mode string) {
 			for i := range games {
 				if body[2*i+1] != 0 {
 					at := len(out)
-					out = append(out, make([]byte, answerHead+2*size)...)
-					games[i].play(body[2*i], body[2*i+1], out[at:])
+					out = append(out, make([]byte, answerHead+h.Screens*size)...)
+					games[i].play(body[2*i], body[2*i+1], h.Screens, out[at:])
 				}
 			}
 			if steps++; steps == 8 {
