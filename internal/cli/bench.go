@@ -65,7 +65,7 @@ func (a *app) bench() *cobra.Command {
 	f.IntVar(&v.c.Warmup, "warmup", v.c.Warmup, "steps before")
 	f.Float64Var(&v.c.PeakSeconds, "peak-seconds", v.c.PeakSeconds, "time to measure the machine's peak; 0: do not")
 	f.BoolVar(&v.c.Explain, "explain", false, "say where the time goes, part by part")
-	return a.group("bench", "measure speed", cmd, a.benchInfer(), a.benchDecode())
+	return a.group("bench", "measure speed", cmd, a.benchInfer(), a.benchDecode(), a.benchEnv(), a.benchCores())
 }
 
 // network loads the network with its weights, or random ones, and puts

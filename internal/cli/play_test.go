@@ -181,3 +181,24 @@ func TestDistillationsProgressTellsTeacherAndStudent(t *testing.T) {
 		t.Errorf("%q, want %q", parts, want)
 	}
 }
+
+// What games and cores take is measured; the cores are compared first.
+func TestBenchGamesAndCores(t *testing.T) {
+	env := object(t, "bench", "env", "--env", "minatar/seaquest", "--seconds", "0.05", "--envs", "16")
+	if number(t, env, "decisions") < 64*16 || number(t, env, "decisions_per_s") < 1000 || env["version"] != "minatar/seaquest-1" {
+		t.Errorf("%v", env)
+	}
+	cores := object(t, "bench", "cores", "--ticks", "20", "--states", "2", "--seconds", "0.1", "--hz", "100")
+	if number(t, cores, "mismatches") != 0 || number(t, cores, "outputs") < 50000 || number(t, cores, "decisions") != 2 {
+		t.Errorf("%v", cores)
+	}
+	use, played := cores["resources"].(map[string]any), cores["realtime"].(map[string]any)
+	if number(t, use, "cores") < 400 || number(t, cores, "us_per_core_tick") <= 0 || number(t, played, "frames") != 10 {
+		t.Errorf("%v %v", use, played)
+	}
+	wantFailure(t, 2, []string{"bench", "env", "--env", "minatar/seqest"}, "seaquest")
+	wantFailure(t, 2, []string{"bench", "env", "--env", "minatar/seaquest", "--seconds", "0"}, "more than 0")
+	wantFailure(t, 2, []string{"bench", "cores", "--ticks", "0"}, "at least 1")
+	wantFailure(t, 2, []string{"bench", "cores", "--seconds", "-1"}, "none negative")
+	wantFailure(t, 1, []string{"bench", "cores", "--model", trained(t)}, "agent")
+}
