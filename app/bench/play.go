@@ -3,6 +3,7 @@ package bench
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -28,11 +29,14 @@ type EnvConfig struct {
 type EnvResult struct {
 	EnvConfig
 	Version string `json:"version"`
-	// Decisions a second of random play, from the choice to the observation.
-	Decisions       int64   `json:"decisions"`
+	// DecisionsPerS is that of the median stretch of random play, of a few
+	// milliseconds, NanosecondsEach its time for one; MeanPerS counts all the time,
+	// other programs' share of it too.
 	DecisionsPerS   float64 `json:"decisions_per_s"`
-	Episodes        int     `json:"episodes"`
 	NanosecondsEach float64 `json:"ns_per_decision"`
+	MeanPerS        float64 `json:"mean_decisions_per_s"`
+	Decisions       int64   `json:"decisions"`
+	Episodes        int     `json:"episodes"`
 }
 
 // Env plays at random for some seconds. A minatar game runs on the calling
@@ -63,19 +67,37 @@ func Env(ctx context.Context, c EnvConfig) (EnvResult, error) {
 	if err := env.Reset(c.Seed, obs); err != nil {
 		return r, err
 	}
-	var spent time.Duration
-	for start := time.Now(); spent.Seconds() < c.Seconds && ctx.Err() == nil; spent = time.Since(start) {
-		for k := range 64 {
-			if err := env.Step(acts[k*c.Envs:][:c.Envs], obs, rew, done, trunc); err != nil {
+	stretch := 64
+	if o.Format != rl.Bits { // milliseconds a step
+		stretch = 4
+	}
+	var spent []time.Duration
+	start := time.Now()
+	for from, k := start, 0; from.Sub(start).Seconds() < c.Seconds && ctx.Err() == nil; k += stretch {
+		for i := range stretch {
+			if err := env.Step(acts[(k+i)%64*c.Envs:][:c.Envs], obs, rew, done, trunc); err != nil {
 				return r, err
 			}
 			r.Decisions += int64(c.Envs)
 			r.Episodes += len(env.Finished())
 		}
+		now := time.Now()
+		spent = append(spent, now.Sub(from))
+		from = now
 	}
-	r.DecisionsPerS = float64(r.Decisions) / spent.Seconds()
-	r.NanosecondsEach = float64(spent.Nanoseconds()) / float64(r.Decisions)
-	return r, ctx.Err()
+	if err := ctx.Err(); err != nil {
+		return r, err
+	}
+	r.MeanPerS = float64(r.Decisions) / time.Since(start).Seconds()
+	r.NanosecondsEach = float64(medianOf(spent)) / float64(stretch*c.Envs)
+	r.DecisionsPerS = 1e9 / r.NanosecondsEach
+	return r, nil
+}
+
+// medianOf sorts d and returns its median.
+func medianOf(d []time.Duration) time.Duration {
+	slices.Sort(d)
+	return d[(len(d)-1)/2]
 }
 
 // CoresConfig says what is simulated.
@@ -106,9 +128,10 @@ type CoresResult struct {
 	Decisions    int64  `json:"decisions"`    // compared
 	Mismatches   int64  `json:"mismatches"`   // of all these
 	FirstDiffers string `json:"first,omitempty"`
-	// USPerCoreTick is microseconds for a core with work and a tick.
-	USPerCoreTick   float64 `json:"us_per_core_tick"`
+	// MSPerTick is the median, USPerCoreTick that over the cores that have work
+	// in a tick; SynapticEventsS counts in the median's time, too.
 	MSPerTick       float64 `json:"ms_per_tick"`
+	USPerCoreTick   float64 `json:"us_per_core_tick"`
 	SynapticEventsS float64 `json:"synaptic_events_per_s"`
 	// Realtime is nil without Seconds.
 	Realtime *RealtimeResult `json:"realtime,omitempty"`
@@ -173,19 +196,21 @@ func (r *CoresResult) simulate(ctx context.Context, nw *neuro.Network, frame fun
 		return fmt.Errorf("bench: %w", err)
 	}
 	defer sim.Close()
-	start := time.Now()
-	for i := range r.Ticks {
+	spent := make([]time.Duration, r.Ticks)
+	for i := range spent {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
+		from := time.Now()
 		if _, err := sim.Step(frame(i)); err != nil {
 			return fmt.Errorf("bench: %w", err)
 		}
+		spent[i] = time.Since(from)
 	}
-	seconds, events := time.Since(start).Seconds(), sim.Events()
-	r.USPerCoreTick = seconds * 1e6 / float64(max(events.CoreTicks, 1))
-	r.MSPerTick = seconds * 1e3 / float64(r.Ticks)
-	r.SynapticEventsS = float64(events.Synaptic) / seconds
+	median, events := medianOf(spent).Seconds(), sim.Events()
+	r.MSPerTick = median * 1e3
+	r.USPerCoreTick = median * 1e6 * float64(r.Ticks) / float64(max(events.CoreTicks, 1))
+	r.SynapticEventsS = float64(events.Synaptic) / float64(r.Ticks) / median
 	frames := int(r.Seconds * r.Hz)
 	if frames < 1 {
 		return nil

@@ -13,7 +13,7 @@ func TestEnvCountsDecisions(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if r.Decisions == 0 || r.Decisions%(64*8) != 0 || !(r.DecisionsPerS > 0) || !strings.HasPrefix(r.Version, "minatar/freeway") {
+	if r.Decisions == 0 || r.Decisions%(64*8) != 0 || !(r.MeanPerS > 0) || !(r.DecisionsPerS > 0) || !strings.HasPrefix(r.Version, "minatar/freeway") {
 		t.Errorf("%+v", r)
 	}
 	for _, c := range []EnvConfig{{Env: "minatar/chess", Envs: 1, Seconds: 1}, {Env: "minatar/freeway", Seconds: 1}, {Env: "minatar/freeway", Envs: 1}} {

@@ -51,7 +51,8 @@ func (a *app) benchEnv() *cobra.Command {
 				return err
 			}
 			return a.print(benchEnvResult{r, machine}, true, func(w io.Writer) {
-				fmt.Fprintf(w, "game       %s, %d in lock-step\nspeed      %s decisions/s, %.0f ns each\n", r.Version, r.Envs, thousands(int64(r.DecisionsPerS)), r.NanosecondsEach)
+				fmt.Fprintf(w, "game       %s, %d in lock-step\nspeed      %s decisions/s (median of stretches of milliseconds; %s over all), %.0f ns each\n",
+					r.Version, r.Envs, thousands(int64(r.DecisionsPerS)), thousands(int64(r.MeanPerS)), r.NanosecondsEach)
 				fmt.Fprintf(w, "played     %s decisions, %s episodes\nmachine    %s, load %.2f before\n", thousands(r.Decisions), thousands(int64(r.Episodes)), machine.CPU, machine.Load)
 			})
 		},
@@ -124,7 +125,7 @@ func (a *app) runBenchCores(model string, c bench.CoresConfig) error {
 		u := r.Resources
 		fmt.Fprintf(w, "network    %s cores, %s neurons, %s synapses, %d ticks a frame\n", thousands(int64(u.Cores)), thousands(int64(u.Neurons)), thousands(int64(u.Synapses)), u.LatencyTicks)
 		fmt.Fprintf(w, "equality   %s mismatches in %s neuron outputs, %s on cores, and %s decisions\n", thousands(r.Mismatches), thousands(r.Outputs), thousands(r.CoreOutputs), thousands(r.Decisions))
-		fmt.Fprintf(w, "speed      %.2f us a core and tick, %.2f ms a tick, %s synaptic events/s\n", r.USPerCoreTick, r.MSPerTick, thousands(int64(r.SynapticEventsS)))
+		fmt.Fprintf(w, "speed      %.2f us a core and tick, %.2f ms a tick (median), %s synaptic events/s\n", r.USPerCoreTick, r.MSPerTick, thousands(int64(r.SynapticEventsS)))
 		if t := r.Realtime; t != nil {
 			fmt.Fprintf(w, "realtime   %s missed of %s frames at %g Hz; %.2f ms median, %.2f ms 99 %%, %.2f ms longest\n", thousands(int64(t.Missed)), thousands(int64(t.Frames)), r.Hz, t.P50MS, t.P99MS, t.MaxMS)
 		}
