@@ -151,8 +151,6 @@ func (h hfConfig) llama() (model.Llama, error) {
 		return c, unsupported(h.Architectures[0], decoders)
 	case h.Activation != "" && h.Activation != "silu":
 		return c, fmt.Errorf("hidden_act %q is not supported, have silu", h.Activation)
-	case len(h.Quantization) > 0 && string(h.Quantization) != "null":
-		return c, errors.New("quantization_config: the weights are quantized by another tool; load the original")
 	}
 	adjust(&c, h)
 	for _, r := range []*hfRope{h.Scaling, h.Rope} {
@@ -193,9 +191,14 @@ func openHuggingFace(dir string) (*Language, error) {
 	if err := checkSize(l.Config, math.MaxInt64); err != nil {
 		return nil, fmt.Errorf("%s: %w", filepath.Join(dir, configName), err)
 	}
-	weights, err := l.readFolder(f)
+	var weights *tensor.Store
+	if len(h.Quantization) > 0 && string(h.Quantization) != "null" {
+		weights, err = l.readCompressed(f, h.Quantization)
+	} else {
+		weights, err = l.readFolder(f)
+	}
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%s: %w", dir, err)
 	}
 	if err := l.place(weights); err != nil {
 		return nil, fmt.Errorf("%s: %w", dir, err)
@@ -217,10 +220,18 @@ func openHuggingFace(dir string) (*Language, error) {
 // files hold are left out, and so is a head that is the embedding again.
 func (l *Language) readFolder(f *safetensors.Folder) (*tensor.Store, error) {
 	weights := tensor.NewStore()
+	return weights, l.readPlain(f, weights, func(string) bool { return false })
+}
+
+// readPlain puts the tensors that skip does not name into weights.
+func (l *Language) readPlain(f *safetensors.Folder, weights *tensor.Store, skip func(name string) bool) error {
 	for _, name := range f.Names() {
+		if skip(name) {
+			continue
+		}
 		t, err := f.Tensor(name)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		l.Types[t.DType().String()]++
 		if isRotary(name) || l.Config.Tied && name == "lm_head.weight" {
@@ -229,13 +240,13 @@ func (l *Language) readFolder(f *safetensors.Folder) (*tensor.Store, error) {
 		if t.DType() == tensor.F32 {
 			t = t.Clone()
 		} else if t, err = t.ToFloat32(); err != nil {
-			return nil, fmt.Errorf("tensor %q: %w", name, err)
+			return fmt.Errorf("tensor %q: %w", name, err)
 		}
 		if err := weights.Put(name, t); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	return weights, nil
+	return nil
 }
 
 func isRotary(name string) bool {

@@ -174,7 +174,7 @@ func TestFoldersThatDoNotFitAreNamed(t *testing.T) {
 		{"vocab_size", 1 << 40, []string{"a size of"}},
 		{"num_key_value_heads", 3, []string{"4 heads", "3 key heads"}},
 		{"rope_parameters", map[string]any{"rope_type": "yarn", "rope_theta": 1e4}, []string{"yarn"}},
-		{"quantization_config", map[string]any{"bits": 4}, []string{"another tool"}},
+		{"quantization_config", map[string]any{"bits": 4}, []string{"compressed-tensors", "load the original"}},
 	} {
 		languageError(t, folder(t, "llama", set(c.key, c.value)), c.words...)
 	}

@@ -23,6 +23,13 @@ it: codes of every layer on a picture of noise, or every weight.
            A network in full precision is written as it is
   gguf     a language model for llama.cpp, Ollama and others: each weight in the
            block type that holds its codes without loss
+  compressed-tensors
+           a language model for vLLM, SGLang and transformers: a folder with codes
+           packed into words. --scheme serving (the default) leaves activations and
+           the head in floats, which every server loads; exact keeps all of them
+  safetensors
+           a language model as a folder of floats, with the values that its codes
+           stand for
   nir      a ternary corenet of distill for neuromorphic tools: convolutions with
            integer thresholds, compared with the trained network's spikes
 
@@ -33,6 +40,7 @@ const exportExample = `  lowbit export --model runs/r20-w4 --to packed --out r20
   lowbit run --model r20-w4.lowbit.safetensors cat.png
   lowbit export --model runs/r20-w4 --to onnx --out r20-w4.onnx
   lowbit export --model runs/smol4 --to gguf --out smol4.gguf
+  lowbit export --model runs/smol4 --to compressed-tensors --out smol4-w4a16
   lowbit export --model runs/core --to nir --out core.nir`
 
 // packedExt is how the name of a packed file ends.
@@ -52,19 +60,21 @@ type exportFlags struct {
 	// embedding is the type of a language model's table.
 	embedding string
 	style     string
+	scheme    string
 }
 
 func (a *app) export() *cobra.Command {
 	var v exportFlags
 	cmd := &cobra.Command{
-		Use: "export --model RUN --to packed|onnx|gguf|nir --out FILE", Short: "write a quantized network into one file",
+		Use: "export --model RUN --to FORMAT --out FILE", Short: "write a quantized network into one file",
 		Long: exportHelp, Example: exportExample, Args: none,
 		RunE: func(*cobra.Command, []string) error { return v.run(a) },
 	}
 	v.model.add(cmd)
 	f := cmd.Flags()
 	f.StringVar(&v.data.data, "data", "", "data set that names the classes: "+strings.Join(data.Names(), ", ")+" or imagefolder:PATH")
-	f.StringVar(&v.to, "to", "packed", "packed, onnx, gguf or nir")
+	f.StringVar(&v.to, "to", "packed", "packed, onnx, gguf, compressed-tensors, safetensors or nir")
+	f.StringVar(&v.scheme, "scheme", "serving", "compressed-tensors: serving or exact")
 	f.StringVar(&v.style, "onnx-style", "qcdq", "onnx: qcdq or int4")
 	f.StringVar(&v.embedding, "embedding", "f16", "gguf: the table of embeddings as f32, f16 or q8_0")
 	return cmd
@@ -85,7 +95,7 @@ func (v *exportFlags) run(a *app) error {
 	}
 	ext, known := map[string]string{"packed": ".safetensors", "onnx": ".onnx"}[v.to]
 	if !known {
-		return usagef("--to %q, have packed and onnx; gguf is for language models, nir for players of games", v.to)
+		return usagef("--to %q, have packed and onnx; gguf, compressed-tensors and safetensors are for language models, nir for players", v.to)
 	}
 	if s := verify.ONNXStyle(v.style); s != verify.QCDQ && s != verify.Int4 {
 		return usagef("--onnx-style %q, want qcdq or int4", v.style)

@@ -1,0 +1,111 @@
+package cli
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"math"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"lowbit/engine"
+	"lowbit/internal/testenv"
+	"lowbit/load"
+	"lowbit/model"
+	"lowbit/nn"
+)
+
+// lastLogits are a language model's logits of the last token.
+func lastLogits(t *testing.T, spec string, ids []int32) []float32 {
+	t.Helper()
+	l, err := load.OpenLanguage(spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g, err := l.Graph(model.LlamaRun{Batch: 1, Seq: len(ids)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := engine.New(1)
+	defer e.Close()
+	p, err := e.Compile(g, l.Store)
+	if err != nil {
+		t.Fatal(err)
+	}
+	copy(p.Input(nn.InputName).Int32s(), ids)
+	if err := p.Run(); err != nil {
+		t.Fatal(err)
+	}
+	return p.Output(nn.LogitsName).Float32s()[(len(ids)-1)*l.Config.Vocab:]
+}
+
+// Exported folders are those that transformers and compressed-tensors read: the
+// same codes without error, and the model's logits.
+func TestExportedFoldersAreTheForeignReaders(t *testing.T) {
+	var want struct {
+		IDs     []int32
+		Folders map[string]struct {
+			SHA256       string
+			ConfigSHA256 string  `json:"config_sha256"`
+			CodesError   float64 `json:"codes_error"`
+			Layers       int
+			Logits       [][]float64
+		}
+	}
+	b, err := os.ReadFile("testdata/export_folder.json")
+	if err == nil {
+		err = json.Unmarshal(b, &want)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, base := storiesFile(t), t.TempDir()
+	net := filepath.Join(base, "stories-w4")
+	object(t, "quantize", "--model", m, "--data", "text:"+testenv.Shared(t, "data", "text", "tinystories-sample.txt"), "--method", "ptq",
+		"--calibration", "max", "--bits", "w4a8", "--text-length", "64", "--window-length", "32", "--windows", "1", "--out", net)
+	sum := func(path string) string {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := sha256.Sum256(b)
+		return hex.EncodeToString(s[:])
+	}
+	// The folder keeps embedding and norms in float16, so that some inputs are
+	// rounded to the next code; leaving them unrounded would make 0.017.
+	for form, tolerance := range map[string]float64{"safetensors": 1e-5, "serving": 1e-5, "exact": 0.01} {
+		out := filepath.Join(base, form)
+		args := []string{"export", "--model", net, "--to", "compressed-tensors", "--scheme", form, "--out", out}
+		reads := out
+		switch form {
+		case "safetensors":
+			args = []string{"export", "--model", net, "--to", form, "--out", out}
+		case "exact":
+			reads = net
+		}
+		v := object(t, args...)
+		fields(t, v, "path", "size_bytes", "verified", "tensors")
+		golden := want.Folders[form]
+		if sum(filepath.Join(out, "model.safetensors")) != golden.SHA256 || sum(filepath.Join(out, "config.json")) != golden.ConfigSHA256 {
+			t.Errorf("%s: the folder is another than the one that the foreign readers read: make the golden anew", form)
+		}
+		if golden.CodesError != 0 || form != "safetensors" && golden.Layers < 25 {
+			t.Errorf("%s: compressed-tensors read %d layers with an error of %g", form, golden.Layers, golden.CodesError)
+		}
+		var square, all float64
+		for i, x := range lastLogits(t, reads, want.IDs) {
+			d := float64(x) - golden.Logits[0][i]
+			square, all = square+d*d, all+golden.Logits[0][i]*golden.Logits[0][i]
+		}
+		if r := math.Sqrt(square / all); r > tolerance {
+			t.Errorf("%s: logits differ from transformers' by %.3g of their norm", form, r)
+		}
+		wantFailure(t, 1, args, "--force")
+		object(t, append(args, "--force")...)
+	}
+	wantFailure(t, 1, []string{"eval", "--model", filepath.Join(base, "exact"), "--data", "text:" + testenv.Shared(t, "data", "text", "tinystories-sample.txt")}, "activations are quantized")
+	wantFailure(t, 1, []string{"export", "--model", m, "--to", "compressed-tensors", "--out", filepath.Join(base, "x")}, "full precision", "lowbit quantize")
+	wantFailure(t, 2, []string{"export", "--model", net, "--to", "compressed-tensors", "--scheme", "w4", "--out", filepath.Join(base, "x")}, "serving or exact")
+	wantFailure(t, 1, []string{"export", "--model", net, "--to", "safetensors", "--out", base, "--force"}, "holds other things")
+}
