@@ -177,17 +177,30 @@ func (w *worker) send(kind byte, body []byte) error {
 
 // receive reads a message of the wanted type that fills body exactly.
 func (w *worker) receive(want byte, body []byte) error {
+	err := w.expect(want, len(body))
+	if err == nil {
+		err = w.read(body)
+	}
+	if err == nil {
+		w.dog.Stop()
+	}
+	return err
+}
+
+// expect reads the head of a message of the wanted type and size.
+func (w *worker) expect(want byte, bytes int) error {
 	size, err := w.header(want)
-	if err != nil {
-		return err
+	if err == nil && size != bytes {
+		err = w.fail(fmt.Errorf("%w: message of %d bytes, want %d", ErrProtocol, size, bytes))
 	}
-	if size != len(body) {
-		return w.fail(fmt.Errorf("%w: message of %d bytes, want %d", ErrProtocol, size, len(body)))
-	}
+	return err
+}
+
+// read fills body with the next bytes of a message.
+func (w *worker) read(body []byte) error {
 	if _, err := io.ReadFull(w.out, body); err != nil {
 		return w.fail(err)
 	}
-	w.dog.Stop()
 	return nil
 }
 

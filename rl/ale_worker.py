@@ -168,13 +168,8 @@ def serve(pipe):
         ale=getattr(ale_py, "__version__", "unknown"),
     )).encode())
 
-    stride = 8 + screens * size
-    out = bytearray(5 + n * stride)
-    view = memoryview(out)
-    slots = []
-    for k in range(n):
-        at = 5 + k * stride + 8
-        slots.append(tuple(np.frombuffer(out, np.uint8, size, at + f * size).reshape(shape) for f in range(screens)))
+    out = bytearray(8 + screens * size)  # one game's answer
+    shown = tuple(np.frombuffer(out, np.uint8, size, 8 + f * size).reshape(shape) for f in range(screens))
     while True:
         kind, body = pipe.receive()
         if kind == CLOSE:
@@ -186,16 +181,12 @@ def serve(pipe):
             continue
         if kind != STEP or len(body) != 2 * n:
             raise Refused("protocol", "message of type %d with %d bytes" % (kind, len(body)))
-        used = 0
+        pipe.put(HEAD.pack(1 + (n - body[1::2].count(0)) * len(out), OBS))
         for k, game in enumerate(games):
             action, repeat = body[2 * k], body[2 * k + 1]
-            if repeat == 0:
-                continue
-            result = game.play(action, repeat, slots[used], colour)
-            RESULT.pack_into(out, 5 + used * stride, *result)
-            used += 1
-        HEAD.pack_into(out, 0, 1 + used * stride, OBS)
-        pipe.put(view[: 5 + used * stride])
+            if repeat:
+                RESULT.pack_into(out, 0, *game.play(action, repeat, shown, colour))
+                pipe.put(out)
 
 
 def main():

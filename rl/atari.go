@@ -34,8 +34,7 @@ type atari struct {
 	started  bool
 
 	commands []uint8 // [N, 2]
-	reply    []byte  // [N, 8 + screens], by worker
-	answers  [][]byte
+	reply    []byte  // of one game
 	streams  []rng.Stream
 	ret      []float64
 	length   []int
@@ -155,8 +154,7 @@ func (e *atari) prepare(ready workerReady) error {
 		e.size *= 3
 	}
 	e.commands = make([]uint8, 2*n)
-	e.reply = make([]byte, n*(answerHead+e.screens*e.size))
-	e.answers = make([][]byte, n)
+	e.reply = make([]byte, answerHead+e.screens*e.size)
 	e.streams = make([]rng.Stream, n)
 	e.ret, e.length, e.frames = make([]float64, n), make([]int, n), make([]int, n)
 	e.fresh = make([]bool, n)
@@ -242,23 +240,22 @@ func (e *atari) Step(act []int32, obs []byte, rew []float32, done, trunc []bool)
 		}
 		e.commands[2*i], e.commands[2*i+1] = e.legal[a], uint8(repeat)
 	}
-	if e.err = e.exchange(); e.err != nil {
-		return e.err
-	}
 	ended := false
-	for i := range act {
-		a := e.answers[i]
+	e.err = e.exchange(func(i int, a []byte) {
 		rew[i] = math.Float32frombits(binary.LittleEndian.Uint32(a))
 		done[i] = a[4] != 0
 		e.frames[i] += int(binary.LittleEndian.Uint16(a[6:]))
 		e.length[i]++
 		e.ret[i] += float64(rew[i])
 		trunc[i] = !done[i] && (e.length[i] == e.maxSteps || p.MaxFrames > 0 && e.frames[i] >= p.MaxFrames)
-		e.push(i)
+		e.push(i, a)
 		if done[i] || trunc[i] {
 			e.end(i)
 			ended = true
 		}
+	})
+	if e.err != nil {
+		return e.err
 	}
 	if ended {
 		if e.err = e.begin(); e.err != nil {
@@ -269,38 +266,45 @@ func (e *atari) Step(act []int32, obs []byte, rew []float32, done, trunc []bool)
 	return nil
 }
 
-// exchange sends the commands and collects the answers; a game whose repeat
-// is 0 has none.
-func (e *atari) exchange() error {
+// exchange sends the commands and calls take with the answer of each game, in
+// order, as it comes: a screen is made small while the emulator plays the next
+// game. A game whose repeat is 0 has no answer.
+func (e *atari) exchange(take func(i int, answer []byte)) error {
 	for k, w := range e.workers {
 		if err := w.send(msgStep, e.commands[2*e.first[k]:2*e.first[k+1]]); err != nil {
 			return err
 		}
 	}
-	stride := answerHead + e.screens*e.size
 	for k, w := range e.workers {
-		block := e.reply[e.first[k]*stride : e.first[k+1]*stride]
-		used := 0
+		answers := 0
 		for i := e.first[k]; i < e.first[k+1]; i++ {
-			e.answers[i] = nil
 			if e.commands[2*i+1] != 0 {
-				e.answers[i] = block[used:][:stride]
-				used += stride
+				answers++
 			}
 		}
-		if err := w.receive(msgObs, block[:used]); err != nil {
+		if err := w.expect(msgObs, answers*len(e.reply)); err != nil {
 			return err
 		}
+		for i := e.first[k]; i < e.first[k+1]; i++ {
+			if e.commands[2*i+1] == 0 {
+				continue
+			}
+			if err := w.read(e.reply); err != nil {
+				return err
+			}
+			take(i, e.reply)
+		}
+		w.dog.Stop()
 	}
 	return nil
 }
 
-// push puts the newest screen of game i at the end of its stack.
-func (e *atari) push(i int) {
+// push puts the screen of an answer at the end of game i's stack.
+func (e *atari) push(i int, answer []byte) {
 	stack := e.stacks[i*e.spec.ObsBytes():][:e.spec.ObsBytes()]
 	frame := e.spec.H * e.spec.W
 	copy(stack, stack[frame:])
-	screens := e.answers[i][answerHead:]
+	screens := answer[answerHead:]
 	e.view.show(screens[:e.size], screens[len(screens)-e.size:], stack[len(stack)-frame:])
 }
 
@@ -346,21 +350,21 @@ func (e *atari) startPhase(command func(i int) (action uint8, repeat int)) error
 		}
 	}
 	for again := true; again; {
-		if err := e.exchange(); err != nil {
+		again = false
+		restarts := make([]bool, len(e.fresh))
+		err := e.exchange(func(i int, a []byte) {
+			clear(e.stacks[i*e.spec.ObsBytes():][:e.spec.ObsBytes()])
+			e.push(i, a)
+			restarts[i] = a[4] != 0 && e.commands[2*i] != restartAction
+			again = again || restarts[i]
+		})
+		if err != nil {
 			return err
 		}
-		again = false
-		for i, a := range e.answers {
-			restarted := e.commands[2*i] == restartAction
-			e.commands[2*i+1] = 0
-			if a == nil {
-				continue
-			}
-			clear(e.stacks[i*e.spec.ObsBytes():][:e.spec.ObsBytes()])
-			e.push(i)
-			if a[4] != 0 && !restarted {
+		clear(e.commands)
+		for i, restart := range restarts {
+			if restart {
 				e.commands[2*i], e.commands[2*i+1] = restartAction, 1
-				again = true
 			}
 		}
 	}
