@@ -77,6 +77,9 @@ type Report struct {
 	MeanLength float64   `json:"mean_length"`
 	Decisions  int       `json:"decisions"`
 	DecisionMs Latency   `json:"decision_ms"`
+	// AloneMs is the decision itself; with Realtime DecisionMs counts from when
+	// the frame was due, the system's delay in waking the player included.
+	AloneMs Latency `json:"alone_ms"`
 	// Missed deadlines; 0 without Realtime.
 	Missed   int     `json:"missed_deadlines"`
 	Realtime bool    `json:"realtime"`
@@ -118,7 +121,8 @@ type player struct {
 	spec    rl.EnvSpec
 	decider decider
 	report  Report
-	spent   []time.Duration
+	spent   []time.Duration // from the frame, or the question, to the decision
+	alone   []time.Duration // of the decisions themselves
 	played  []rl.Episode
 	frames  []*image.Paletted
 	due     time.Time
@@ -225,14 +229,16 @@ func (p *player) play(ctx context.Context) error {
 			return err
 		}
 		from := time.Now()
-		if p.Realtime {
-			from = p.due
-		}
 		a, err := p.decider.decide(obs, fresh)
 		if err != nil {
 			return err
 		}
-		p.note(time.Since(from))
+		now := time.Now()
+		p.alone = append(p.alone, now.Sub(from))
+		if p.Realtime {
+			from = p.due
+		}
+		p.note(now.Sub(from))
 		if err := p.decider.after(); err != nil {
 			return err
 		}
@@ -283,15 +289,21 @@ func (p *player) wait(ctx context.Context) error {
 	if late := time.Since(p.due); late >= period {
 		p.due = p.due.Add(late.Truncate(period))
 	}
-	t := time.NewTimer(time.Until(p.due))
+	t := time.NewTimer(time.Until(p.due) - early)
 	defer t.Stop()
 	select {
 	case <-ctx.Done():
 		return fmt.Errorf("play: %w", rl.ErrInterrupted)
 	case <-t.C:
-		return nil
 	}
+	for time.Now().Before(p.due) {
+	}
+	return nil
 }
+
+// early is how long before a frame the player wakes and looks at the clock: a
+// timer alone comes about that late.
+const early = time.Millisecond
 
 // show draws the state that was decided on.
 func (p *player) show(obs []byte) error {
@@ -338,11 +350,18 @@ func (p *player) finish() {
 	s := rl.Summarize(p.played)
 	r.Episodes, r.MeanReturn, r.ReturnSE, r.MeanLength, r.Returns = s.Episodes, s.Mean, s.SE, s.MeanLength, s.Returns
 	r.Decisions = len(p.spent)
-	if n := len(p.spent); n > 0 {
-		slices.Sort(p.spent)
-		r.DecisionMs = Latency{ms(p.spent[(n-1)/2]), ms(p.spent[min(n-1, n*99/100)]), ms(p.spent[n-1])}
-	}
+	r.DecisionMs, r.AloneMs = latency(p.spent), latency(p.alone)
 	p.decider.close(r)
+}
+
+// latency sorts d.
+func latency(d []time.Duration) Latency {
+	n := len(d)
+	if n == 0 {
+		return Latency{}
+	}
+	slices.Sort(d)
+	return Latency{ms(d[(n-1)/2]), ms(d[min(n-1, n*99/100)]), ms(d[n-1])}
 }
 
 func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }

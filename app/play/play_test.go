@@ -149,6 +149,9 @@ func TestRealtimeKeepsTheGrid(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if a, d := r.AloneMs, r.DecisionMs; !(a.P50 > 0 && a.P50 <= d.P50 && a.P99 <= d.Max) {
+		t.Errorf("a decision alone took %+v, from its frame %+v", a, d)
+	}
 	if r.Seconds < 0.29 {
 		t.Errorf("%d decisions at 100 Hz took %.3f s", r.Decisions, r.Seconds)
 	}

@@ -154,7 +154,7 @@ func playText(w io.Writer, r *play.Report) {
 	fmt.Fprintf(w, "decision   %.3f ms (median), %.3f ms (99 %%), %.3f ms (longest) of %s, engine %s\n",
 		r.DecisionMs.P50, r.DecisionMs.P99, r.DecisionMs.Max, thousands(int64(r.Decisions)), r.Engine)
 	if r.Realtime {
-		fmt.Fprintf(w, "deadlines  %s missed\n", thousands(int64(r.Missed)))
+		fmt.Fprintf(w, "deadlines  %s missed; a decision alone took %.3f ms (median), %.3f ms (99 %%)\n", thousands(int64(r.Missed)), r.AloneMs.P50, r.AloneMs.P99)
 	}
 	if u := r.IntegerUse; u != nil {
 		fmt.Fprintf(w, "integers   %s of weights (%s), %d decisions unlike the trained network's on floats\n",
