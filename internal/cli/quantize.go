@@ -109,7 +109,7 @@ func (a *app) quantize() *cobra.Command {
 	f.BoolVar(&q.frozenNorm, "frozen-norm", false, "keep the batch norms' statistics (default: the method's)")
 	f.IntVar(&q.batches, "batches", 0, "batches for calibration (default: the method's)")
 	f.StringVar(&q.recipe, "recipe", "paper", "lsq: paper, or short for a few epochs")
-	f.StringVar(&q.init, "init", "", "lsq: first steps by lsq (the paper's) or mse (default: the recipe's); silq: max, mse, weighted or convex (default weighted)")
+	f.StringVar(&q.init, "init", "", "lsq: first steps by lsq (the paper's) or mse (default: the recipe's); silq: max, mse, weighted, convex or gptq (default weighted)")
 	f.StringVar(&q.teacher, "teacher", "", "lsq: MODEL whose outputs are learned, too; self: the full-precision network")
 	f.Float64Var(&q.distill, "distill", 0, "lsq: weight of learning from the teacher (default 1 with one)")
 	f.Float64Var(&q.temperature, "temperature", 1, "lsq: temperature of that")
@@ -118,7 +118,7 @@ func (a *app) quantize() *cobra.Command {
 	f.Float64Var(&q.ema, "ema", 0, "lsq: evaluate an average of the weights with this decay a step; 0: off")
 	f.StringVar(&q.schedule, "schedule", "", "faq: constant, exponential or step (default: the method's)")
 	f.Float64Var(&q.percentile, "percentile", 0, "faq: percentile of activations that becomes their range (default: the paper's)")
-	f.StringVar(&q.calibration, "calibration", "mse", "ptq: max, percentile or mse; of language models max, mse, weighted (default) or convex")
+	f.StringVar(&q.calibration, "calibration", "mse", "ptq: max, percentile or mse; of language models max, mse, weighted (default), convex or gptq")
 	f.IntVar(&q.normBatches, "norm-batches", 0, "ptq: estimate batch norms again on so many batches")
 	q.text.add(cmd)
 	return cmd

@@ -19,9 +19,9 @@ import (
 type Start struct {
 	Weights WeightRule `json:"weights"`
 	// Windows is the number of calibration windows: for inputs' mean squares
-	// (RuleWeighted) and for the percentiles of static activations.
+	// (RuleWeighted, RuleGPTQ) and for the percentiles of static activations.
 	Windows int `json:"windows"`
-	// Passes is how often inputs are observed for RuleWeighted: first those of the
+	// Passes is how often inputs are observed for these rules: first those of the
 	// model in full precision, then those of the quantized model with the steps of
 	// the pass before, which are the inputs that the weights will meet.
 	Passes int `json:"passes"`
@@ -80,7 +80,7 @@ type observed struct {
 }
 
 // Init puts the steps of q's quantizers into the store, which holds the weights
-// of c's model.
+// of c's model; GPTQ moves these, too.
 func Init(ctx context.Context, q Quantizers, store *tensor.Store, start Start, c Calibration) error {
 	if err := start.Validate(); err != nil {
 		return err
@@ -90,7 +90,7 @@ func Init(ctx context.Context, q Quantizers, store *tensor.Store, start Start, c
 		return err
 	}
 	passes := 1
-	if start.Weights == RuleWeighted {
+	if start.Weights.observes() {
 		passes = start.Passes
 	}
 	from := c.Graph
@@ -99,6 +99,9 @@ func Init(ctx context.Context, q Quantizers, store *tensor.Store, start Start, c
 			return err
 		}
 		from, c.Store = g, store
+	}
+	if start.Weights == RuleGPTQ {
+		return c.gptq(ctx, g, store, start.Windows)
 	}
 	return nil
 }
@@ -132,7 +135,7 @@ func (c Calibration) pass(ctx context.Context, g, from *graph.Graph, store *tens
 			return fmt.Errorf("silq: %w", err)
 		}
 	}
-	if err := weightSteps(ctx, rows); err != nil {
+	if err := each(ctx, rows, weightRows.find); err != nil {
 		return err
 	}
 	roundSteps(g, store)
@@ -167,22 +170,21 @@ type weightRows struct {
 	steps []float32
 }
 
-// weightSteps finds all rows' steps, layers side by side: each depends on its
-// own row alone.
-func weightSteps(ctx context.Context, all []weightRows) error {
-	work := make(chan weightRows)
+// each calls f with every item, several at a time.
+func each[T any](ctx context.Context, items []T, f func(T) error) error {
+	work := make(chan T)
 	errs := make([]error, runtime.GOMAXPROCS(0))
 	var done sync.WaitGroup
 	for i := range errs {
 		done.Go(func() {
 			for w := range work {
-				if err := w.find(); err != nil {
+				if err := f(w); err != nil {
 					errs[i] = err
 				}
 			}
 		})
 	}
-	for _, w := range all {
+	for _, w := range items {
 		if ctx.Err() != nil {
 			break
 		}
@@ -196,7 +198,7 @@ func weightSteps(ctx context.Context, all []weightRows) error {
 func (w weightRows) find() error {
 	v, in := w.w.Float32s(), w.w.Shape()[1]
 	var h []float32
-	if w.rule == RuleWeighted {
+	if w.rule.observes() {
 		h = w.input.weights()
 	}
 	for i := range w.steps {
@@ -296,7 +298,7 @@ func (w wish) add(seen map[string]*observed, v []float32, start Start) error {
 func wishes(quantized, from *graph.Graph, start Start) ([]wish, error) {
 	var all []wish
 	for _, n := range quantized.Nodes() {
-		if isQuantizedLayer(n) && start.Weights == RuleWeighted {
+		if isQuantizedLayer(n) && start.Weights.observes() {
 			all = append(all, wish{as: n.Name(), x: from.Find(n.Name()).In()[0]})
 		}
 		o, ok := n.Op().(graph.FakeQuant)

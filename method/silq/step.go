@@ -13,18 +13,22 @@ type WeightRule string
 // Weight rules. Max: max|w|/Qp, nothing is clipped. MSE: least squared error of
 // the row. Weighted: least squared error with each weight's error times the mean
 // square of the input that it meets, which is the error of the layer's output
-// for independent inputs. Convex: SiLQ's objective, see StepConvex. On a real
-// model Max beats plain MSE and Convex, because clipped outliers meet strong
-// inputs, and Weighted beats all.
+// for independent inputs. Convex: SiLQ's objective, see StepConvex. GPTQ: the
+// steps of Weighted, and the weights themselves moved onto the grid, see GPTQ.
+// On a real model Max beats plain MSE, and Weighted both (README.md).
 const (
 	RuleMax      WeightRule = "max"
 	RuleMSE      WeightRule = "mse"
 	RuleWeighted WeightRule = "weighted"
 	RuleConvex   WeightRule = "convex"
+	RuleGPTQ     WeightRule = "gptq"
 )
 
 // WeightRules are all of them.
-var WeightRules = []WeightRule{RuleMax, RuleMSE, RuleWeighted, RuleConvex}
+var WeightRules = []WeightRule{RuleMax, RuleMSE, RuleWeighted, RuleConvex, RuleGPTQ}
+
+// observes reports whether the rule needs the inputs' mean squares.
+func (r WeightRule) observes() bool { return r == RuleWeighted || r == RuleGPTQ }
 
 // minStep is the step of a row of zeros: the least float16 above 0.
 const minStep = 1.0 / (1 << 24)
@@ -162,7 +166,7 @@ func (r WeightRule) step(w, h []float32, bits int) (float32, error) {
 		return StepMax(w, bits), nil
 	case RuleMSE:
 		return StepMSE(w, nil, bits), nil
-	case RuleWeighted:
+	case RuleWeighted, RuleGPTQ:
 		return StepMSE(w, h, bits), nil
 	case RuleConvex:
 		return StepConvex(w, bits), nil
