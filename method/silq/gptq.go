@@ -55,7 +55,7 @@ func compensation(h []float64, n int) (order []int, u []float64, err error) {
 	order = make([]int, n)
 	for i := range order {
 		order[i] = i
-		h[i*n+i] += damping*mean + 1e-30 // inputs that are all 0 leave the weights alone
+		h[i*n+i] += float64(damping*mean) + 1e-30 // inputs that are all 0 leave the weights alone
 	}
 	slices.SortStableFunc(order, func(a, b int) int {
 		switch x, y := h[a*n+a], h[b*n+b]; {
