@@ -43,13 +43,17 @@ func (p *Preprocess) check() error {
 
 // DecodeImage reads a JPEG, PNG or GIF picture of at most MaxImagePixels; r is
 // read twice and must seek.
-func DecodeImage(r io.ReadSeeker) (image.Image, error) {
+func DecodeImage(r io.ReadSeeker) (image.Image, error) { return DecodeImageWithin(r, MaxImagePixels) }
+
+// DecodeImageWithin is DecodeImage with a bound of the caller's on the pixels; a
+// decoded picture takes up to 8 bytes for each.
+func DecodeImageWithin(r io.ReadSeeker, pixels int64) (image.Image, error) {
 	c, format, err := image.DecodeConfig(r)
 	if err != nil {
 		return nil, fmt.Errorf("infer: picture: %w", err)
 	}
-	if int64(c.Width)*int64(c.Height) > MaxImagePixels {
-		return nil, fmt.Errorf("infer: picture: %s of %d x %d, want at most %d pixels", format, c.Width, c.Height, MaxImagePixels)
+	if int64(c.Width)*int64(c.Height) > pixels {
+		return nil, fmt.Errorf("infer: picture: %s of %d x %d, want at most %d pixels", format, c.Width, c.Height, pixels)
 	}
 	if _, err := r.Seek(0, io.SeekStart); err != nil {
 		return nil, fmt.Errorf("infer: picture: %w", err)

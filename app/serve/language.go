@@ -47,8 +47,37 @@ type request struct {
 }
 
 type message struct {
-	Role    string `json:"role"`
-	Content string `json:"content"`
+	Role    string  `json:"role"`
+	Content content `json:"content"`
+}
+
+// content is a message's text: a string, or a list of parts of type "text".
+type content string
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (c *content) UnmarshalJSON(b []byte) error {
+	if len(b) > 0 && b[0] == '[' {
+		var parts []struct {
+			Type string `json:"type"`
+			Text string `json:"text"`
+		}
+		if err := json.Unmarshal(b, &parts); err != nil {
+			return err
+		}
+		var all strings.Builder
+		for _, p := range parts {
+			if p.Type != "text" {
+				return fmt.Errorf("a part of type %q, the model reads text alone", p.Type)
+			}
+			all.WriteString(p.Text)
+		}
+		*c = content(all.String())
+		return nil
+	}
+	var s string
+	err := json.Unmarshal(b, &s)
+	*c = content(s)
+	return err
 }
 
 // usage counts tokens.
@@ -148,7 +177,7 @@ func (l *language) chat(w http.ResponseWriter, r *http.Request) {
 	}
 	var messages []text.Message
 	for _, m := range q.Messages {
-		messages = append(messages, text.Message{Role: m.Role, Content: m.Content})
+		messages = append(messages, text.Message{Role: m.Role, Content: string(m.Content)})
 	}
 	if err == nil {
 		g.Prompt, err = l.g.Prompt(template, messages)
@@ -281,10 +310,10 @@ var completionForm = form{
 var chatForm = form{
 	prefix: "chatcmpl", object: "chat.completion", piece: "chat.completion.chunk",
 	choice: func(text, finish string) any {
-		return map[string]any{"index": 0, "message": message{"assistant", strings.TrimLeft(text, "\n")}, "finish_reason": finish}
+		return map[string]any{"index": 0, "message": message{"assistant", content(strings.TrimLeft(text, "\n"))}, "finish_reason": finish}
 	},
 	delta: func(text string) any {
-		return map[string]any{"index": 0, "delta": message{"assistant", text}, "finish_reason": nil}
+		return map[string]any{"index": 0, "delta": message{"assistant", content(text)}, "finish_reason": nil}
 	},
 	end: func(finish string) any {
 		return map[string]any{"index": 0, "delta": struct{}{}, "finish_reason": finish}

@@ -22,14 +22,21 @@ type pictures struct {
 	*Server
 	name string
 	pool *infer.Pool
+	// decoding has a place for each picture that is being decoded: those take far
+	// more memory than the bodies they come from.
+	decoding chan struct{}
 }
 
 // maxExamples bounds the examples of one request.
 const maxExamples = 256
 
+// maxPictures bounds the pictures of one form.
+const maxPictures = 64
+
 // prediction is the answer to a picture.
 type prediction struct {
-	Classes []infer.Prediction `json:"classes"` // best first
+	Name    string             `json:"name,omitempty"` // of the file, where there are several
+	Classes []infer.Prediction `json:"classes"`        // best first
 }
 
 // outputs is the answer to tensors: one row an example.
@@ -45,7 +52,7 @@ func (p *pictures) describe(w http.ResponseWriter, _ *http.Request) {
 	})
 }
 
-// predict takes a picture as the body or as a form's first file, {"inputs":
+// predict takes a picture as the body, pictures as the files of a form, {"inputs":
 // [[...], ...]} as JSON, or float32 numbers, little endian, as octets.
 func (p *pictures) predict(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), p.c.Timeout)
@@ -57,12 +64,7 @@ func (p *pictures) predict(w http.ResponseWriter, r *http.Request) {
 	case "application/octet-stream":
 		p.numbers(ctx, w, r, decodeFloats)
 	case "multipart/form-data":
-		file, err := firstFile(r)
-		if err != nil {
-			failRead(w, err)
-			return
-		}
-		p.picture(ctx, w, r, file)
+		p.form(ctx, w, r)
 	default:
 		body, err := io.ReadAll(r.Body)
 		if err != nil {
@@ -73,23 +75,54 @@ func (p *pictures) predict(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// firstFile returns the first file of a form.
-func firstFile(r *http.Request) ([]byte, error) {
+// form answers the files of a form: one as a picture of its own, several as a
+// list in their order.
+func (p *pictures) form(ctx context.Context, w http.ResponseWriter, r *http.Request) {
+	files, names, err := formFiles(r)
+	if err != nil {
+		failRead(w, err)
+		return
+	}
+	if len(files) == 1 {
+		p.picture(ctx, w, r, files[0])
+		return
+	}
+	all := make([]prediction, len(files))
+	for i, body := range files {
+		answer, ok := p.classify(ctx, w, r, body)
+		if !ok {
+			return
+		}
+		all[i] = prediction{Name: names[i], Classes: answer}
+	}
+	reply(w, map[string]any{"pictures": all})
+}
+
+// formFiles reads the files of a form and their names.
+func formFiles(r *http.Request) (files [][]byte, names []string, err error) {
 	form, err := r.MultipartReader()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	for {
 		part, err := form.NextPart()
-		if err == io.EOF {
-			return nil, fmt.Errorf("the form has no file")
+		switch {
+		case err == io.EOF && len(files) == 0:
+			return nil, nil, fmt.Errorf("the form has no file")
+		case err == io.EOF:
+			return files, names, nil
+		case err != nil:
+			return nil, nil, err
+		case part.FileName() == "":
+			continue
+		case len(files) == maxPictures:
+			return nil, nil, fmt.Errorf("the form has more than %d files", maxPictures)
 		}
+		body, err := io.ReadAll(part)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		if part.FileName() != "" {
-			return io.ReadAll(part)
-		}
+		files, names = append(files, body), append(names, part.FileName())
 	}
 }
 
@@ -107,22 +140,37 @@ func topOf(r *http.Request, classes int) (int, error) {
 }
 
 func (p *pictures) picture(ctx context.Context, w http.ResponseWriter, r *http.Request, body []byte) {
+	if classes, ok := p.classify(ctx, w, r, body); ok {
+		reply(w, prediction{Classes: classes})
+	}
+}
+
+// classify decodes and classifies a picture; false if it has answered with an
+// error.
+func (p *pictures) classify(ctx context.Context, w http.ResponseWriter, r *http.Request, body []byte) ([]infer.Prediction, bool) {
 	top, err := topOf(r, tensor.Shape(p.pool.Model().OutputShape()).Size())
 	if err != nil {
 		fail(w, http.StatusBadRequest, "top", err.Error())
-		return
+		return nil, false
 	}
-	img, err := infer.DecodeImage(bytes.NewReader(body))
+	select {
+	case p.decoding <- struct{}{}:
+	case <-ctx.Done():
+		failRun(w, ctx.Err())
+		return nil, false
+	}
+	img, err := infer.DecodeImageWithin(bytes.NewReader(body), p.c.MaxPixels)
+	<-p.decoding
 	if err != nil {
 		fail(w, http.StatusUnsupportedMediaType, "no_picture", err.Error())
-		return
+		return nil, false
 	}
 	classes, err := p.pool.Classify(ctx, img, top)
 	if err != nil {
 		failRun(w, err)
-		return
+		return nil, false
 	}
-	reply(w, prediction{classes})
+	return classes, true
 }
 
 // numbers runs examples given as numbers.

@@ -23,9 +23,12 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/net/netutil"
 
 	"lowbit/generate"
 	"lowbit/infer"
@@ -40,6 +43,9 @@ type Config struct {
 	Drain       time.Duration // for answers in progress once the server stops [10 s]
 	Queue       int           // callers of a language model that wait [16]
 	MaxTokens   int           // most tokens of one answer [1024]
+	MaxPixels   int64         // of a picture [25 million]
+	Decoders    int           // pictures that are decoded at once [one a CPU]
+	Connections int           // open at once; further clients wait to be accepted [256]
 	// Log gets a line of JSON for each request; nil: nothing.
 	Log io.Writer
 }
@@ -61,6 +67,15 @@ func (c Config) withDefaults() Config {
 	}
 	if c.MaxTokens <= 0 {
 		c.MaxTokens = 1024
+	}
+	if c.MaxPixels <= 0 {
+		c.MaxPixels = 25_000_000
+	}
+	if c.Decoders <= 0 {
+		c.Decoders = runtime.GOMAXPROCS(0)
+	}
+	if c.Connections <= 0 {
+		c.Connections = 256
 	}
 	return c
 }
@@ -93,7 +108,7 @@ func newServer(c Config) *Server {
 // Pictures makes a server of a packed network. The caller closes the pool.
 func Pictures(name string, pool *infer.Pool, c Config) *Server {
 	s := newServer(c)
-	p := &pictures{Server: s, name: name, pool: pool}
+	p := &pictures{Server: s, name: name, pool: pool, decoding: make(chan struct{}, s.c.Decoders)}
 	s.metrics.callers = func() (int, int) {
 		stats := pool.Stats()
 		return stats.Waiting, stats.Running
@@ -183,7 +198,7 @@ func (s *Server) Run(ctx context.Context, l net.Listener) error {
 		WriteTimeout: s.c.ReadTimeout + s.c.Timeout,
 	}
 	failed := make(chan error, 1)
-	go func() { failed <- server.Serve(l) }()
+	go func() { failed <- server.Serve(netutil.LimitListener(l, s.c.Connections)) }()
 	select {
 	case err := <-failed:
 		return fmt.Errorf("serve: %w", err)

@@ -133,6 +133,22 @@ func TestPicturesAndTensorsAreAnswered(t *testing.T) {
 	if status, body := post(t, url+"/predict?top=2", w.FormDataContentType(), form.Bytes()); status != 200 || !strings.Contains(body, `"red"`) {
 		t.Errorf("form: %d %s", status, body)
 	}
+	form.Reset()
+	w = multipart.NewWriter(&form)
+	for _, name := range []string{"a.png", "b.png", "c.png"} {
+		f, _ := w.CreateFormFile("file", name)
+		f.Write(red(t))
+	}
+	w.Close()
+	var several struct{ Pictures []prediction }
+	status, body = post(t, url+"/predict?top=1", w.FormDataContentType(), form.Bytes())
+	if err := json.Unmarshal([]byte(body), &several); err != nil || status != 200 || len(several.Pictures) != 3 || several.Pictures[1].Name != "b.png" || several.Pictures[2].Classes[0].Label != "red" {
+		t.Errorf("form of three: %d %s", status, body)
+	}
+	small := start(t, Pictures("colours", pool, Config{MaxPixels: 10}))
+	if status, body := post(t, small+"/predict", "image/png", red(t)); status != http.StatusUnsupportedMediaType || !strings.Contains(body, "at most 10 pixels") {
+		t.Errorf("a picture of too many pixels: %d %s", status, body)
+	}
 	m := pool.Model()
 	size := 1
 	for _, d := range m.InputShape() {
@@ -158,7 +174,7 @@ func TestPicturesAndTensorsAreAnswered(t *testing.T) {
 	if status, body := get(t, url+"/"); status != 200 || !strings.Contains(body, "Classify a picture") {
 		t.Errorf("%d %.100s", status, body)
 	}
-	if status, body := get(t, url+"/metrics"); status != 200 || !strings.Contains(body, `lowbit_requests_total{route="POST /predict",status="200"} 4`) || !strings.Contains(body, "lowbit_request_seconds_count") {
+	if status, body := get(t, url+"/metrics"); status != 200 || !strings.Contains(body, `lowbit_requests_total{route="POST /predict",status="200"} 5`) || !strings.Contains(body, "lowbit_request_seconds_count") {
 		t.Errorf("%d %s", status, body)
 	}
 }
@@ -431,4 +447,41 @@ func TestStoppingLetsAnswersEnd(t *testing.T) {
 	if !s.stopping.Load() {
 		t.Error("health does not know that the server stops")
 	}
+}
+
+func TestContentIsTextOrPartsOfText(t *testing.T) {
+	for in, want := range map[string]string{
+		`{"role":"user","content":"one"}`: "one",
+		`{"role":"user","content":[{"type":"text","text":"one "},{"type":"text","text":"two"}]}`: "one two",
+		`{"role":"user","content":[]}`: "",
+	} {
+		var m message
+		if err := json.Unmarshal([]byte(in), &m); err != nil || string(m.Content) != want {
+			t.Errorf("%s: %v, %q", in, err, m.Content)
+		}
+	}
+	for _, in := range []string{`{"content":[{"type":"image_url","image_url":{"url":"x"}}]}`, `{"content":5}`, `{"content":["x"]}`} {
+		var m message
+		if err := json.Unmarshal([]byte(in), &m); err == nil {
+			t.Errorf("%s accepted as %q", in, m.Content)
+		}
+	}
+}
+
+// More clients than there may be connections are all answered, in turn.
+func TestConnectionsAreBounded(t *testing.T) {
+	url := start(t, Pictures("colours", colours(t, infer.PoolOptions{}), Config{Connections: 1}))
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			c := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+			r, err := c.Get(url + "/healthz")
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			r.Body.Close()
+		})
+	}
+	wg.Wait()
 }

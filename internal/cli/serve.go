@@ -20,18 +20,19 @@ import (
 const serveHelp = `Answers over HTTP with a packed network or a language model, until Ctrl-C; then
 answers in progress end, for up to ten seconds.
 
-Pictures:  POST /predict takes a picture as the body or as a form's file, or
+Pictures:  POST /predict takes a picture as the body, pictures as a form's files, or
            {"inputs": [[...], ...]}, or float32 octets; ?top=N
 Language:  POST /v1/chat/completions and /v1/completions as OpenAI's API has
            them, "stream" too; GET /v1/models
 Both:      GET / is a page to try it, /model, /healthz, /metrics (Prometheus)
 
 It listens on this machine alone unless --addr says otherwise: it has no
-passwords and no encryption; posts from web pages of other origins are refused. Bodies, headers, waiting callers and times are
-bounded. Each request is a line of JSON on stderr; --quiet leaves them out.`
+passwords and no encryption; posts from web pages of other origins are refused.
+Connections, bodies, pixels, waiting callers and times are bounded. Each request is a line of JSON on stderr; --quiet leaves them out.`
 
 const serveExample = `  lowbit serve --model r20-w4.lowbit.safetensors
   curl --data-binary @cat.png http://127.0.0.1:8080/predict
+  curl -F a=@cat.png -F b=@dog.png http://127.0.0.1:8080/predict
   lowbit serve --model smollm2.gguf --addr 127.0.0.1:9000
   curl http://127.0.0.1:9000/v1/chat/completions -d '{"messages":[{"role":"user","content":"Hello!"}],"max_tokens":50}'`
 
@@ -59,6 +60,8 @@ func (a *app) serve() *cobra.Command {
 	f.IntVar(&v.context, "context", 2048, "language models: room for prompt and answer in tokens")
 	f.IntVar(&v.c.MaxTokens, "max-tokens", 1024, "language models: most tokens of an answer")
 	f.Int64Var(&v.c.MaxBody, "max-body", 16<<20, "bytes of a request")
+	f.Int64Var(&v.c.MaxPixels, "max-pixels", 25_000_000, "pixels of a picture")
+	f.IntVar(&v.c.Connections, "connections", 256, "connections open at a time; further clients wait")
 	f.DurationVar(&v.c.Timeout, "timeout", time.Minute, "for an answer, and for each piece of a stream")
 	return cmd
 }
@@ -67,8 +70,8 @@ func (v *serveFlags) run(a *app) error {
 	switch {
 	case v.sessions < 0 || v.queue < 0 || v.context < 2 || v.c.MaxTokens < 1:
 		return usagef("--sessions %d, --queue %d, --context %d, --max-tokens %d: want none negative, room for 2 tokens", v.sessions, v.queue, v.context, v.c.MaxTokens)
-	case v.c.MaxBody < 1 || v.c.Timeout <= 0:
-		return usagef("--max-body %d, --timeout %v: want them positive", v.c.MaxBody, v.c.Timeout)
+	case v.c.MaxBody < 1 || v.c.Timeout <= 0 || v.c.MaxPixels < 1 || v.c.Connections < 1:
+		return usagef("--max-body %d, --timeout %v, --max-pixels %d, --connections %d: want them positive", v.c.MaxBody, v.c.Timeout, v.c.MaxPixels, v.c.Connections)
 	}
 	host, _, err := net.SplitHostPort(v.addr)
 	if err != nil {
