@@ -63,6 +63,11 @@ type Config struct {
 	// last batch if it is not full.
 	Batch    int  `json:"batch"`
 	DropLast bool `json:"drop_last,omitempty"`
+	// Accumulate is the number of parts, one after the other, in which a step runs
+	// its batch to need less memory; 0: 1. The gradient is the mean of the
+	// examples' up to the order of summation, where each part's loss is the mean of
+	// as many terms an example. For a Source whose graph has no dropout.
+	Accumulate int `json:"accumulate,omitempty"`
 	// Seed decides the order, the augmentation, dropout, the held-out part and
 	// the start of parameters that have no weights.
 	Seed uint64 `json:"seed"`
@@ -107,6 +112,8 @@ func (c Config) Validate() error {
 		return fmt.Errorf("train: epochs %d, want 0 or more", c.Epochs)
 	case c.Batch < 1 || c.EvalBatch < 0:
 		return fmt.Errorf("train: batch %d, eval batch %d: want at least 1", c.Batch, c.EvalBatch)
+	case c.Accumulate < 0 || c.Accumulate > c.Batch:
+		return fmt.Errorf("train: a batch of %d accumulated in %d parts: want 1 to %d", c.Batch, c.Accumulate, c.Batch)
 	case c.HoldOut < 0 || c.EvalEvery < 0:
 		return fmt.Errorf("train: hold out %d, eval every %d: want 0 or more", c.HoldOut, c.EvalEvery)
 	case c.Best && c.HoldOut == 0:
@@ -125,6 +132,12 @@ func (c Config) Validate() error {
 		return fmt.Errorf("train: %w", err)
 	}
 	return nil
+}
+
+// partSize is the number of examples that run at a time.
+func (c Config) partSize() int {
+	n := max(c.Accumulate, 1)
+	return (c.Batch + n - 1) / n
 }
 
 // resolved fills in defaults that depend on other settings.

@@ -126,23 +126,16 @@ func (p *batchPlan) labels(b *data.Batch) []int32 {
 // step trains one batch and moves the position.
 func (r *run) step(b *data.Batch) error {
 	h := r.job.Hooks
-	p, err := r.plan(len(b.Index), r.length(b))
-	if err != nil {
-		return err
-	}
 	if h.Batch != nil {
 		if err := h.Batch(b); err != nil {
 			return fmt.Errorf("train: batch hook: %w", err)
 		}
 	}
-	began := time.Now()
-	if err := r.bind(p, b); err != nil {
+	p, o, err := r.gradient(b)
+	if err != nil {
 		return err
 	}
-	loss, err := p.Gradient()
-	if err != nil {
-		return r.failed(p, b, err)
-	}
+	began, loss := time.Now(), o.loss
 	info := StepInfo{r.pos.Epoch, r.pos.Total, r.lr(r.pos.Total), loss, p.Forward, r.job.Store}
 	if h.AfterGradients != nil {
 		if err := h.AfterGradients(info); err != nil {
@@ -153,11 +146,9 @@ func (r *run) step(b *data.Batch) error {
 		return err
 	}
 	r.engineSeconds += time.Since(began).Seconds()
+	r.pos.Correct += o.correct
+	r.pos.Scored += o.scored
 	n := len(b.Index)
-	if labels := p.labels(b); labels != nil {
-		r.pos.Correct += eval.Correct(p.Forward.Output("logits").Float32s(), labels, p.classes)
-		r.pos.Scored += scored(labels)
-	}
 	r.pos.LossSum += loss * float64(n)
 	r.pos.Examples += n
 	r.pos.Step++

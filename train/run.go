@@ -31,6 +31,7 @@ type run struct {
 	held   *Job   // what measures the held-out part; nil without one
 	loader feed   // nil without epochs
 	plans  map[shape]*batchPlan
+	sums   [][]float32 // of the gradients of a batch in parts
 	// What the plans, and those of the teacher, compute in: one runs at a time.
 	memory, teacherMemory engine.Memory
 	heldOut               func() (eval.Result, error)
@@ -62,6 +63,9 @@ func Run(ctx context.Context, c Config, job Job) (Result, error) {
 	}
 	if job.Engine == nil || job.Graph == nil || job.Store == nil || job.Train == nil && job.Source == nil {
 		return Result{}, errors.New("train: the job lacks an engine, a graph, a store or training data")
+	}
+	if c.Accumulate > 1 && job.Source == nil {
+		return Result{}, errors.New("train: batches of images run whole: accumulate is for texts")
 	}
 	if job.Source != nil && (job.Train != nil || job.Test != nil) {
 		return Result{}, errors.New("train: the job has a source: want no sets of images beside it")
@@ -358,7 +362,7 @@ func (r *run) stateNames() ([]string, error) {
 		names[n.Name()] = true
 	}
 	if r.Epochs > 0 {
-		n, length := r.Batch, 0
+		n, length := r.partSize(), 0
 		if r.source != nil {
 			n, length = min(n, r.source.Len()), r.source.Length(nil)
 		} else {

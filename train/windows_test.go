@@ -3,6 +3,7 @@ package train
 import (
 	"context"
 	"errors"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -153,5 +154,70 @@ func TestMixturesKeepTheirWeights(t *testing.T) {
 	bad := &Windows{Sets: w.Sets, Weights: []float64{1}}
 	if err := bad.Validate(); err == nil {
 		t.Error("no error for one weight of two sets")
+	}
+}
+
+// A batch in parts gives the losses of a whole one up to the order of summation,
+// the same bits on one and three threads, and after a resume.
+func TestAccumulatedBatchesEqualWholeOnes(t *testing.T) {
+	run := func(accumulate, threads, stop int) ([]float64, *tensor.Store) {
+		e := engine.New(threads)
+		defer e.Close()
+		out := filepath.Join(t.TempDir(), "run")
+		var losses []float64
+		for ; ; stop = -1 {
+			ctx, cancel := context.WithCancel(context.Background())
+			c, job := textJob(t, e, &Windows{Name: "numbers", Sets: []*data.Packed{numbers(t, 800)}}, out)
+			c.Accumulate, job.Resume = accumulate, len(losses) > 0
+			job.Hooks.AfterStep = func(s StepInfo) error {
+				if losses = append(losses, s.Loss); s.Step == stop {
+					cancel()
+				}
+				return nil
+			}
+			_, err := Run(ctx, c, job)
+			cancel()
+			if err == nil {
+				return losses, job.Store
+			}
+			if !errors.Is(err, ErrInterrupted) || stop < 0 {
+				t.Fatal(err)
+			}
+		}
+	}
+	whole, _ := run(0, 2, -1)
+	for _, parts := range []int{2, 3, 4} { // of 4 examples: equal parts, 2 and 2, one by one
+		got, store := run(parts, 1, -1)
+		for i, l := range got {
+			if math.Abs(l/whole[i]-1) > 1e-4 {
+				t.Fatalf("%d parts: step %d has loss %g, in a whole batch %g", parts, i, l, whole[i])
+			}
+		}
+		if len(got) != len(whole) {
+			t.Errorf("%d parts: %d steps, want %d", parts, len(got), len(whole))
+		}
+		_, again := run(parts, 3, 7)
+		for _, n := range store.Names() {
+			if !slices.Equal(store.Get(n).Bytes(), again.Get(n).Bytes()) {
+				t.Fatalf("%d parts: %s differs on three threads after a resume", parts, n)
+			}
+		}
+	}
+}
+
+func TestBatchesThatCannotBeParted(t *testing.T) {
+	e := engine.New(1)
+	defer e.Close()
+	for _, parts := range []int{-1, 5} {
+		c, job := textJob(t, e, &Windows{Name: "numbers", Sets: []*data.Packed{numbers(t, 800)}}, "")
+		c.Accumulate = parts
+		if _, err := Run(context.Background(), c, job); err == nil || !strings.Contains(err.Error(), "want 1 to 4") {
+			t.Errorf("%d parts: error %v", parts, err)
+		}
+	}
+	c, job := textJob(t, e, nil, "")
+	c.Accumulate, job.Source, job.Train = 2, nil, &data.Dataset{}
+	if _, err := Run(context.Background(), c, job); err == nil || !strings.Contains(err.Error(), "images run whole") {
+		t.Errorf("images: error %v", err)
 	}
 }

@@ -21,6 +21,7 @@ import (
 type languageFlags struct {
 	static, query bool
 	textLength    int
+	accumulate    int
 	tokens        int64
 	crossEntropy  float64
 	windows       int
@@ -30,7 +31,7 @@ type languageFlags struct {
 // ofLanguage lists the flags that language models take, beside the common ones.
 var ofLanguage = []string{
 	"model", "data", "method", "bits", "epochs", "batch", "lr", "step-lr", "weight-decay", "distill", "init", "calibration", "batches",
-	"percentile", "resume", "checkpoint-seconds", "static", "query", "text-length", "tokens", "cross-entropy", "windows", "window-length",
+	"percentile", "resume", "checkpoint-seconds", "static", "query", "text-length", "tokens", "cross-entropy", "accumulate", "windows", "window-length",
 }
 
 func (v *languageFlags) add(cmd *cobra.Command) {
@@ -40,6 +41,7 @@ func (v *languageFlags) add(cmd *cobra.Command) {
 	f.IntVar(&v.textLength, "text-length", 256, "silq: tokens of a training window")
 	f.Int64Var(&v.tokens, "tokens", 0, "silq: tokens of an epoch; 0: all of the text")
 	f.Float64Var(&v.crossEntropy, "cross-entropy", 0, "silq: weight of learning from the text itself")
+	f.IntVar(&v.accumulate, "accumulate", 1, "silq: parts of a batch that run one after the other, for less memory")
 	f.IntVar(&v.windows, "windows", 16, "silq: test windows; 0: all")
 	f.IntVar(&v.windowLength, "window-length", 512, "silq: tokens of a test window")
 }
@@ -128,7 +130,8 @@ func (q *quantizeFlags) silq(cmd *cobra.Command) (silq.Config, error) {
 		"epochs": func() { c.Epochs = q.epochs }, "batch": func() { c.Batch = q.batch }, "lr": func() { c.LR = q.lr },
 		"step-lr": func() { c.StepLR = q.stepLR }, "weight-decay": func() { c.WeightDecay = q.weightDecay },
 		"distill": func() { c.Distill = q.distill }, "cross-entropy": func() { c.CrossEntropy = q.text.crossEntropy },
-		"batches": func() { c.Start.Windows = q.batches }, "percentile": func() { c.Start.Percentile = q.percentile },
+		"accumulate": func() { c.Accumulate = q.text.accumulate },
+		"batches":    func() { c.Start.Windows = q.batches }, "percentile": func() { c.Start.Percentile = q.percentile },
 	} {
 		if set(name) {
 			to()

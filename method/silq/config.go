@@ -21,6 +21,9 @@ type Config struct {
 	Epochs int `json:"epochs"`
 	// Batch is the windows of a step.
 	Batch int `json:"batch"`
+	// Accumulate is the parts of a batch that run one after the other to need less
+	// memory, see train.Config; 0: 1.
+	Accumulate int `json:"accumulate,omitempty"`
 	// LR is the highest learning rate; it falls to zero along a cosine. SiLQ
 	// trains 8 billion parameters at 5e-6; small models want more.
 	LR float64 `json:"lr"`
@@ -56,6 +59,8 @@ func (c Config) Validate() error {
 	switch {
 	case c.Epochs < 0 || c.Batch < 1 || c.Warmup < 0:
 		return fmt.Errorf("silq: %d epochs in batches of %d, warm-up %d: want none negative, a batch of at least 1", c.Epochs, c.Batch, c.Warmup)
+	case c.Accumulate < 0 || c.Accumulate > c.Batch:
+		return fmt.Errorf("silq: a batch of %d accumulated in %d parts: want 1 to %d", c.Batch, c.Accumulate, c.Batch)
 	case !(c.LR > 0) || math.IsInf(c.LR, 0) || !(c.StepLR > 0) || !(c.WeightDecay >= 0):
 		return fmt.Errorf("silq: lr %g, step lr %g, weight decay %g: want them positive", c.LR, c.StepLR, c.WeightDecay)
 	case !(c.Distill >= 0) || !(c.CrossEntropy >= 0) || c.Distill+c.CrossEntropy == 0:
@@ -80,7 +85,7 @@ func (c Config) Recipe(seed uint64, windows int) train.Config {
 		}
 	}
 	t := train.Config{
-		Epochs: c.Epochs, Batch: c.Batch, DropLast: true, Seed: seed, Optim: o,
+		Epochs: c.Epochs, Batch: c.Batch, Accumulate: c.Accumulate, DropLast: true, Seed: seed, Optim: o,
 		Loss:     train.Loss{CrossEntropy: c.CrossEntropy, Distill: c.Distill},
 		Schedule: optim.Schedule{Kind: optim.Cosine, LR: c.LR},
 	}

@@ -326,6 +326,7 @@ func TestSettingsThatMakeNoSense(t *testing.T) {
 		"lr":         func(c *silq.Config) { c.LR = math.NaN() },
 		"epochs":     func(c *silq.Config) { c.Epochs = -1 },
 		"loss":       func(c *silq.Config) { c.Distill = 0 },
+		"parts":      func(c *silq.Config) { c.Accumulate = 5 },
 		"percentile": func(c *silq.Config) { c.Start.Percentile = 101 },
 	} {
 		c := silq.DefaultConfig(bits(t, "w4a8kv8"))
