@@ -52,7 +52,7 @@ func Export(g *graph.Graph, store *tensor.Store, info string) (*Model, error) {
 	if err != nil {
 		return nil, fmt.Errorf("onnx: %w", err)
 	}
-	e := &exporter{store: store, at: map[*graph.Node]string{}, used: map[string]bool{}, opset: 17}
+	e := &exporter{store: store, at: map[*graph.Node]string{}, used: map[string]bool{}, opset: opsetFor(g)}
 	e.g.Name = "lowbit"
 	for _, o := range g.Outputs() {
 		e.used[o.Name] = true
@@ -72,6 +72,27 @@ func Export(g *graph.Graph, store *tensor.Store, info string) (*Model, error) {
 		e.g.Outputs = append(e.g.Outputs, e.value(o.Name, o.Node))
 	}
 	return NewModel(e.g, e.opset, info), nil
+}
+
+// opsetFor is the lowest opset from 17 on that has the types of the weights.
+func opsetFor(g *graph.Graph) int64 {
+	opset := int64(17)
+	for _, n := range g.Nodes() {
+		o, ok := n.Op().(graph.FakeQuant)
+		if !ok {
+			continue
+		}
+		if _, weight := n.In()[0].Op().(graph.Param); !weight {
+			continue
+		}
+		switch {
+		case o.Spec.Bits == 2:
+			opset = 25
+		case o.Spec.Bits <= 4:
+			opset = max(opset, 21)
+		}
+	}
+	return opset
 }
 
 func (e *exporter) value(name string, n *graph.Node) Value {
@@ -194,9 +215,9 @@ func (e *exporter) quantizer(n *graph.Node, o graph.FakeQuant, in []string) erro
 	typ := Int8
 	switch {
 	case o.Spec.Bits == 2:
-		typ, e.opset = Int2, 25
+		typ = Int2
 	case o.Spec.Bits <= 4:
-		typ, e.opset = Int4, max(e.opset, 21)
+		typ = Int4
 	}
 	e.g.Initializers = slices.DeleteFunc(e.g.Initializers, func(t *Tensor) bool { return t.Name == in[0] })
 	q := e.tensor(IntTensor(p.Name+"_codes", typ, codes, w.Shape()...))
@@ -288,10 +309,14 @@ func (e *exporter) reduce(n *graph.Node, o graph.Reduce, in []string, rank int) 
 	if o.KeepDims {
 		keep = 1
 	}
-	if o.F == graph.Mean {
+	if o.F == graph.Mean && e.opset < 18 { // axes became an operand
 		return e.op(n, "ReduceMean", in, IntsAttr("axes", axes...), IntAttr("keepdims", keep))
 	}
-	return e.op(n, "ReduceSum", append(in, e.numbers(axes...)), IntAttr("keepdims", keep))
+	op := "ReduceSum"
+	if o.F == graph.Mean {
+		op = "ReduceMean"
+	}
+	return e.op(n, op, append(in, e.numbers(axes...)), IntAttr("keepdims", keep))
 }
 
 func (e *exporter) activation(n *graph.Node, o graph.Activation, in []string) error {
