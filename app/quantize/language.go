@@ -157,7 +157,7 @@ func (j LanguageJob) train(ctx context.Context, method string, full eval.Decoder
 	}
 	job.Store, job.Source, job.Method = j.Model.Store, j.Text, method
 	job.Settings = load.LanguageSettings{Llama: j.Model.Config, Silq: &j.Config, Source: j.Model.Spec}
-	calibration := silq.Calibration{Engine: job.Engine, Graph: window, Windows: j.Text.First(j.Config.Start.Windows), Progress: j.stage("calibration")}
+	calibration := silq.Calibration{Engine: job.Engine, Graph: window, Store: full.Store, Windows: j.Text.First(j.Config.Start.Windows), Progress: j.stage("calibration")}
 	calibration.Calibrated = func() error {
 		if j.Config.Epochs == 0 {
 			return nil

@@ -118,6 +118,10 @@ func TestALanguageModelIsQuantized(t *testing.T) {
 	if number(t, p, "epochs") != 0 || !(number(t, p, "kl") > number(t, start, "kl")) {
 		t.Errorf("steps by max|w| give KL %v, weighted ones %v", p["kl"], start["kl"])
 	}
+	g := object(t, args("--init", "gptq", "--accumulate", "2", "--tokens", "8192", "--lr", "1e-3", "--out", filepath.Join(base, "gptq"))...)
+	if begun := number(t, g["start"].(map[string]any), "kl"); !(number(t, g, "kl") < begun) || begun == number(t, start, "kl") {
+		t.Errorf("from gptq: KL %g, then %v; %v with rounded weights", begun, g["kl"], start["kl"])
+	}
 	e := object(t, "eval", "--model", trained, "--data", text, "--window-length", "64", "--windows", "2", "--teacher", m)
 	if kl := number(t, e, "kl"); !(kl > 0 && kl < 1) {
 		t.Errorf("KL %g from the model it was made of", kl)

@@ -3,6 +3,8 @@ package cli
 import (
 	"fmt"
 	"io"
+	"os"
+	"runtime/debug"
 	"slices"
 	"strings"
 
@@ -48,6 +50,11 @@ func (v *languageFlags) add(cmd *cobra.Command) {
 
 // language quantizes a language model.
 func (q *quantizeFlags) language(a *app, cmd *cobra.Command) error {
+	if os.Getenv("GOGC") == "" {
+		// Weights and plans are few and huge. A collector that waits for the heap to
+		// double keeps gigabytes of dead ones; looking more often costs nothing here.
+		defer debug.SetGCPercent(debug.SetGCPercent(20))
+	}
 	c, err := q.silq(cmd)
 	if err != nil {
 		return err

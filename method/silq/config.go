@@ -110,11 +110,15 @@ func Train(ctx context.Context, c Config, seed uint64, job train.Job, calibratio
 	if err != nil {
 		return nil, train.Result{}, err
 	}
-	calibration.Store = job.Store
 	if c.Distill > 0 && c.Epochs > 0 {
-		calibration.Store = job.Store.Clone()
+		if calibration.Store == nil {
+			calibration.Store = job.Store.Clone()
+		}
 		job.Teacher = &train.Teacher{Name: "full precision", Graph: job.Graph, Store: calibration.Store}
 	} else {
+		if calibration.Store == nil {
+			calibration.Store = job.Store
+		}
 		c.Distill, c.CrossEntropy = 0, 1
 	}
 	if err := Init(ctx, c.Quantizers, job.Store, c.Start, calibration); err != nil {

@@ -63,6 +63,9 @@ type Calibration struct {
 	// Graph is the model in full precision for one window (batch 1): it must come
 	// from the same description as the graph that gets the steps.
 	Graph *graph.Graph
+	// Store holds Graph's parameters. Train takes those of its job, or a copy of
+	// them to learn from, where it is nil; one that is given stays as it is, so that
+	// a caller who keeps the full-precision model shares it as the teacher.
 	Store *tensor.Store
 	// Windows are the texts' tokens, each as long as the graph's input.
 	Windows [][]int32
