@@ -37,10 +37,7 @@ func (in Inputs) Fit(g *graph.Graph) (*graph.Graph, error) {
 	if in.Batch() == 0 {
 		return nil, fmt.Errorf("engine: a batch of %v, want an %q with examples", slices.Sorted(maps.Keys(in)), inputName)
 	}
-	g, err := graph.WithBatch(g, in.Batch())
-	if err == nil && in.Length() > 0 {
-		g, err = graph.WithLength(g, in.Length())
-	}
+	g, err := graph.WithShape(g, in.Batch(), in.Length())
 	if err != nil {
 		return nil, fmt.Errorf("engine: %w", err)
 	}

@@ -15,8 +15,8 @@ import (
 //
 // The parameters of the new graph are put into the store into: those of from as
 // they are, not copied, and the rounded ones under the names of their quantizers
-// with ".rounded" behind. Those that into has already are taken as they are, so that several graphs of one
-// network share one store, and from may be into itself.
+// with ".rounded" behind. Those that into has already are taken as they are, so
+// that several graphs of one network share one store, and from may be into itself.
 func (e *Engine) RoundWeights(g *graph.Graph, from, into *tensor.Store) (*graph.Graph, error) {
 	rounds := weightQuantizers(g)
 	for _, n := range g.Nodes() {
@@ -61,8 +61,8 @@ func (e *Engine) RoundWeights(g *graph.Graph, from, into *tensor.Store) (*graph.
 // rounded ends the names of rounded parameters.
 const rounded = ".rounded"
 
-// weightQuantizers are the quantizers with a name of their own whose operands come from parameters
-// alone and that no convolution reads.
+// weightQuantizers are the quantizers with a name of their own whose operands come
+// from parameters alone and that no convolution reads.
 func weightQuantizers(g *graph.Graph) map[*graph.Node]bool {
 	uses := g.Uses()
 	constant, found := map[*graph.Node]bool{}, map[*graph.Node]bool{}

@@ -48,6 +48,16 @@ func (g *Graph) Length() int {
 	return 0
 }
 
+// WithShape returns the same graph for batches of that size and, if length is
+// not 0, sequences of that length.
+func WithShape(g *Graph, batch, length int) (*Graph, error) {
+	g, err := WithBatch(g, batch)
+	if err != nil || length == 0 {
+		return g, err
+	}
+	return WithLength(g, length)
+}
+
 // WithLength returns the same graph for sequences of n tokens: the second
 // dimension of each input of tokens changes, and with it what the ops know of
 // the length; all shapes are inferred again. It is an error if the graph reads

@@ -3,7 +3,6 @@ package load
 import (
 	"errors"
 	"fmt"
-	"slices"
 
 	"lowbit/format/compressedtensors"
 	"lowbit/format/safetensors"
@@ -25,16 +24,19 @@ func (l *Language) readCompressed(f *safetensors.Folder, description []byte) (*t
 
 // decompress reads weights and leaves aside what is said of activations.
 func (l *Language) decompress(f *safetensors.Folder, c compressedtensors.Config) (*tensor.Store, error) {
-	names := f.Names()
+	names := map[string]bool{}
+	for _, name := range f.Names() {
+		names[name] = true
+	}
 	get := func(name string) (*tensor.Tensor, error) {
-		if !slices.Contains(names, name) {
+		if !names[name] {
 			return nil, nil
 		}
 		return f.Tensor(name)
 	}
 	quantized := map[string]bool{} // tensors that are parts of a quantized weight
 	weights := tensor.NewStore()
-	for _, name := range names {
+	for _, name := range f.Names() {
 		layer, is := compressedtensors.Layer(name)
 		if !is || quantized[layer+".weight"] {
 			continue
@@ -44,7 +46,7 @@ func (l *Language) decompress(f *safetensors.Folder, c compressedtensors.Config)
 			return nil, err
 		}
 		if !ok {
-			return nil, errors.New("quantization_config: no group has the layer of " + name)
+			return nil, fmt.Errorf("quantization_config: no group has the layer of %q", name)
 		}
 		w, _, err := compressedtensors.Read(get, layer, group.Weights.Bits)
 		if err != nil {
@@ -58,16 +60,13 @@ func (l *Language) decompress(f *safetensors.Folder, c compressedtensors.Config)
 			return nil, err
 		}
 		quantized[layer+".weight"] = true
-		l.Types[compressedName(group.Weights.Bits)]++
+		l.Types[fmt.Sprintf("int%d", group.Weights.Bits)]++
 	}
 	return weights, l.readPlain(f, weights, func(name string) bool {
 		_, part := compressedtensors.Layer(name)
 		return part || quantized[name]
 	})
 }
-
-// compressedName is the type that inspect shows, such as int4.
-func compressedName(bits int) string { return "int" + string(rune('0'+bits)) }
 
 // CompressedWeights reads the weights of a folder of compressed-tensors as
 // float32, scale times code, whatever its description says of activations.

@@ -1,10 +1,8 @@
 package load
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"path/filepath"
 	"strings"
 
@@ -116,8 +114,8 @@ func (n *Encoder) Keep(dir string) error {
 		return fmt.Errorf("load: %s gives %s, want classes", n.Spec, n.Gives())
 	}
 	err := errors.Join(
-		keepJSON(filepath.Join(dir, configName), h),
-		keepJSON(filepath.Join(dir, "sentence_bert_config.json"), map[string]int{"max_seq_length": n.MaxTokens}),
+		atomicfile.WriteJSON(filepath.Join(dir, configName), h),
+		atomicfile.WriteJSON(filepath.Join(dir, "sentence_bert_config.json"), map[string]int{"max_seq_length": n.MaxTokens}),
 	)
 	for _, name := range []string{"tokenizer.json", "tokenizer_config.json", "vocab.txt"} {
 		if from := filepath.Join(n.Spec, name); exists(from) {
@@ -128,15 +126,4 @@ func (n *Encoder) Keep(dir string) error {
 		return fmt.Errorf("load: %s: %w", dir, err)
 	}
 	return nil
-}
-
-func keepJSON(path string, v any) error {
-	b, err := json.MarshalIndent(v, "", "  ")
-	if err != nil {
-		return err
-	}
-	return atomicfile.Write(path, func(w io.Writer) error {
-		_, err := w.Write(append(b, '\n'))
-		return err
-	})
 }

@@ -1,6 +1,7 @@
 package load
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 
 	"lowbit/format/safetensors"
 	"lowbit/graph"
+	"lowbit/internal/atomicfile"
 	"lowbit/model"
 	"lowbit/tensor"
 	"lowbit/text"
@@ -49,8 +51,8 @@ func window(context, sliding int) int {
 	return context
 }
 
-// hfConfig is what is read of a config.json; other keys are left alone, since
-// every library adds its own.
+// hfConfig is what is read of a config.json, and written; other keys are left
+// alone, since every library adds its own.
 type hfConfig struct {
 	Architectures    []string `json:"architectures"`
 	ModelType        string   `json:"model_type"`
@@ -66,29 +68,32 @@ type hfConfig struct {
 	Activation       string   `json:"hidden_act"`
 	Theta            float64  `json:"rope_theta"`
 	Scaling          *hfRope  `json:"rope_scaling"`
-	Rope             *hfRope  `json:"rope_parameters"` // transformers 5: rope_theta and rope_scaling in one
+	Rope             *hfRope  `json:"rope_parameters,omitempty"` // transformers 5: rope_theta and rope_scaling in one
 	Tied             *bool    `json:"tie_word_embeddings"`
 	AttentionBias    bool     `json:"attention_bias"`
 	MLPBias          bool     `json:"mlp_bias"`
-	SlidingWindow    int      `json:"sliding_window"`
-	UseSlidingWindow bool     `json:"use_sliding_window"`
+	SlidingWindow    int      `json:"sliding_window,omitempty"`
+	UseSlidingWindow bool     `json:"use_sliding_window,omitempty"`
+	BOS              any      `json:"bos_token_id"` // a number or a list
+	EOS              any      `json:"eos_token_id"`
+	Type             string   `json:"torch_dtype"`
 
-	EmbeddingMultiplier float64 `json:"embedding_multiplier"`
-	AttentionMultiplier float64 `json:"attention_multiplier"`
-	ResidualMultiplier  float64 `json:"residual_multiplier"`
-	LogitsScaling       float64 `json:"logits_scaling"`
+	EmbeddingMultiplier float64 `json:"embedding_multiplier,omitempty"`
+	AttentionMultiplier float64 `json:"attention_multiplier,omitempty"`
+	ResidualMultiplier  float64 `json:"residual_multiplier,omitempty"`
+	LogitsScaling       float64 `json:"logits_scaling,omitempty"`
 
-	Quantization json.RawMessage `json:"quantization_config"`
+	Quantization json.RawMessage `json:"quantization_config,omitempty"`
 }
 
 type hfRope struct {
-	Theta    float64 `json:"rope_theta"`
+	Theta    float64 `json:"rope_theta,omitempty"`
 	Type     string  `json:"rope_type"`
-	OldType  string  `json:"type"`
+	OldType  string  `json:"type,omitempty"`
 	Factor   float64 `json:"factor"`
-	Low      float64 `json:"low_freq_factor"`
-	High     float64 `json:"high_freq_factor"`
-	Original float64 `json:"original_max_position_embeddings"`
+	Low      float64 `json:"low_freq_factor,omitempty"`
+	High     float64 `json:"high_freq_factor,omitempty"`
+	Original float64 `json:"original_max_position_embeddings,omitempty"`
 }
 
 func (r *hfRope) scaling() (graph.RoPEScaling, error) {
@@ -130,6 +135,50 @@ func readConfig(dir string) (hfConfig, error) {
 		return h, fmt.Errorf("%s names no architecture", path)
 	}
 	return h, nil
+}
+
+// WriteConfig makes path the config.json of the model with tensors of a type
+// ("float32", "float16"), a head that is its embedding or not, and, if it is not
+// nil, a quantization_config.
+func (l *Language) WriteConfig(path, typ string, tied bool, quantization any) error {
+	c := l.Config
+	h := hfConfig{
+		Architectures: []string{"LlamaForCausalLM"}, ModelType: "llama", VocabSize: c.Vocab, HiddenSize: c.Dim, Intermediate: c.Hidden,
+		Layers: c.Layers, Heads: c.Heads, KVHeads: c.KVHeads, HeadDim: cmp.Or(c.HeadDim, c.Dim/c.Heads), Context: c.Context, NormEps: &c.NormEps,
+		Activation: "silu", Theta: c.Theta, Tied: &tied, AttentionBias: c.OutBias, MLPBias: c.MLPBias, Type: typ,
+		EmbeddingMultiplier: c.EmbeddingMultiplier, AttentionMultiplier: c.AttentionMultiplier,
+		ResidualMultiplier: c.ResidualMultiplier, LogitsScaling: c.LogitsScaling,
+	}
+	switch {
+	case h.EmbeddingMultiplier != 0 || h.AttentionMultiplier != 0 || h.ResidualMultiplier != 0 || h.LogitsScaling != 0:
+		h.Architectures, h.ModelType = []string{"GraniteForCausalLM"}, "granite"
+	case c.QKVBias && !c.OutBias:
+		h.Architectures, h.ModelType = []string{"Qwen2ForCausalLM"}, "qwen2"
+	}
+	switch s := c.Scaling; {
+	case s.Original > 0:
+		h.Scaling = &hfRope{Type: "llama3", Factor: s.Factor, Low: s.Low, High: s.High, Original: s.Original}
+	case s.Factor > 1:
+		h.Scaling = &hfRope{Type: "linear", Factor: s.Factor}
+	}
+	if l.Tokenizer != nil {
+		if id, ok := l.Tokenizer.Special("bos"); ok {
+			h.BOS = id
+		}
+		if id, ok := l.Tokenizer.Special("eos"); ok {
+			h.EOS = id
+		}
+	}
+	if quantization != nil {
+		var err error
+		if h.Quantization, err = json.Marshal(quantization); err != nil {
+			return fmt.Errorf("load: %w", err)
+		}
+	}
+	if err := atomicfile.WriteJSON(path, h); err != nil {
+		return fmt.Errorf("load: %w", err)
+	}
+	return nil
 }
 
 // llama turns the description of a decoder into a Llama.

@@ -333,10 +333,7 @@ func (n *Encoder) Graph(batch, seq int) (*graph.Graph, error) {
 	if n.Run == nil {
 		return n.Config.Graph(batch, seq)
 	}
-	g, err := graph.WithBatch(n.Run, batch)
-	if err == nil {
-		g, err = graph.WithLength(g, seq)
-	}
+	g, err := graph.WithShape(n.Run, batch, seq)
 	if err != nil {
 		return nil, fmt.Errorf("load: %s: %w", n.Spec, err)
 	}

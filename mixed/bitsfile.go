@@ -41,15 +41,7 @@ func WriteBits(path string, n *Network, plan quant.BitPlan, s *Selection) error 
 }
 
 func writeJSON(path string, v any) error {
-	b, err := json.MarshalIndent(v, "", "  ")
-	if err != nil {
-		return fmt.Errorf("mixed: write %s: %w", path, err)
-	}
-	err = atomicfile.Write(path, func(w io.Writer) error {
-		_, err := w.Write(append(b, '\n'))
-		return err
-	})
-	if err != nil {
+	if err := atomicfile.WriteJSON(path, v); err != nil {
 		return fmt.Errorf("mixed: %w", err)
 	}
 	return nil

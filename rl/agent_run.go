@@ -415,11 +415,10 @@ func (r *Run) Close() error {
 }
 
 func (r *Run) writeRecord() error {
-	b, err := json.MarshalIndent(r.record, "", "  ")
-	if err != nil {
-		return fmt.Errorf("rl: run record: %w", err)
+	if err := atomicfile.WriteJSON(filepath.Join(r.dir, runFile), r.record); err != nil {
+		return fmt.Errorf("rl: %w", err)
 	}
-	return writeAll(filepath.Join(r.dir, runFile), append(b, '\n'))
+	return nil
 }
 
 func writeAll(path string, b []byte) error {

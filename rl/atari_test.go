@@ -236,7 +236,7 @@ func TestEmulatorPlaysPong(t *testing.T) {
 
 func TestEmulatorListsItsGames(t *testing.T) {
 	openReal(t, "pong", Options{})
-	_, err := New("ale/no_such_game", Options{})
+	_, err := New("ale/qqqqqqqq", Options{})
 	if !errors.Is(err, ErrUnknownGame) || !strings.Contains(err.Error(), "space_invaders") {
 		t.Errorf("%v", err)
 	}

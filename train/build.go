@@ -11,9 +11,9 @@ import (
 // training batch norms, the inputs "labels" (i32 [batch]) and, to distil,
 // "teacher_logits" (f32 [batch, classes]), and the outputs "logits" and "loss".
 func lossGraph(g *graph.Graph, at shape, c Config, h Hooks) (*graph.Graph, error) {
-	g, err := fitted(g, at.batch, at.length)
+	g, err := graph.WithShape(g, at.batch, at.length)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("train: %w", err)
 	}
 	g, err = graph.Training(g, func(*graph.Node) bool { return c.FrozenNorm })
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"lowbit/data"
 	"lowbit/engine"
 	"lowbit/eval"
+	"lowbit/graph"
 	"lowbit/tensor"
 )
 
@@ -117,9 +118,9 @@ func (j Job) sourceBatches(c Config, n int) ([]engine.Inputs, error) {
 		if err != nil {
 			return nil, fmt.Errorf("train: %w", err)
 		}
-		g, err := fitted(j.Graph, len(b.Index), s.Length(b.Index))
+		g, err := graph.WithShape(j.Graph, len(b.Index), s.Length(b.Index))
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("train: %w", err)
 		}
 		logits := g.OutputNode("logits")
 		if logits == nil {

@@ -78,7 +78,7 @@ func (r *run) addTeacher(p *batchPlan, t *Teacher, at shape) error {
 		g, err = graph.Select(g, "logits")
 	}
 	if err == nil {
-		g, err = fitted(g, at.batch, at.length)
+		g, err = graph.WithShape(g, at.batch, at.length)
 	}
 	if err == nil {
 		p.teacher, err = r.job.Engine.CompileIn(&r.teacherMemory, g, t.Store)
@@ -92,17 +92,4 @@ func (r *run) addTeacher(p *batchPlan, t *Teacher, at shape) error {
 		}
 	}
 	return nil
-}
-
-// fitted returns a graph for batches of n examples of that length, 0 for its
-// own.
-func fitted(g *graph.Graph, n, length int) (*graph.Graph, error) {
-	g, err := graph.WithBatch(g, n)
-	if err == nil && length > 0 {
-		g, err = graph.WithLength(g, length)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("train: batch of %d: %w", n, err)
-	}
-	return g, nil
 }

@@ -83,11 +83,10 @@ func ReadRecord(dir string) (Record, error) {
 }
 
 func (r Record) write(dir string) error {
-	b, err := json.MarshalIndent(r, "", "  ")
-	if err != nil {
-		return fmt.Errorf("train: run record: %w", err)
+	if err := atomicfile.WriteJSON(filepath.Join(dir, recordName), r); err != nil {
+		return fmt.Errorf("train: %w", err)
 	}
-	return writeBytes(filepath.Join(dir, recordName), append(b, '\n'))
+	return nil
 }
 
 func writeBytes(path string, b []byte) error {

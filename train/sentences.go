@@ -183,7 +183,7 @@ func (s *Sentences) Evaluator(e *engine.Engine, g *graph.Graph, store *tensor.St
 	}
 	classes := logits.Shape()[1]
 	m := eval.Encoder{Store: store, Longest: s.Longest, Build: func(batch, length int) (*graph.Graph, error) {
-		return fitted(g, batch, length)
+		return graph.WithShape(g, batch, length)
 	}}
 	return func() (eval.Result, error) {
 		rows, err := eval.Outputs(context.Background(), e, m, s.Test.Texts, s.Batch, nil)

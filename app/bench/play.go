@@ -159,15 +159,8 @@ func Cores(ctx context.Context, e *engine.Engine, c CoresConfig) (CoresResult, e
 			return r, err
 		}
 	}
-	net, err := distill.Fold(e, a)
+	net, nw, err := distill.OnCores(e, a)
 	if err != nil {
-		return r, fmt.Errorf("bench: %w", err)
-	}
-	nw, err := neuro.Map(net, neuro.DefaultConfig())
-	if err != nil {
-		return r, fmt.Errorf("bench: %w", err)
-	}
-	if err := neuro.Prove(net, nw); err != nil {
 		return r, fmt.Errorf("bench: %w", err)
 	}
 	r.Resources = nw.Resources()

@@ -1,10 +1,9 @@
 package export
 
 import (
-	"encoding/json"
+	"cmp"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -13,7 +12,6 @@ import (
 	"lowbit/format/compressedtensors"
 	"lowbit/format/safetensors"
 	"lowbit/graph"
-	"lowbit/internal/atomicfile"
 	"lowbit/load"
 	"lowbit/model"
 	"lowbit/quant"
@@ -91,14 +89,14 @@ type folder struct {
 	l       *load.Language
 	form    Form
 	layers  map[string]graph.Layer // with quantized weights
-	config  hfConfig
+	tied    bool
 	tensors *tensor.Store
 	values  *tensor.Store // what each weight's values must be, in the folder's order
 	became  []Tensor
 }
 
 func newFolder(l *load.Language, form Form) (*folder, error) {
-	w := &folder{l: l, form: form, layers: map[string]graph.Layer{}, config: describe(l), tensors: tensor.NewStore(), values: tensor.NewStore()}
+	w := &folder{l: l, form: form, layers: map[string]graph.Layer{}, tied: l.Config.Tied, tensors: tensor.NewStore(), values: tensor.NewStore()}
 	g, err := l.Graph(model.LlamaRun{Batch: 1, Seq: 1})
 	if err != nil {
 		return nil, err
@@ -111,11 +109,6 @@ func newFolder(l *load.Language, form Form) (*folder, error) {
 	if form != Floats && len(w.layers) == 0 {
 		return nil, fmt.Errorf("%s is in full precision, codes are written of a quantized model\nQuantize it first: lowbit quantize --model %s --data DATA --bits w4a8kv8", l.Spec, l.Spec)
 	}
-	w.config.Type = "float32"
-	if form != Floats {
-		w.config.Type = "float16"
-		w.config.Quantization = w.description()
-	}
 	for _, p := range g.Params() {
 		if p.Op().(graph.Param).Role == graph.Step {
 			continue
@@ -125,7 +118,7 @@ func newFolder(l *load.Language, form Form) (*folder, error) {
 		}
 	}
 	if head, ok := w.layers["lm_head"]; ok && l.Config.Tied {
-		w.config.Tied = false // the head is rounded, the table is not
+		w.tied = false // the head is rounded, the table is not
 		if err := w.weight("lm_head", l.Store.Get("model.embed_tokens.weight"), head); err != nil {
 			return nil, fmt.Errorf("lm_head: %w", err)
 		}
@@ -158,6 +151,20 @@ func (w *folder) description() *compressedtensors.Config {
 	return c
 }
 
+// weightScheme describes weights with a step for each output channel.
+func weightScheme(s quant.Spec) *compressedtensors.Scheme {
+	return &compressedtensors.Scheme{Bits: s.Bits, Type: "int", Symmetric: true, Strategy: "channel"}
+}
+
+// inputScheme describes activations: a step of each token at run time, or one
+// that is stored.
+func inputScheme(bits int, static bool) *compressedtensors.Scheme {
+	if static {
+		return &compressedtensors.Scheme{Bits: bits, Type: "int", Symmetric: true, Strategy: "tensor"}
+	}
+	return &compressedtensors.Scheme{Bits: bits, Type: "int", Symmetric: true, Strategy: "token", Dynamic: true}
+}
+
 // parameter writes a parameter of the graph.
 func (w *folder) parameter(p *graph.Node) error {
 	layer := strings.TrimSuffix(strings.TrimSuffix(p.Name(), ".weight"), ".bias")
@@ -181,7 +188,7 @@ func (w *folder) rows(layer string, t *tensor.Tensor) *tensor.Tensor {
 	if !w.l.Config.Adjacent || !strings.HasSuffix(layer, ".self_attn.q_proj") && !strings.HasSuffix(layer, ".self_attn.k_proj") {
 		return t
 	}
-	head := headDim(w.l)
+	head := headDim(w.l.Config)
 	out := tensor.New(tensor.F32, t.Shape()...)
 	from, to := t.Float32s(), out.Float32s()
 	n := t.Len() / t.Shape()[0]
@@ -190,6 +197,8 @@ func (w *folder) rows(layer string, t *tensor.Tensor) *tensor.Tensor {
 	}
 	return out
 }
+
+func headDim(c model.Llama) int { return cmp.Or(c.HeadDim, c.Dim/c.Heads) }
 
 // weight writes a quantized weight.
 func (w *folder) weight(layer string, t *tensor.Tensor, q graph.Layer) error {
@@ -275,14 +284,11 @@ func (w *folder) write(dir string) error {
 	if err := safetensors.Write(filepath.Join(dir, "model.safetensors"), w.tensors, map[string]string{"format": "pt"}); err != nil {
 		return err
 	}
-	b, err := json.MarshalIndent(w.config, "", "  ")
-	if err != nil {
-		return err
+	typ, description := "float32", any(nil)
+	if w.form != Floats {
+		typ, description = "float16", w.description()
 	}
-	err = atomicfile.Write(filepath.Join(dir, "config.json"), func(to io.Writer) error {
-		_, err := to.Write(append(b, '\n'))
-		return err
-	})
+	err := w.l.WriteConfig(filepath.Join(dir, "config.json"), typ, w.tied, description)
 	if err != nil || w.l.Form != "huggingface" && w.l.Form != "run" {
 		return err
 	}

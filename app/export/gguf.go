@@ -1,5 +1,6 @@
-// Package export writes language models into files that other programs serve,
-// and reads them back: nothing is exported that was not compared.
+// Package export writes language models, and players for neuromorphic tools, into
+// files that other programs take, and reads them back: nothing is exported that was
+// not compared. Networks for images are written by package verify.
 package export
 
 import (
@@ -148,11 +149,7 @@ func (w *ggufWriter) rows(layer string, t *tensor.Tensor) *tensor.Tensor {
 	if !w.permuted(layer) {
 		return t
 	}
-	c := w.l.Config
-	head := c.HeadDim
-	if head == 0 {
-		head = c.Dim / c.Heads
-	}
+	head := headDim(w.l.Config)
 	out := tensor.New(tensor.F32, t.Shape()...)
 	from, to := t.Float32s(), out.Float32s()
 	n := t.Len() / t.Shape()[0]
@@ -284,10 +281,7 @@ func (w *ggufWriter) metadata() ([]gguf.KV, error) {
 	if c.Scaling.Original != 0 {
 		return nil, errors.New("Llama 3's rotary scaling cannot be written yet")
 	}
-	head := c.HeadDim
-	if head == 0 {
-		head = c.Dim / c.Heads
-	}
+	head := headDim(c)
 	u := func(key string, v int) gguf.KV { return gguf.KV{Key: arch + "." + key, Value: uint32(v)} }
 	f := func(key string, v float64) gguf.KV { return gguf.KV{Key: arch + "." + key, Value: float32(v)} }
 	kv := []gguf.KV{

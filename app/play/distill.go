@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 
@@ -82,15 +81,7 @@ func (r *DistillReport) write() error {
 	if r.Run == "" {
 		return nil
 	}
-	b, err := json.MarshalIndent(r, "", "  ")
-	if err != nil {
-		return fmt.Errorf("distill: report: %w", err)
-	}
-	err = atomicfile.Write(filepath.Join(r.Run, ReportFile), func(w io.Writer) error {
-		_, err := w.Write(append(b, '\n'))
-		return err
-	})
-	if err != nil {
+	if err := atomicfile.WriteJSON(filepath.Join(r.Run, ReportFile), r); err != nil {
 		return fmt.Errorf("distill: report: %w", err)
 	}
 	return nil

@@ -110,17 +110,11 @@ type cores struct {
 }
 
 func newCores(e *engine.Engine, a *rl.Agent, actor *rl.Actor, spec rl.EnvSpec, threads int) (*cores, error) {
-	net, err := distill.Fold(e, a)
+	net, nw, err := distill.OnCores(e, a)
 	if err != nil {
-		return nil, err
-	}
-	d := &cores{actor: actor, votes: make([]int32, net.Actions)}
-	if d.nw, err = neuro.Map(net, neuro.DefaultConfig()); err != nil {
-		return nil, err
-	}
-	if err := neuro.Prove(net, d.nw); err != nil { // equal for every frame
 		return nil, fmt.Errorf("play: %w", err)
 	}
+	d := &cores{nw: nw, actor: actor, votes: make([]int32, net.Actions)}
 	if d.viewer, err = rl.NewViewer(a.Info.View, spec); err != nil {
 		return nil, err
 	}

@@ -9,7 +9,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 
@@ -228,15 +227,7 @@ func (o Outcome) write() error {
 
 // write makes an outcome a run directory's quantize.json.
 func write(run string, outcome any) error {
-	b, err := json.MarshalIndent(outcome, "", "  ")
-	if err != nil {
-		return fmt.Errorf("quantize: %w", err)
-	}
-	err = atomicfile.Write(filepath.Join(run, recordName), func(w io.Writer) error {
-		_, err := w.Write(append(b, '\n'))
-		return err
-	})
-	if err != nil {
+	if err := atomicfile.WriteJSON(filepath.Join(run, recordName), outcome); err != nil {
 		return fmt.Errorf("quantize: %w", err)
 	}
 	return nil

@@ -164,35 +164,42 @@ func value(c *canvas, m int, x, y, hi, lo float64, figure string) {
 
 // lossChart draws the training loss of each run that was trained.
 func lossChart(runs []Run) (template.HTML, []key) {
-	type curve struct {
-		run    Run
-		xs, ys []float64
-	}
 	var curves []curve
-	maxX, maxY := 0.0, 0.0
 	for _, r := range runs {
 		xs, ys := lossCurve(r)
-		if len(xs) < 2 {
-			continue
-		}
-		curves = append(curves, curve{r, xs, ys})
-		maxX = math.Max(maxX, xs[len(xs)-1])
-		maxY = math.Max(maxY, slices.Max(ys))
+		curves = append(curves, curve{r.Name, xs, ys})
 	}
-	if len(curves) == 0 {
+	return drawCurves(curves, "Training loss", "training loss", "epochs")
+}
+
+// curve is a line of a chart, from the left to the right.
+type curve struct {
+	name   string
+	xs, ys []float64
+}
+
+// drawCurves draws curves of two points or more on axes that begin at 0, the
+// vertical one lower where a value is; nothing if there are none.
+func drawCurves(curves []curve, title, yTitle, xTitle string) (template.HTML, []key) {
+	curves = slices.DeleteFunc(curves, func(k curve) bool { return len(k.xs) < 2 })
+	var maxX, maxY, minY float64
+	for _, k := range curves {
+		maxX, maxY, minY = math.Max(maxX, slices.Max(k.xs)), math.Max(maxY, slices.Max(k.ys)), math.Min(minY, slices.Min(k.ys))
+	}
+	if maxX == 0 || maxY == minY {
 		return "", nil
 	}
-	yt := ticks(0, maxY, 5)
+	yt := ticks(minY, maxY, 5)
 	unit := yt[1] - yt[0]
-	y := scale{0, math.Ceil(maxY/unit) * unit, chartH - bottom, top}
+	y := scale{math.Floor(minY/unit) * unit, math.Ceil(maxY/unit) * unit, chartH - bottom, top}
 	x := scale{0, maxX, left, chartW - right}
-	c := newCanvas(chartW, chartH, "Training loss")
-	frame(c, y, 1, "training loss")
+	c := newCanvas(chartW, chartH, title)
+	frame(c, y, 1, yTitle)
 	xt := ticks(0, maxX, 8)
 	for _, v := range xt {
 		c.text("tick", "middle", x.at(v), chartH-bottom+20, label(v, xt[1]-xt[0]))
 	}
-	c.text("axis", "middle", (left+chartW-right)/2, chartH-4, "epochs")
+	c.text("axis", "middle", (left+chartW-right)/2, chartH-4, xTitle)
 	var keys []key
 	for i, k := range curves {
 		class := fmt.Sprintf("s%d", i%6)
@@ -200,10 +207,10 @@ func lossChart(runs []Run) (template.HTML, []key) {
 		for j := range k.xs {
 			px[j], py[j] = x.at(k.xs[j]), y.at(k.ys[j])
 		}
-		c.path("curve "+class, px, py)
 		last := len(px) - 1
-		c.mark("mark "+class, i, px[last], py[last], fmt.Sprintf("%s: loss %.4f at the end", k.run.Name, k.ys[last]))
-		keys = append(keys, legend(i, k.run.Name))
+		c.path("curve "+class, px, py)
+		c.mark("mark "+class, i, px[last], py[last], fmt.Sprintf("%s: %.4g at the end", k.name, k.ys[last]))
+		keys = append(keys, legend(i, k.name))
 	}
 	return c.html(), keys
 }

@@ -63,11 +63,7 @@ func coresOf(dir string) (*neuro.Network, error) {
 	}
 	e := engine.New(1)
 	defer e.Close()
-	net, err := distill.Fold(e, a)
-	if err != nil {
-		return nil, fmt.Errorf("report: %s: %w", dir, err)
-	}
-	nw, err := neuro.Map(net, neuro.DefaultConfig())
+	_, nw, err := distill.OnCores(e, a)
 	if err != nil {
 		return nil, fmt.Errorf("report: %s: %w", dir, err)
 	}
@@ -247,12 +243,7 @@ func shareError(d *play.DistillReport) float64 {
 // two of them.
 func learning(runs []PolicyRun, heading, yTitle, xTitle, note string, at func(rl.Metric) (x, y float64, ok bool)) Section {
 	s := Section{Heading: heading, Note: note}
-	type curve struct {
-		name   string
-		xs, ys []float64
-	}
 	var curves []curve
-	var maxX, maxY, minY float64
 	for _, r := range runs {
 		k := curve{name: r.Name}
 		for _, m := range r.Metrics {
@@ -260,37 +251,10 @@ func learning(runs []PolicyRun, heading, yTitle, xTitle, note string, at func(rl
 				k.xs, k.ys = append(k.xs, x), append(k.ys, y)
 			}
 		}
-		if len(k.xs) > 1 {
-			curves = append(curves, k)
-			maxX, maxY, minY = math.Max(maxX, slices.Max(k.xs)), math.Max(maxY, slices.Max(k.ys)), math.Min(minY, slices.Min(k.ys))
-		}
+		curves = append(curves, k)
 	}
-	if len(curves) == 0 || maxX == 0 || maxY == minY {
-		return s
-	}
-	t := ticks(minY, maxY, 5)
-	unit := t[1] - t[0]
-	y := scale{math.Floor(minY/unit) * unit, math.Ceil(maxY/unit) * unit, chartH - bottom, top}
-	x := scale{0, maxX, left, chartW - right}
-	c := newCanvas(chartW, chartH, heading)
-	frame(c, y, 1, yTitle)
-	xt := ticks(0, maxX, 8)
-	for _, v := range xt {
-		c.text("tick", "middle", x.at(v), chartH-bottom+20, label(v, xt[1]-xt[0]))
-	}
-	c.text("axis", "middle", (left+chartW-right)/2, chartH-4, xTitle)
-	for i, k := range curves {
-		class := fmt.Sprintf("s%d", i%6)
-		px, py := make([]float64, len(k.xs)), make([]float64, len(k.xs))
-		for j := range k.xs {
-			px[j], py[j] = x.at(k.xs[j]), y.at(k.ys[j])
-		}
-		last := len(px) - 1
-		c.path("curve "+class, px, py)
-		c.mark("mark "+class, i, px[last], py[last], fmt.Sprintf("%s: %.2f at the end", k.name, k.ys[last]))
-		s.Keys = append(s.Keys, legend(i, k.name))
-	}
-	s.SVG = string(c.html())
+	svg, keys := drawCurves(curves, heading, yTitle, xTitle)
+	s.SVG, s.Keys = string(svg), keys
 	return s
 }
 

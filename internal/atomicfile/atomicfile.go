@@ -5,6 +5,7 @@ package atomicfile
 
 import (
 	"bufio"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -33,6 +34,18 @@ func Write(path string, fill func(io.Writer) error) error {
 		return fmt.Errorf("atomicfile: write %s: %w", path, err)
 	}
 	return nil
+}
+
+// WriteJSON makes path hold v as indented JSON, as Write does.
+func WriteJSON(path string, v any) error {
+	b, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return fmt.Errorf("atomicfile: write %s: %w", path, err)
+	}
+	return Write(path, func(w io.Writer) error {
+		_, err := w.Write(append(b, '\n'))
+		return err
+	})
 }
 
 func write(path string, fill func(io.Writer) error) (err error) {

@@ -16,13 +16,9 @@ import (
 	"lowbit/nn"
 )
 
-// lastLogits are a language model's logits of the last token.
-func lastLogits(t *testing.T, spec string, ids []int32) []float32 {
+// logitsOf runs a sequence and returns the logits of all its tokens.
+func logitsOf(t *testing.T, l *load.Language, ids []int32) []float32 {
 	t.Helper()
-	l, err := load.OpenLanguage(spec)
-	if err != nil {
-		t.Fatal(err)
-	}
 	g, err := l.Graph(model.LlamaRun{Batch: 1, Seq: len(ids)})
 	if err != nil {
 		t.Fatal(err)
@@ -37,7 +33,7 @@ func lastLogits(t *testing.T, spec string, ids []int32) []float32 {
 	if err := p.Run(); err != nil {
 		t.Fatal(err)
 	}
-	return p.Output(nn.LogitsName).Float32s()[(len(ids)-1)*l.Config.Vocab:]
+	return p.Output(nn.LogitsName).Float32s()
 }
 
 // Exported folders are those that transformers and compressed-tensors read: the
@@ -93,8 +89,12 @@ func TestExportedFoldersAreTheForeignReaders(t *testing.T) {
 		if golden.CodesError != 0 || form != "safetensors" && golden.Layers < 25 {
 			t.Errorf("%s: compressed-tensors read %d layers with an error of %g", form, golden.Layers, golden.CodesError)
 		}
+		l, err := load.OpenLanguage(reads)
+		if err != nil {
+			t.Fatal(err)
+		}
 		var square, all float64
-		for i, x := range lastLogits(t, reads, want.IDs) {
+		for i, x := range logitsOf(t, l, want.IDs)[(len(want.IDs)-1)*l.Config.Vocab:] {
 			d := float64(x) - golden.Logits[0][i]
 			square, all = square+d*d, all+golden.Logits[0][i]*golden.Logits[0][i]
 		}

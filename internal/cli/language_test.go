@@ -15,11 +15,8 @@ import (
 	"strings"
 	"testing"
 
-	"lowbit/engine"
 	"lowbit/internal/testenv"
 	"lowbit/load"
-	"lowbit/model"
-	"lowbit/nn"
 )
 
 func storiesFile(t *testing.T) string {
@@ -179,21 +176,7 @@ func TestAnExportedFileIsTheForeignReaders(t *testing.T) {
 	if ids := l.Tokenizer.Encode(want.Text); !slices.Equal(ids, want.IDs) {
 		t.Fatalf("tokens %v, llama.cpp's %v", ids, want.IDs)
 	}
-	g, err := l.Graph(model.LlamaRun{Batch: 1, Seq: len(want.IDs)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	e := engine.New(1)
-	defer e.Close()
-	p, err := e.Compile(g, l.Store)
-	if err != nil {
-		t.Fatal(err)
-	}
-	copy(p.Input(nn.InputName).Int32s(), want.IDs)
-	if err := p.Run(); err != nil {
-		t.Fatal(err)
-	}
-	logits := p.Output(nn.LogitsName).Float32s()
+	logits := logitsOf(t, l, want.IDs)
 	for k, row := range want.Logits {
 		var square, all float64
 		for i, x := range row {

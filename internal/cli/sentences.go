@@ -85,8 +85,11 @@ func (m *modelFlags) network(s sets) (*load.Loaded, error) {
 		return m.load(s.train)
 	}
 	l := &load.Loaded{Spec: n.Spec, Graph: n.Run, Store: n.Store, Weights: n.Source, Record: n.Record}
-	var err error
-	if l.Graph == nil {
+	if l.Graph != nil {
+		return l, nil
+	}
+	err := s.needs(true, false) // its texts say how long the network's are
+	if err == nil {
 		l.Graph, err = n.Graph(1, s.text.Greatest())
 	}
 	return l, err
@@ -106,7 +109,9 @@ func (s sets) examples() int {
 // put gives a job the training and the test part.
 func (s sets) put(j *train.Job) {
 	if s.encoder != nil {
-		j.Source = s.text
+		if s.text != nil { // a nil *Sentences would be a Source
+			j.Source = s.text
+		}
 		return
 	}
 	if j.Train = s.train; s.test.Len() > 0 {

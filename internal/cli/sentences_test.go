@@ -2,6 +2,7 @@ package cli
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -107,6 +108,12 @@ func TestAnEncoderFromTrainingToSweep(t *testing.T) {
 	object(t, with("quantize", at("full"), "--method", "ptq", "--bits", "w8a8", "--out", at("ptq"))...)
 	wantFailure(t, 1, []string{"export", "--model", at("w4a4"), "--to", "onnx", "--out", at("x.onnx")}, "not exported yet")
 	encoderSelects(t, with, at)
+	dev := at("dev")
+	if err := errors.Join(os.Mkdir(dev, 0o777), os.Link(filepath.Join(sst2, "dev.tsv"), filepath.Join(dev, "dev.tsv"))); err != nil {
+		t.Fatal(err)
+	}
+	wantFailure(t, 1, []string{"train", "--model", encoder, "--data", "sst2:" + dev, "--out", at("y")}, "no training examples")
+	object(t, "select", "--model", at("w4a4"), "--data", "sst2:"+dev, "--method", "eagl", "--budget", "0.8", "--out", at("dev.json"))
 	s := object(t, with("sweep", at("w4a4"), "--methods", "eagl,random", "--budgets", "0.8", "--seeds", "1,2", "--epochs", "1", "--keep-weights",
 		"--out", at("sweep"))...)
 	if points := items(t, s, "points"); len(points) != 8 || s["complete"] != true {

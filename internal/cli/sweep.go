@@ -207,12 +207,11 @@ func (v *sweepFlags) draw(a *app, c sweep.Config, job train.Job, s sets) error {
 	if err != nil {
 		return slowKernel(err, c.Cost)
 	}
-	for _, p := range r.Points {
-		if !v.keepWeights {
-			break
-		}
-		if err := s.keep(filepath.Join(job.Out, "runs", p.Run)); err != nil {
-			return err
+	if v.keepWeights {
+		for _, p := range r.Points {
+			if err := s.keep(filepath.Join(job.Out, "runs", p.Run)); err != nil {
+				return err
+			}
 		}
 	}
 	return a.print(out, false, func(w io.Writer) { sweepText(w, out) })

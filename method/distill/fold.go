@@ -193,6 +193,23 @@ func (s *stage) thresholds(e *engine.Engine, store *tensor.Store, fanIn int) ([]
 	return theta, nil
 }
 
+// OnCores folds an agent, maps its net onto cores and proves them equal for every
+// frame.
+func OnCores(e *engine.Engine, a *rl.Agent) (*neuro.Net, *neuro.Network, error) {
+	net, err := Fold(e, a)
+	if err != nil {
+		return nil, nil, err
+	}
+	nw, err := neuro.Map(net, neuro.DefaultConfig())
+	if err == nil {
+		err = neuro.Prove(net, nw)
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("distill: %w", err)
+	}
+	return net, nw, nil
+}
+
 // Equality is the outcome of Verify.
 type Equality struct {
 	States     int

@@ -179,19 +179,13 @@ type tapped struct {
 }
 
 func observePass(e *engine.Engine, g *graph.Graph, store *tensor.Store, batches []engine.Inputs, names []string, rule func(quant.Spec) quant.Rule) error {
-	taps := graph.New() // g without outputs and updates
-	at := make([]*graph.Node, len(g.Nodes()))
-	for i, n := range g.Nodes() {
-		in := make([]*graph.Node, len(n.In()))
-		for j, x := range n.In() {
-			in[j] = at[x.ID()]
+	taps, err := graph.Clone(g)
+	if err == nil {
+		for _, name := range names {
+			taps.Output(name, taps.Find(name).In()[0])
 		}
-		at[i] = taps.Copy(n, in)
+		taps, err = graph.Select(taps, names...)
 	}
-	for _, name := range names {
-		taps.Output(name, taps.Find(name).In()[0])
-	}
-	taps, err := graph.Prune(taps)
 	if err != nil {
 		return fmt.Errorf("lsq: %w", err)
 	}
