@@ -55,11 +55,7 @@ golden:       ## remake all goldens (needs Python with torch, numpy and others: 
 	cp method/lsq/testdata/step.safetensors app/selftest/testdata/step.safetensors
 
 fuzz:         ## every fuzz target for FUZZTIME
-	$(GO) list -f '{{if or .TestGoFiles .XTestGoFiles}}{{.ImportPath}} {{.Dir}}{{end}}' ./... | while read -r pkg dir; do \
-	  for target in $$(grep -hoE '^func Fuzz[A-Za-z0-9_]+' $$dir/*_test.go 2>/dev/null | sed 's/^func //' | sort -u); do \
-	    $(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$pkg || exit 1; \
-	  done; \
-	done
+	.ci/fuzz $(FUZZTIME)
 
 bench:        ## kernel benchmarks, and training steps of the program
 	$(GO) test -run '^$$' -bench . -benchtime 0.2s ./internal/kernel
