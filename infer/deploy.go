@@ -58,7 +58,7 @@ type Instruction struct {
 	Node         string
 	In, Out      []*Value
 	Conv         graph.Conv2D // of Sum
-	Weights      []int8       // of Sum: codes, row-major in WeightShape
+	Weights      []int8       // of Sum: codes times a power of two, row-major in WeightShape
 	WeightShape  [4]int
 	Requant      [][]quant.Requant // of Sum: for each of Out, for each channel
 	Scale, Shift []float32         // of Scaled

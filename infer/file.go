@@ -21,8 +21,12 @@ import (
 // for each index of dimension 0, packed as in pack.go; within a row, the input
 // channels of a convolution vary fastest (rows, columns, channels), other
 // weights are row-major. Bits and shape are those of the graph.
+//
+// Version 2 has the tensors of version 1 and another meaning: biases are whole
+// numbers of the finer units of root.refine. A file of version 1 is read, and
+// computed with these too, as every network is.
 const (
-	fileVersion = 1
+	fileVersion = 2
 	metaVersion = "lowbit.packed"
 	metaGraph   = "lowbit.graph"
 	metaInfo    = "lowbit.packed.info"
@@ -196,8 +200,8 @@ func open(meta map[string]string, names []string, get func(string) *tensor.Tenso
 	switch v, ok := meta[metaVersion]; {
 	case !ok:
 		return nil, fmt.Errorf("%w: its metadata lack %q", ErrNotPacked, metaVersion)
-	case v != strconv.Itoa(fileVersion):
-		return nil, fmt.Errorf("packed version %q, want %d", v, fileVersion)
+	case v != "1" && v != strconv.Itoa(fileVersion):
+		return nil, fmt.Errorf("packed version %q, want 1 or %d", v, fileVersion)
 	}
 	g, err := graph.Decode([]byte(meta[metaGraph]))
 	if err != nil {

@@ -193,6 +193,12 @@ func TestHostileFilesAreErrors(t *testing.T) {
 	if _, err := Decode(edit(func(m map[string]string) { delete(m, metaVersion) })); !errors.Is(err, ErrNotPacked) {
 		t.Errorf("a plain file of weights: %v, want ErrNotPacked", err)
 	}
+	if _, err := Decode(edit(func(m map[string]string) { m[metaVersion] = "9" })); err == nil || !strings.Contains(err.Error(), `version "9", want 1 or 2`) {
+		t.Errorf("a file of a later version: %v", err)
+	}
+	if m, err := Decode(edit(func(m map[string]string) { m[metaVersion] = "1" })); err != nil || len(m.OutputShape()) != 1 {
+		t.Errorf("a file of version 1: %v", err)
+	}
 	if _, err := Load(filepath.Join(t.TempDir(), "none")); err == nil {
 		t.Error("a file that does not exist was loaded")
 	}
@@ -256,4 +262,43 @@ func FuzzGraph(f *testing.F) {
 			t.Fatal(err)
 		}
 	})
+}
+
+// A file that was written as version 1 is the network it was, and one of version 2
+// when it is written again.
+func TestFilesOfVersion1(t *testing.T) {
+	m, err := Load("testdata/version1.lowbit.safetensors")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	store, err := m.Parameters()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ref, err := NewReference(m.Graph(), store)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := m.Compare(ref, randomInput(m.InputShape(), 1))
+	if err != nil || !c.Equal() || c.Layers < 2 {
+		t.Errorf("%+v, %v", c, err)
+	}
+	var b bytes.Buffer
+	if err := Encode(&b, m.Graph(), store, m.Info()); err != nil {
+		t.Fatal(err)
+	}
+	old, oldMeta, err := safetensors.Read("testdata/version1.lowbit.safetensors")
+	if err != nil {
+		t.Fatal(err)
+	}
+	now, meta, err := safetensors.Decode(b.Bytes())
+	if err != nil || oldMeta[metaVersion] != "1" || meta[metaVersion] != "2" {
+		t.Fatalf("versions %q and %q, %v", oldMeta[metaVersion], meta[metaVersion], err)
+	}
+	for _, name := range old.Names() {
+		if got := now.Get(name); got == nil || !bytes.Equal(got.Bytes(), old.Get(name).Bytes()) {
+			t.Errorf("tensor %q is another", name)
+		}
+	}
 }

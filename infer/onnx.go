@@ -31,7 +31,7 @@ type onnxWriter struct {
 // ONNX makes a model of the deploy form of a quantized network, which other
 // runtimes compute in integers, with the same codes: activations as UINT8 (signed
 // ones around 128) with a Clip where they have fewer bits, weights as INT8, one
-// scale a channel. What can be written is what Lower takes.
+// scale a channel, those of fewer bits times a power of two (root.refine). What can be written is what Lower takes.
 func ONNX(g *graph.Graph, store *tensor.Store, info Info) (*onnx.Model, error) {
 	d, err := Deploy(g, store)
 	if err != nil {

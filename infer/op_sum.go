@@ -44,7 +44,7 @@ func (o *sumOp) sameSums(form []quant.Requant) bool {
 // describe tells the kernels of the layer and returns the bytes of its packed
 // weights, a multiple of the cache line.
 func (o *sumOp) describe(k *kernel.Table) int {
-	o.layer = kernel.IntLayer{ConvShape: o.root.shape, Bits: o.root.bits, Zero: uint8(o.in.to.zero())}
+	o.layer = kernel.IntLayer{ConvShape: o.root.shape, Bits: o.root.bits, Shift: o.root.shift, Zero: uint8(o.in.to.zero())}
 	if o.root.bits == 0 { // a mean's weights are 1
 		o.layer.Bits = 2
 	}

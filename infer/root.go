@@ -1,8 +1,11 @@
 package infer
 
 import (
+	"encoding/binary"
 	"fmt"
 	"math"
+	"slices"
+	"unsafe"
 
 	"lowbit/graph"
 	"lowbit/internal/kernel"
@@ -18,16 +21,20 @@ type root struct {
 	in     target // the grid of x
 	shape  kernel.ConvShape
 	load   func() []int8 // the weights' codes, [O, KH, KW, C/Groups]
-	steps  []float32     // [O]
-	bits   int           // of the weights; 0: a mean
+	steps  []float32     // [O], of the weights: of their codes, divided by 2^shift
+	bits   int           // of the weights' codes; 0: a mean
+	shift  int           // the weights are their codes times 2^shift
 	accMax int64         // bound of |sum|
 	loaded []int8
 }
 
-// weights returns the codes [O, KH, KW, C/Groups].
+// weights returns the codes times 2^shift, [O, KH, KW, C/Groups].
 func (t *root) weights() []int8 {
 	if t.loaded == nil {
 		t.loaded = t.load()
+		if t.shift > 0 {
+			shiftCodes(t.loaded, t.shift)
+		}
 	}
 	return t.loaded
 }
@@ -185,10 +192,53 @@ func (t *root) bounded() (*root, error) {
 		return nil, fmt.Errorf("sums of %d products, want at most %d", k, math.MaxInt32)
 	}
 	t.accMax = k * most * int64(max(-t.in.lo, t.in.hi))
+	t.refine()
 	return t, nil
 }
 
-// weightCodes returns what gives the codes of a weight, row-major in its logical
+// A layer's bias is a whole number of units of the product of the steps, which
+// are coarse where there are few bits. So weights are their codes times a power
+// of two, and their steps are divided by it, which is exact: sums and multiplier
+// mean the same, and the unit is finer.
+//
+// fineBits is the bits of the products of codes and power: 7, because pairs of
+// products of them with 8 bits fit 16 bits, so that neither our kernels nor those
+// of ONNX Runtime on AVX2 saturate. fineSums bounds the sums: a bias has at least
+// 2^9 times that room, so that a channel that folding makes constant (quant.Fold)
+// moves by less than a 511th.
+const (
+	fineBits = 7
+	fineSums = 1 << 22
+)
+
+// refine chooses the power of two, from widths and shapes alone. A step stays
+// above 0.
+func (t *root) refine() {
+	if t.bits == 0 {
+		return
+	}
+	for t.bits+t.shift < fineBits && t.accMax <= fineSums/2 {
+		t.accMax *= 2
+		t.shift++
+	}
+	for o := range t.steps {
+		t.steps[o] = max(t.steps[o]/float32(int(1)<<t.shift), math.SmallestNonzeroFloat32)
+	}
+}
+
+// shiftCodes multiplies codes by 2^shift, eight at a time; products fit 8 bits.
+func shiftCodes(w []int8, shift int) {
+	mask := uint64(0xff>>shift) * 0x0101010101010101
+	b := unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(w))), len(w))
+	for ; len(b) >= 8; b = b[8:] {
+		binary.LittleEndian.PutUint64(b, binary.LittleEndian.Uint64(b)&mask<<shift)
+	}
+	for i := range b {
+		b[i] <<= shift
+	}
+}
+
+// weightCodes returns what gives the codes of a weight, the caller's own, row-major in its logical
 // shape or with the input channels last, and one step for each index of axis,
 // that of the output channels.
 func (r *rules) weightCodes(q *graph.Node, axis int) (codes func() (w []int8, last bool), steps []float32, bits int, err error) {
@@ -233,7 +283,7 @@ func (r *rules) weightCodes(q *graph.Node, axis int) (codes func() (w []int8, la
 		}
 		made[i] = int8(s.Code(v, steps[i/run%len(steps)]))
 	}
-	return func() ([]int8, bool) { return made, false }, steps, s.Bits, nil
+	return func() ([]int8, bool) { return slices.Clone(made), false }, steps, s.Bits, nil
 }
 
 // fold returns the deploy form of each channel for a target.

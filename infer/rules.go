@@ -99,7 +99,7 @@ type source interface {
 	// floats returns a parameter's values, nil if there is none of that name.
 	floats(name string) []float32
 	// codes returns, of a weight whose codes are stored instead of floats, what
-	// gives them: row-major in its logical shape, or with the second axis, the
+	// gives them, the caller's own: row-major in its logical shape, or with the second axis, the
 	// input channels, last. nil: they are not.
 	codes(name string) func() (w []int8, last bool)
 }

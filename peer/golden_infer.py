@@ -26,6 +26,14 @@ def codes(v, step, lo, hi):
     return torch.round(torch.clamp(z, lo, hi)).to(torch.int64)
 
 
+def fine(bits, acc_max):
+    """k: weights of few bits are codes times 2^k, 7 bits and sums of 2^22 at most."""
+    k = 0
+    while bits + k < 7 and acc_max * 2 ** (k + 1) <= 2**22:
+        k += 1
+    return k
+
+
 def fold(scale, shift, step_in, step_w, step_out, acc_max):
     """M (float32), bias (int), constant of one channel, in float64."""
     weight = f32(float(step_w) * float(scale))
@@ -37,8 +45,10 @@ def fold(scale, shift, step_in, step_w, step_out, acc_max):
     return m, int(bias), False
 
 
-def deploy(acc, scale, shift, step_in, step_w, step_out, acc_max):
+def deploy(acc, scale, shift, step_in, step_w, step_out, acc_max, bits=8):
     """real values in units of step_out, float32 [channels, ...]."""
+    k = fine(bits, acc_max)
+    acc, acc_max, step_w = acc * 2**k, acc_max * 2**k, [f32(s) / f32(2**k) for s in step_w]
     out = np.empty(acc.shape, f32)
     for c in range(acc.shape[0]):
         m, bias, constant = fold(scale[c], shift[c], step_in, step_w[c], step_out, acc_max)
@@ -88,7 +98,7 @@ def main():
     w = codes(p["conv2.weight"], p["conv2.weight_step"].reshape(6, 1, 1, 1), -8, 7)
     acc = F.conv2d(torch.from_numpy(c1)[None].double(), w.double(), padding=1, stride=2, groups=6)[0].numpy().astype(np.int64)
     s, b = norm(p["bn2.weight"], p["bn2.bias"], p["bn2.running_mean"], p["bn2.running_var"], eps)
-    real = deploy(acc, s, b, p["conv2.input_step"][0], p["conv2.weight_step"], p["pool.input_step"][0], 9 * 8 * 15)
+    real = deploy(acc, s, b, p["conv2.input_step"][0], p["conv2.weight_step"], p["pool.input_step"][0], 9 * 8 * 15, 4)
     six = int(codes(np.array([6], f32), p["pool.input_step"], 0, 255)[0])
     c2 = clamp_codes(real, 0, six)  # relu6 and u8
 
@@ -99,7 +109,7 @@ def main():
 
     w = codes(p["fc.weight"], p["fc.weight_step"], -4, 3).numpy()
     acc = w @ c3
-    logits = deploy(acc, [1.0] * 5, p["fc.bias"], p["fc.input_step"][0], [p["fc.weight_step"][0]] * 5, f32(1), 6 * 4 * 255)
+    logits = deploy(acc, [1.0] * 5, p["fc.bias"], p["fc.input_step"][0], [p["fc.weight_step"][0]] * 5, f32(1), 6 * 4 * 255, 3)
 
     out = {
         "tool": "torch %s, numpy %s" % (torch.__version__, np.__version__), "seed": SEED,

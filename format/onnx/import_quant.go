@@ -3,6 +3,7 @@ package onnx
 import (
 	"fmt"
 	"math"
+	"math/bits"
 
 	"lowbit/graph"
 	"lowbit/quant"
@@ -181,7 +182,7 @@ func (im *importer) dequantizeStored(c call, codes *constant) (*constant, error)
 	if err != nil {
 		return nil, err
 	}
-	least, most := 0, 0
+	least, most, all := 0, 0, 0
 	g := &grid{steps: make([]float32, len(scale))}
 	for i, s := range scale {
 		g.steps[i] = float32(math.Abs(float64(s)))
@@ -195,7 +196,7 @@ func (im *importer) dequantizeStored(c call, codes *constant) (*constant, error)
 	for i, q := range v {
 		k := i / run % channels
 		code := int(q) - zero[k]
-		least, most = min(least, code), max(most, code)
+		least, most, all = min(least, code), max(most, code), all|code
 		out.v[i] = float64(float32(code) * g.steps[k])
 	}
 	if codes.typ == Int32 { // a bias: its steps are others', its values floats
@@ -206,7 +207,8 @@ func (im *importer) dequantizeStored(c call, codes *constant) (*constant, error)
 		}
 		return out, nil
 	}
-	g.spec = weightSpec(least, most)
+	shift := g.coarsen(all)
+	g.spec = weightSpec(least>>shift, most>>shift)
 	if len(scale) > 1 {
 		g.spec.Granularity = quant.PerChannel
 		for g.spec.Axis = 0; codes.shape[g.spec.Axis+1:].Size() != run || codes.shape[g.spec.Axis] != len(scale); {
@@ -215,6 +217,25 @@ func (im *importer) dequantizeStored(c call, codes *constant) (*constant, error)
 	}
 	out.grid = g
 	return out, nil
+}
+
+// coarsen takes the largest power of two out of codes, whose bits together are all,
+// into the steps, and returns its exponent: weights written as codes times a power
+// of two, for a finer unit of the bias, are those codes again.
+func (g *grid) coarsen(all int) (shift int) {
+	if all == 0 {
+		return 0
+	}
+	shift = bits.TrailingZeros(uint(all))
+	for _, s := range g.steps {
+		if math.IsInf(float64(s*float32(int(1)<<shift)), 0) {
+			return 0
+		}
+	}
+	for i := range g.steps {
+		g.steps[i] *= float32(int(1) << shift)
+	}
+	return shift
 }
 
 // weightSpec is the narrowest signed grid that holds codes.

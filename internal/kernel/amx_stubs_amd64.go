@@ -5,34 +5,34 @@
 package kernel
 
 //go:noescape
-func tilesU8S8AMXx1(a *uint8, b *int8, c *uint8, start *int32, m *float32, q *float32, t *[25]int, table *[3]int, blocks *[5]int, config *[64]uint8, scratch *uint8, ahead *int8)
+func tilesU8S8AMXx1(a *uint8, b *int8, c *uint8, start *int32, m *float32, q *float32, t *[26]int, table *[3]int, blocks *[5]int, config *[64]uint8, scratch *uint8, ahead *int8)
 
 //go:noescape
-func tilesU8S8AMXx2(a *uint8, b *int8, c *uint8, start *int32, m *float32, q *float32, t *[25]int, table *[3]int, blocks *[5]int, config *[64]uint8, scratch *uint8, ahead *int8)
+func tilesU8S8AMXx2(a *uint8, b *int8, c *uint8, start *int32, m *float32, q *float32, t *[26]int, table *[3]int, blocks *[5]int, config *[64]uint8, scratch *uint8, ahead *int8)
 
 //go:noescape
-func tilesU8S4AMXx2(a *uint8, b *int8, c *uint8, start *int32, m *float32, q *float32, t *[25]int, table *[3]int, blocks *[5]int, config *[64]uint8, scratch *uint8, ahead *int8)
+func tilesU8S4AMXx2(a *uint8, b *int8, c *uint8, start *int32, m *float32, q *float32, t *[26]int, table *[3]int, blocks *[5]int, config *[64]uint8, scratch *uint8, ahead *int8)
 
 //go:noescape
-func tilesU8S3AMXx2(a *uint8, b *int8, c *uint8, start *int32, m *float32, q *float32, t *[25]int, table *[3]int, blocks *[5]int, config *[64]uint8, scratch *uint8, ahead *int8)
+func tilesU8S3AMXx2(a *uint8, b *int8, c *uint8, start *int32, m *float32, q *float32, t *[26]int, table *[3]int, blocks *[5]int, config *[64]uint8, scratch *uint8, ahead *int8)
 
 //go:noescape
-func tilesU8S2AMXx2(a *uint8, b *int8, c *uint8, start *int32, m *float32, q *float32, t *[25]int, table *[3]int, blocks *[5]int, config *[64]uint8, scratch *uint8, ahead *int8)
+func tilesU8S2AMXx2(a *uint8, b *int8, c *uint8, start *int32, m *float32, q *float32, t *[26]int, table *[3]int, blocks *[5]int, config *[64]uint8, scratch *uint8, ahead *int8)
 
 //go:noescape
-func tilesI32S8AMXx1(a *uint8, b *int8, c *int32, start *int32, t *[25]int, table *[3]int, blocks *[5]int, config *[64]uint8, scratch *uint8, ahead *int8)
+func tilesI32S8AMXx1(a *uint8, b *int8, c *int32, start *int32, t *[26]int, table *[3]int, blocks *[5]int, config *[64]uint8, scratch *uint8, ahead *int8)
 
 //go:noescape
-func tilesI32S8AMXx2(a *uint8, b *int8, c *int32, start *int32, t *[25]int, table *[3]int, blocks *[5]int, config *[64]uint8, scratch *uint8, ahead *int8)
+func tilesI32S8AMXx2(a *uint8, b *int8, c *int32, start *int32, t *[26]int, table *[3]int, blocks *[5]int, config *[64]uint8, scratch *uint8, ahead *int8)
 
 //go:noescape
-func tilesI32S4AMXx2(a *uint8, b *int8, c *int32, start *int32, t *[25]int, table *[3]int, blocks *[5]int, config *[64]uint8, scratch *uint8, ahead *int8)
+func tilesI32S4AMXx2(a *uint8, b *int8, c *int32, start *int32, t *[26]int, table *[3]int, blocks *[5]int, config *[64]uint8, scratch *uint8, ahead *int8)
 
 //go:noescape
-func tilesI32S3AMXx2(a *uint8, b *int8, c *int32, start *int32, t *[25]int, table *[3]int, blocks *[5]int, config *[64]uint8, scratch *uint8, ahead *int8)
+func tilesI32S3AMXx2(a *uint8, b *int8, c *int32, start *int32, t *[26]int, table *[3]int, blocks *[5]int, config *[64]uint8, scratch *uint8, ahead *int8)
 
 //go:noescape
-func tilesI32S2AMXx2(a *uint8, b *int8, c *int32, start *int32, t *[25]int, table *[3]int, blocks *[5]int, config *[64]uint8, scratch *uint8, ahead *int8)
+func tilesI32S2AMXx2(a *uint8, b *int8, c *int32, start *int32, t *[26]int, table *[3]int, blocks *[5]int, config *[64]uint8, scratch *uint8, ahead *int8)
 
 //go:noescape
 func peakTilesAMX(n int, config *[64]uint8)

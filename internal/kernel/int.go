@@ -14,7 +14,8 @@ type Clamp struct {
 // weights in the form of a row of kernels.
 type IntLayer struct {
 	ConvShape
-	Bits   int   // of the weights, 2 to 8
+	Bits   int   // of the weights' codes, 2 to 8
+	Shift  int   // weights are codes times 2^Shift; Bits+Shift is at most 8
 	Zero   uint8 // the activations' zero point
 	Packed []int8
 	// Next are the packed weights that are needed after these, if that is known:
@@ -40,8 +41,8 @@ const IntPanel = 32
 // for the output size alone. IntOverread bytes behind the last row must be
 // readable.
 type IntOps struct {
-	// IntPack packs weights w, codes in the order [O, KH, KW, C/Groups], into
-	// l.Packed, IntPackSize zeros: a sum is bias[o] + (x-zero)*w. Where that
+	// IntPack packs weights w, codes times 2^Shift in the order
+	// [O, KH, KW, C/Groups], into l.Packed, IntPackSize zeros: a sum is bias[o] + (x-zero)*w. Where that
 	// pays, weights of 4, 3 and 2 bits stay packed in as many.
 	IntPackSize func(l *IntLayer) int
 	IntPack     func(l *IntLayer, w []int8, bias []int32)

@@ -146,7 +146,7 @@ func (is intISA) intShape(l *IntLayer) intShape {
 	if d.dense = l.KW == 1 || l.DW == 1 && l.Groups == 1; d.dense {
 		d.run, d.runs, d.outs = l.KW*d.cg, l.KH, 1
 	}
-	d.bytes = is.isa == avx512 || is.vnni || l.Bits < 8
+	d.bytes = is.isa == avx512 || is.vnni || l.Bits+l.Shift < 8
 	d.runWords = d.words(d.run)
 	if d.tiled = is.tiles && d.og >= tileChannels && l.OH()*l.OW() >= tilePixels; d.tiled {
 		d.runWords = (d.runWords + 15) &^ 15

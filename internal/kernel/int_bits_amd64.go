@@ -17,7 +17,9 @@ import "unsafe"
 //	3 bits: the lower two bits as with 2, then a vector of the signs of q0[i]
 //	  to q7[i].
 //
-// Signs of 4 and 2 bits are inverted, so that one subtraction extends them.
+// Signs of 4 and 2 bits are inverted, so that one subtraction extends them; not in
+// panels that AMX's kernel unpacks, which copies the sign's bit. Both bring codes
+// to their places in a byte, Shift bits up, as they unpack.
 
 const (
 	bitsChunk = 512
@@ -48,34 +50,36 @@ func (d *intShape) packBits(w []int8) {
 		nv, _ := d.panel(d.og - j)
 		dst := d.Packed[d.panelAt(0, j):][:d.bitsSize(nv*d.lanes())]
 		for src := panel; len(dst) > 0; src, dst = src[bitsChunk:], dst[bitsChunk/8*d.bits:] {
-			packChunk(bytesOf(dst[:bitsChunk/8*d.bits]), bytesOf(src[:bitsChunk]), d.bits)
+			packChunk(bytesOf(dst[:bitsChunk/8*d.bits]), bytesOf(src[:bitsChunk]), d.bits, d.Shift, !d.tiled || nv == 1)
 		}
 	}
 }
 
-// packChunk packs 512 codes, eight at a time.
-func packChunk(dst, src []uint8, bits int) {
+// packChunk packs 512 weights, codes times 2^shift, eight at a time; signs of 4 and
+// 2 bits are inverted where that is wanted.
+func packChunk(dst, src []uint8, bits, shift int, invert bool) {
 	const ones = 0x0101010101010101
+	flip := map[int]uint64{4: 0x88 * ones, 2: 0xaa * ones}[bits]
+	if !invert {
+		flip = 0
+	}
 	word := func(b []uint8) *uint64 { return (*uint64)(unsafe.Pointer(&b[:8][0])) }
 	for i := 0; i < 64; i += 8 {
 		var q [8]uint64
 		for n := range q {
-			q[n] = *word(src[64*n+i:])
+			q[n] = *word(src[64*n+i:]) >> shift // whatever crosses bytes is masked
 		}
 		for n := 0; n < 8 && bits == 4; n += 2 {
-			*word(dst[32*n+i:]) = (q[n]&(15*ones) | q[n+1]&(15*ones)<<4) ^ 0x88*ones
+			*word(dst[32*n+i:]) = (q[n]&(15*ones) | q[n+1]&(15*ones)<<4) ^ flip
 		}
 		for n := 0; n < 8 && bits < 4; n += 4 {
 			v := q[n]&(3*ones) | q[n+1]&(3*ones)<<2 | q[n+2]&(3*ones)<<4 | q[n+3]&(3*ones)<<6
-			if bits == 2 {
-				v ^= 0xaa * ones
-			}
-			*word(dst[16*n+i:]) = v
+			*word(dst[16*n+i:]) = v ^ flip
 		}
 		if bits == 3 {
 			var signs uint64
 			for n, v := range q {
-				signs |= v >> 7 & ones << n
+				signs |= v >> 2 & ones << n
 			}
 			*word(dst[128+i:]) = signs
 		}
@@ -88,11 +92,11 @@ func (d *intShape) unpack(dst []uint8, src []int8, width int) {
 	dst, src = dst[:chunks*bitsChunk], src[:chunks*bitsChunk/8*d.bits]
 	switch d.bits {
 	case 4:
-		unpackS4AVX512(&dst[0], &src[0], chunks)
+		unpackS4AVX512(&dst[0], &src[0], chunks, d.Shift)
 	case 3:
-		unpackS3AVX512(&dst[0], &src[0], chunks)
+		unpackS3AVX512(&dst[0], &src[0], chunks, d.Shift)
 	case 2:
-		unpackS2AVX512(&dst[0], &src[0], chunks)
+		unpackS2AVX512(&dst[0], &src[0], chunks, d.Shift)
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 // image is padded by hand and followed by what kernels may read beyond it.
 type intCase struct {
 	s     ConvShape
+	shift int
 	zero  uint8
 	x     []uint8
 	pitch int
@@ -19,15 +20,15 @@ type intCase struct {
 	bias  []int32
 }
 
-func newIntCase(r *rand.Rand, s ConvShape, zero uint8, bits int) *intCase {
-	c := &intCase{s: s, zero: zero, pitch: (s.W + s.PL + s.PR) * s.C}
+func newIntCase(r *rand.Rand, s ConvShape, zero uint8, bits, shift int) *intCase {
+	c := &intCase{s: s, shift: shift, zero: zero, pitch: (s.W + s.PL + s.PR) * s.C}
 	c.x = make([]uint8, (s.H+s.PT+s.PB)*c.pitch+IntOverread(s.C))
 	for i := range c.x {
 		c.x[i] = uint8(r.UintN(256))
 	}
 	c.w = make([]int8, convWeights(&s))
 	for i := range c.w {
-		c.w[i] = int8(r.IntN(1<<bits) - 1<<(bits-1))
+		c.w[i] = int8((r.IntN(1<<bits) - 1<<(bits-1)) << shift)
 	}
 	c.bias = make([]int32, s.O)
 	for i := range c.bias {
@@ -65,13 +66,13 @@ func (c *intCase) extreme(bits int) {
 		c.x[i] = 255
 	}
 	for i := range c.w {
-		c.w[i] = -1 << (bits - 1)
+		c.w[i] = -1 << (bits - 1 + c.shift)
 	}
 }
 
 // layer packs the case for a row.
 func (c *intCase) layer(row *IntOps, bits int) *IntLayer {
-	l := &IntLayer{ConvShape: c.s, Bits: bits, Zero: c.zero}
+	l := &IntLayer{ConvShape: c.s, Bits: bits, Shift: c.shift, Zero: c.zero}
 	l.Packed = make([]int8, row.IntPackSize(l))
 	row.IntPack(l, c.w, c.bias)
 	return l
@@ -98,7 +99,8 @@ func TestIntConvolutionsEqualGeneric(t *testing.T) {
 		for i, s := range intShapes {
 			for k, zero := range []uint8{0, 128, 7} {
 				bits := []int{8, 4, 3, 2, 7}[(i+k)%5]
-				c := newIntCase(r, s, zero, bits)
+				shift := (i + k) % (9 - bits)
+				c := newIntCase(r, s, zero, bits, shift)
 				if i%4 == 3 { // the most that sums of products can be
 					c.extreme(bits)
 				}
@@ -112,11 +114,35 @@ func TestIntConvolutionsEqualGeneric(t *testing.T) {
 					row.IntConv(l, got[p.R0*n:p.R1*n], c.x, c.pitch, p, c.scratch(&row.IntOps, l))
 				}
 				if !slices.Equal(got, want) {
-					t.Fatalf("%+v zero %d, %d bits: sums differ", s, zero, bits)
+					t.Fatalf("%+v zero %d, %d bits times 2^%d: sums differ", s, zero, bits, shift)
 				}
 				for _, gap := range []int{0, 5, 2 * s.O} {
 					testIntCodes(t, r, &row.IntOps, c, l, want, gap)
 				}
+			}
+		}
+	})
+}
+
+// Layers whose weights may stay packed, in every number of bits and at every shift.
+func TestShiftedWeightsEqualGeneric(t *testing.T) {
+	s := ConvShape{H: 5, W: 6, C: 64, O: 72, KH: 3, KW: 3, SH: 1, SW: 1, DH: 1, DW: 1, PT: 1, PL: 1, PB: 1, PR: 1, Groups: 1}
+	g := genericInt()
+	eachRow(t, func(t *testing.T, row Table) {
+		r := rand.New(rand.NewPCG(77, 1))
+		for bits := 2; bits <= 8; bits++ {
+			for shift := 0; bits+shift <= 8; shift++ {
+				c := newIntCase(r, s, 128, bits, shift)
+				want := make([]int32, s.OH()*s.OW()*s.O)
+				part := IntPart{0, s.OH(), 0, s.O}
+				g.IntConv(c.layer(&g, bits), want, c.x, c.pitch, part, nil)
+				l := c.layer(&row.IntOps, bits)
+				got := make([]int32, len(want))
+				row.IntConv(l, got, c.x, c.pitch, part, c.scratch(&row.IntOps, l))
+				if !slices.Equal(got, want) {
+					t.Fatalf("%d bits times 2^%d: sums differ", bits, shift)
+				}
+				testIntCodes(t, r, &row.IntOps, c, l, want, 5)
 			}
 		}
 	})
@@ -298,7 +324,7 @@ func BenchmarkIntConv(b *testing.B) {
 		s := ConvShape{H: v.hw, W: v.hw, C: v.c, O: v.o, KH: v.k, KW: v.k, SH: 1, SW: 1, DH: 1, DW: 1, PT: p, PL: p, PB: p, PR: p, Groups: 1}
 		b.Run(fmt.Sprintf("hw=%d/c=%d/o=%d/k=%d/bits=%d", v.hw, v.c, v.o, v.k, v.bits), func(b *testing.B) {
 			row := Active()
-			c := newIntCase(rand.New(rand.NewPCG(73, 1)), s, 0, v.bits)
+			c := newIntCase(rand.New(rand.NewPCG(73, 1)), s, 0, v.bits, max(0, 7-v.bits))
 			l := c.layer(&row.IntOps, v.bits)
 			dst, m := make([]uint8, s.H*s.W*s.O), make([]float32, s.O)
 			scratch := c.scratch(&row.IntOps, l)

@@ -22,7 +22,7 @@ type tilesCall struct {
 	cols, rows, count               int
 	rate, lines                     int
 	source                          uintptr
-	blocks, pair, turn              int
+	blocks, pair, turn, shift       int
 	_                               [6]int // the kernel's own
 }
 
@@ -231,6 +231,7 @@ func (d *intCall) tilePanel(nv, g, j int, p *tileOperands) {
 // tileBits computes a panel of weights of fewer bits, which the kernel unpacks.
 func (d *intCall) tileBits(j int, p *tileOperands, a *uint8, start *int32, ahead *int8) {
 	b := (*int8)(unsafe.Pointer(&d.panels[0]))
+	p.t.shift = d.Shift
 	p.t.source = uintptr(unsafe.Pointer(&d.Packed[d.panelAt(0, j)])) // d keeps it alive
 	w, first, blocks := p.t.words(), p.first, (*[5]int)(&p.blocks[0])
 	if d.acc != nil {
@@ -272,7 +273,7 @@ func (d *intCall) nextPanel(g, j int) *int8 {
 	return nil
 }
 
-const tilesWords = 25
+const tilesWords = 26
 
 // words is t as the assembly sees it.
 func (t *tilesCall) words() *[tilesWords]int { return (*[tilesWords]int)(unsafe.Pointer(t)) }

@@ -32,7 +32,9 @@ func (e *tilesEnd) unpacked(u unpacker) {
 
 // unpacker makes bytes of weights of fewer bits, packed as the Go file
 // int_bits_amd64.go says: a byte is a linear function of the bits of others over
-// the field of two elements, sign extension included.
+// the field of two elements, sign extension and a shift included: bit out of a byte
+// is byte 7-out of a matrix, so that a shift to the right of a matrix is one to the
+// left of its results.
 //
 // A step's weights are loaded a step ahead: a load whose address has the lower
 // 12 bits of an earlier store's waits until that has left the core, and the
@@ -46,6 +48,8 @@ type unpacker struct {
 
 func newUnpacker(bits int) unpacker {
 	u := unpacker{bits: bits}
+	MOVQ(field(amxT, tilesShift), reg.RCX)
+	SHLQ(U8(3), reg.RCX)
 	// matrix selects for bit out of a byte the bit from(out); less than 0: none.
 	matrix := func(from func(out int) int) reg.VecVirtual {
 		var m uint64
@@ -56,6 +60,7 @@ func newUnpacker(bits int) unpacker {
 		}
 		z := ZMM()
 		MOVQ(U64(m), reg.R15)
+		SHRQ(reg.CL, reg.R15)
 		VPBROADCASTQ(reg.R15, z)
 		return z
 	}
@@ -95,7 +100,6 @@ func (u unpacker) load() {
 
 // step unpacks 64 values of 32 channels to b + disp.
 func (u unpacker) step(disp int) {
-	flip := U8(uint8(0xff << (u.bits - 1)))
 	for q := 0; q < 32; q++ { // vectors of 64
 		w := ZMM()
 		if u.bits == 3 {
@@ -105,7 +109,7 @@ func (u unpacker) step(disp int) {
 			VPXORQ(sign, w, w)
 		} else {
 			n := len(u.matrices)
-			VGF2P8AFFINEQB(flip, u.matrices[q%n], u.next[q/n], w)
+			VGF2P8AFFINEQB(U8(0), u.matrices[q%n], u.next[q/n], w)
 		}
 		VMOVDQU64(w, Mem{Base: amxB, Disp: disp + 64*q})
 	}

@@ -80,6 +80,7 @@ const (
 	tilesBlocks // blocks left
 	tilesPair   // from the sums of a pair of tiles to the next one's
 	tilesTurn   // -1 turns that round after each pair: two places are enough; else 0
+	tilesShift  // weights of fewer bits are codes times 2^shift
 	// What follows is the kernel's own.
 	tilesA      // offset of the block in a
 	tilesSteps  // steps of 64 values left to unpack
