@@ -68,8 +68,10 @@ type quantizeFlags struct {
 
 	method, bits, residual, granularity string
 	recipe, init, teacher, schedule     string
+	stepGradient, gradientScale         string
 	calibration                         string
 	epochs, batch, batches, normBatches int
+	scaleBatch                          int
 	lr, stepLR, weightDecay, warmup     float64
 	ema, distill, temperature           float64
 	percentile                          float64
@@ -81,6 +83,7 @@ type quantizeFlags struct {
 var ofMethod = map[string][]string{
 	"recipe": {"lsq"}, "init": {"lsq"}, "teacher": {"lsq"}, "distill": {"lsq"}, "temperature": {"lsq"},
 	"step-lr": {"lsq"}, "warmup": {"lsq"}, "ema": {"lsq"},
+	"step-gradient": {"lsq"}, "gradient-scale": {"lsq"}, "scale-batch": {"lsq"},
 	"schedule": {"faq"}, "percentile": {"faq"},
 	"calibration": {"ptq"}, "norm-batches": {"ptq"},
 	"epochs": {"lsq", "faq"}, "lr": {"lsq", "faq"}, "weight-decay": {"lsq", "faq"}, "frozen-norm": {"lsq", "faq"},
@@ -114,6 +117,9 @@ func (a *app) quantize() *cobra.Command {
 	f.Float64Var(&q.distill, "distill", 0, "lsq: weight of learning from the teacher (default 1 with one)")
 	f.Float64Var(&q.temperature, "temperature", 1, "lsq: temperature of that")
 	f.Float64Var(&q.stepLR, "step-lr", 1, "lsq: factor on the learning rate of the steps")
+	f.StringVar(&q.stepGradient, "step-gradient", string(graph.StepLSQ), "lsq: gradient of the steps: lsq, pact (from clipped values only) or frozen (none)")
+	f.StringVar(&q.gradientScale, "gradient-scale", string(lsq.ScaleNQp), "lsq: factor of that gradient: 1/sqrt(n*qp) (the paper's), 1/sqrt(n) or 1")
+	f.IntVar(&q.scaleBatch, "scale-batch", 0, "lsq: count n of activations over so many examples, as well-known code does; 0: over one")
 	f.Float64Var(&q.warmup, "warmup", 0, "lsq: epochs over which the rate rises")
 	f.Float64Var(&q.ema, "ema", 0, "lsq: evaluate an average of the weights with this decay a step; 0: off")
 	f.StringVar(&q.schedule, "schedule", "", "faq: constant, exponential or step (default: the method's)")
@@ -233,6 +239,7 @@ func (q *quantizeFlags) lsq(set func(string) bool, p quant.BitPlan) (lsq.Config,
 	if q.teacher != "" {
 		c.Distill = 1
 	}
+	c.StepGrad, c.GradScale, c.ScaleBatch = graph.StepGrad(q.stepGradient), lsq.GradScale(q.gradientScale), q.scaleBatch
 	for name, to := range map[string]*float64{
 		"lr": &c.LR, "step-lr": &c.StepLR, "weight-decay": &c.WeightDecay, "warmup": &c.Warmup,
 		"ema": &c.EMA, "distill": &c.Distill, "temperature": &c.Temperature,

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -247,4 +248,41 @@ func TestQuickstart(t *testing.T) {
 func TestQuickstartWithoutDataSaysWhatWasTried(t *testing.T) {
 	none := "imagefolder:" + filepath.Join(t.TempDir(), "none")
 	wantFailure(t, 1, []string{"quickstart", "--data", none, "--out", filepath.Join(t.TempDir(), "qs")}, "Tried", "none", "--data-dir")
+}
+
+// The ablations of the paper's section 3.3 are flags; frozen steps stay where
+// they began.
+func TestQuantizeStepGradient(t *testing.T) {
+	run := trained(t)
+	out := func(name string) string { return filepath.Join(filepath.Dir(run), name) }
+	v := object(t, quantizeArgs(run, "--bits", "w2a2", "--epochs", "1", "--recipe", "short",
+		"--step-gradient", "pact", "--gradient-scale", "1/sqrt(n)", "--scale-batch", "32", "--out", out("pact"))...)
+	s := v["config"].(map[string]any)
+	if s["step_grad"] != "pact" || s["grad_scale"] != "1/sqrt(n)" || s["scale_batch"] != 32.0 {
+		t.Errorf("config %v", s)
+	}
+	steps := func(name string) map[string]any {
+		v := object(t, "inspect", out(name))
+		m := map[string]any{}
+		for _, l := range v["layers"].([]any) {
+			m[l.(map[string]any)["name"].(string)] = l.(map[string]any)["weight_step"]
+		}
+		return m
+	}
+	for name, epochs := range map[string]string{"still": "1", "longer": "2"} {
+		object(t, quantizeArgs(run, "--bits", "w2a2", "--epochs", epochs, "--recipe", "short", "--step-gradient", "frozen", "--out", out(name))...)
+	}
+	if a, b := steps("still"), steps("longer"); len(a) == 0 || !reflect.DeepEqual(a, b) {
+		t.Errorf("frozen steps %v and %v", a, b)
+	}
+	if reflect.DeepEqual(steps("still"), steps("pact")) {
+		t.Error("learned steps equal frozen ones")
+	}
+	bad := func(text string, more ...string) {
+		t.Helper()
+		wantFailure(t, 2, quantizeArgs(run, append(more, "--out", out("no"))...), text)
+	}
+	bad(`step gradient "none", want lsq, pact or frozen`, "--bits", "w2a2", "--step-gradient", "none")
+	bad(`gradient scale "2", want 1/sqrt(n*qp)`, "--bits", "w2a2", "--gradient-scale", "2")
+	bad("--step-gradient goes with --method lsq", "--method", "ptq", "--bits", "w2a2", "--step-gradient", "pact")
 }
