@@ -163,10 +163,6 @@ func (n *Instruction) sum(o *sumOp) {
 		}
 	}
 	for _, k := range o.sinks {
-		form := append([]quant.Requant(nil), o.form...)
-		for c := range form {
-			form[c].M = k.m[c]
-		}
-		n.Requant = append(n.Requant, form)
+		n.Requant = append(n.Requant, k.form)
 	}
 }

@@ -16,7 +16,8 @@
 //
 //	code = clamp(rne(float32(acc+bias)*M) + zero)
 //
-// with ties to even and no fused multiply-add. Reference computes it in plain
+// with ties to even and no fused multiply-add; a result that stays in floats is
+// float32(float32(acc)*M) + shift. Reference computes it in plain
 // loops; Compare holds a model against it, code for code. A session gives the
 // same bits for any number of threads and on every row of kernels.
 package infer

@@ -220,19 +220,21 @@ func (l *lowering) sum(n *graph.Node, t *root, post []quant.Affine, to target) *
 		return l.fail(t.node, to, err)
 	}
 	v := newValue(n, to)
-	s := &sink{out: v, m: make([]float32, len(form)), min: to.min, max: to.max}
+	s := &sink{out: v, form: form, m: make([]float32, len(form)), min: to.min, max: to.max}
 	s.clamp = kernel.Clamp{Lo: float32(to.lo), Hi: float32(to.hi), Zero: to.zero()}
 	for i, f := range form {
 		s.m[i] = f.M
 	}
 	for _, op := range l.sums[t] {
-		if op.sameSums(form) {
-			op.sinks = append(op.sinks, s)
+		if op.add(s) {
 			op.instruction.out = append(op.instruction.out, v)
 			return v
 		}
 	}
-	op := &sumOp{root: t, in: l.value(t.x, t.in), sinks: []*sink{s}, form: form}
+	op := &sumOp{root: t, in: l.value(t.x, t.in), sinks: []*sink{s}}
+	if to.codes {
+		op.form = form
+	}
 	op.in.widen(t.shape.PT, t.shape.PL, t.shape.PB, t.shape.PR)
 	op.instruction = l.emit(op, l.layerInfo(t), t.shape.OH(), []*value{op.in}, v)
 	l.sums[t] = append(l.sums[t], op)

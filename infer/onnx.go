@@ -17,7 +17,7 @@ import (
 // An integer sum whose result becomes codes is DequantizeLinear of both
 // operands, Conv, QuantizeLinear, which runtimes fuse into one integer kernel:
 // its multiplier is made of the three scales as quant.Fold makes it. One whose
-// result stays in floats is ConvInteger, the bias, and one multiplication. Sums of
+// result stays in floats is ConvInteger, one multiplication and the bias in floats. Sums of
 // activations are written as Sum, not Add: ONNX Runtime's integer Add works with
 // ratios of scales and rounds some sums differently.
 type onnxWriter struct {
@@ -280,9 +280,10 @@ func (w *onnxWriter) sum(i *Instruction, v *Value, form []quant.Requant) {
 	name := w.name(v.Node)
 	x := i.In[0]
 	channels := len(form)
-	bias, steps, m := make([]int32, channels), make([]float32, channels), make([]float32, channels)
+	bias, steps := make([]int32, channels), make([]float32, channels)
+	m, shift := make([]float32, channels), make([]float32, channels)
 	for c, f := range form {
-		bias[c], steps[c], m[c] = f.Bias, f.Weight, f.M
+		bias[c], steps[c], m[c], shift[c] = f.Bias, f.Weight, f.M, f.Shift
 		if f.Constant && v.Codes { // the code itself, times 1
 			steps[c], bias[c] = v.Step/x.Step, f.Code(0, 0, v.Lo, v.Hi)
 		}
@@ -290,10 +291,9 @@ func (w *onnxWriter) sum(i *Instruction, v *Value, form []quant.Requant) {
 	if !v.Codes {
 		zero := w.init(onnx.IntTensor("weight_zero", onnx.Int8, []int32{0}))
 		acc := w.node("ConvInteger", []string{w.names[x], w.init(weights), w.names[x] + "_zero", zero}, w.name(name+"_acc"), attributes...)
-		b := w.init(onnx.IntTensor(name+"_bias", onnx.Int32, bias, 1, channels, 1, 1))
-		acc = w.node("Add", []string{acc, b}, w.name(name+"_sum"))
 		y := w.node("Cast", []string{acc}, w.name(name+"_float"), onnx.IntAttr("to", int(onnx.Float)))
-		w.form(v, w.node("Mul", []string{y, w.init(onnx.FloatTensor(name+"_m", m, 1, channels, 1, 1))}, name))
+		y = w.node("Mul", []string{y, w.init(onnx.FloatTensor(name+"_m", m, 1, channels, 1, 1))}, w.name(name+"_scaled"))
+		w.form(v, w.node("Add", []string{y, w.init(onnx.FloatTensor(name+"_shift", shift, 1, channels, 1, 1))}, name))
 		return
 	}
 	scale := w.init(onnx.FloatTensor(name+"_weight_scale", steps, channels))

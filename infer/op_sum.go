@@ -2,6 +2,7 @@ package infer
 
 import (
 	"math"
+	"slices"
 
 	"lowbit/internal/kernel"
 	"lowbit/quant"
@@ -10,8 +11,8 @@ import (
 // sumOp is an integer sum with its deploy forms: a convolution, a linear layer
 // (a convolution of one pixel) or a mean of codes.
 type sumOp struct {
-	root        *root // until the weights are packed
-	form        []quant.Requant
+	root        *root           // until the weights are packed
+	form        []quant.Requant // that codes are made with; nil: all results are floats
 	in          *value
 	sinks       []*sink
 	instruction *instruction
@@ -24,20 +25,42 @@ type sink struct {
 	out      *value
 	clamp    kernel.Clamp // of codes
 	min, max float32      // of floats
-	m        []float32    // of sums: the multiplier of each channel
-	repeated []float32    // m until a block is full, where floats are wanted
-	step     []float32    // of floats that become codes: a block of the step
-	low      []float32    // of floats: blocks of min and max
+	form     []quant.Requant
+	m        []float32 // of sums: the multiplier of each channel
+	real     realSums  // of sums that become floats
+	step     []float32 // of floats that become codes: a block of the step
+	low      []float32 // of floats: blocks of min and max
 	high     []float32
 }
 
-// sameSums reports whether another deploy form begins with the same sums.
-func (o *sumOp) sameSums(form []quant.Requant) bool {
-	for i, f := range form {
-		if f.Bias != o.form[i].Bias || f.Constant != o.form[i].Constant {
-			return false
+// realSums is what brings sums to floats, for each channel and repeated until a
+// block is full: the bias that is in them for the sake of codes, the multiplier and
+// what is added.
+type realSums struct {
+	bias     []int32
+	m, shift []float32
+}
+
+// add gives the operation another sink, if its deploy form begins with the same
+// sums.
+func (o *sumOp) add(s *sink) bool {
+	form := o.form
+	if s.out.to.codes {
+		form = s.form
+		for c, f := range o.form {
+			if f.Bias != s.form[c].Bias || f.Constant != s.form[c].Constant {
+				return false
+			}
 		}
 	}
+	for _, real := range append(o.sinks, s) { // weights of constant channels are zeros
+		for c, f := range form {
+			if f.Constant && !real.out.to.codes && real.m[c] != 0 {
+				return false
+			}
+		}
+	}
+	o.form, o.sinks = form, append(o.sinks, s)
 	return true
 }
 
@@ -77,9 +100,18 @@ func (o *sumOp) finish(p *plan) {
 			continue
 		}
 		s.low, s.high = p.constant(s.min), p.constant(s.max)
-		for n := max(1, blockFloats/len(s.m)); n > 0; n-- {
-			s.repeated = append(s.repeated, s.m...)
+		bias, shift := make([]int32, len(s.m)), make([]float32, len(s.m))
+		for c, f := range s.form {
+			shift[c] = f.Shift
 		}
+		for c, f := range o.form {
+			bias[c] = f.Bias
+		}
+		n := max(1, blockFloats/len(s.m))
+		s.real = realSums{slices.Repeat(bias, n), slices.Repeat(s.m, n), slices.Repeat(shift, n)}
+	}
+	for _, s := range o.sinks {
+		s.form = nil
 	}
 	o.root, o.form = nil, nil
 	// Where there is more of weights than of the image, each thread reads its
@@ -150,8 +182,8 @@ func (s *sink) sums(f *frame, acc []int32, y int) {
 	}
 	dst := f.floatRow(s.out, y)
 	for len(dst) > 0 {
-		n := min(len(dst), len(s.repeated))
-		k.ScaleI32(dst[:n], acc[:n], s.repeated)
+		n := min(len(dst), len(s.real.m))
+		k.RealI32(dst[:n], acc[:n], s.real.bias, s.real.m, s.real.shift)
 		s.clip(f, dst[:n])
 		dst, acc = dst[n:], acc[n:]
 	}

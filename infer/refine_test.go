@@ -58,52 +58,54 @@ func TestShiftedCodes(t *testing.T) {
 	}
 }
 
-// The bias of the deploy form is that of the graph to half a unit, and the unit at
-// 2 bits a 32nd of the product of the steps.
+// The bias of codes is that of the graph to half a unit, which at 2 bits is a 32nd
+// of the product of the steps; a bias of floats is the graph's own.
 func TestBiasesAreFine(t *testing.T) {
 	g := graph.New()
-	nn.Logits(g, nn.Linear(g, "fc", nn.Input(g, 1, 16), nn.Dense{Out: 12}))
-	g = quantizeGraph(t, g, false, false, func(string) (int, int) { return 2, 2 })
-	store := randomStore(t, g, 3)
-	const step, stepIn, fine = 0.5, 0.25, 32
-	for i, w := 0, store.Get("fc.weight").Float32s(); i < len(w); i++ {
-		w[i] = step * float32(i%4-2)
-	}
-	store.Get("fc.weight_step").Float32s()[0] = step
-	for _, n := range g.Nodes() {
-		if _, ok := n.Op().(graph.FakeQuant); ok && n.In()[0].Op().Kind() == (graph.Input{}).Kind() {
-			store.Get(n.In()[1].Name()).Float32s()[0] = stepIn
+	x := nn.Linear(g, "first", nn.Input(g, 1, 16), nn.Dense{Out: 12})
+	nn.Logits(g, nn.Linear(g, "last", x, nn.Dense{Out: 5}))
+	g = quantizeGraph(t, g, false, false, func(layer string) (int, int) {
+		if layer == "first" {
+			return 2, 2
 		}
+		return 8, 8
+	})
+	store := randomStore(t, g, 3)
+	const step, fine = 0.5, 32
+	store.Get("first.weight_step").Float32s()[0] = step
+	for i, w := 0, store.Get("first.weight").Float32s(); i < len(w); i++ {
+		w[i] = step * float32(i%4-2)
 	}
 	d, err := Deploy(g, store)
 	if err != nil {
 		t.Fatal(err)
 	}
-	found := false
+	var sums []Instruction
 	for _, i := range d.Instructions {
-		if i.Kind != Sum {
-			continue
-		}
-		found = true
-		if low, high := slices.Min(i.Weights), slices.Max(i.Weights); low != -2*fine || high != fine {
-			t.Errorf("weights from %d to %d, want 2-bit codes times %d", low, high, fine)
-		}
-		bias := store.Get("fc.bias").Float32s()
-		whole := true
-		for c, r := range i.Requant[0] {
-			if r.M != step*stepIn/fine {
-				t.Errorf("channel %d: multiplier %g, want %g", c, r.M, step*stepIn/fine)
-			}
-			if got := float64(r.M) * float64(r.Bias); math.Abs(got-float64(bias[c])) > step*stepIn/fine/2 {
-				t.Errorf("channel %d: bias %g, want %g", c, got, bias[c])
-			}
-			whole = whole && r.Bias%fine == 0
-		}
-		if whole {
-			t.Error("every bias is a whole number of the coarse units")
+		if i.Kind == Sum {
+			sums = append(sums, i)
 		}
 	}
-	if !found {
-		t.Error("no sum")
+	if len(sums) != 2 || !sums[0].Out[0].Codes || sums[1].Out[0].Codes {
+		t.Fatalf("%d sums, want codes and then floats", len(sums))
+	}
+	if low, high := slices.Min(sums[0].Weights), slices.Max(sums[0].Weights); low != -2*fine || high != fine {
+		t.Errorf("weights from %d to %d, want 2-bit codes times %d", low, high, fine)
+	}
+	unit, whole := float64(sums[0].In[0].Step)*step/fine, true
+	bias := store.Get("first.bias").Float32s()
+	for c, r := range sums[0].Requant[0] {
+		if got := unit * float64(r.Bias); math.Abs(got-float64(bias[c])) > 0.5001*unit || r.Shift != 0 {
+			t.Errorf("channel %d: bias %g and %g, want %g", c, got, r.Shift, bias[c])
+		}
+		whole = whole && r.Bias%fine == 0
+	}
+	if whole {
+		t.Error("every bias is a whole number of the coarse units")
+	}
+	for c, r := range sums[1].Requant[0] {
+		if want := store.Get("last.bias").Float32s()[c]; r.Shift != want || r.Bias != 0 {
+			t.Errorf("channel %d of floats: bias %d and %g, want %g", c, r.Bias, r.Shift, want)
+		}
 	}
 }

@@ -289,16 +289,20 @@ func (r *rules) weightCodes(q *graph.Node, axis int) (codes func() (w []int8, la
 // fold returns the deploy form of each channel for a target.
 func (t *root) fold(post []quant.Affine, to target) ([]quant.Requant, error) {
 	out := make([]quant.Requant, t.shape.O)
-	step := float32(1)
-	if to.codes {
-		step = to.step
-	}
+	codes := quant.Codes{Lo: to.lo, Hi: to.hi, Grain: 1 << t.shift}
 	for o := range out {
-		r, err := quant.Fold(post[o], t.in.step, t.steps[o], step, t.accMax)
+		var err error
+		if to.codes {
+			out[o], err = quant.Fold(post[o], t.in.step, t.steps[o], to.step, t.accMax)
+		} else {
+			out[o], err = quant.FoldReal(post[o], t.in.step, t.steps[o])
+		}
 		if err != nil {
 			return nil, fmt.Errorf("channel %d: %w", o, err)
 		}
-		out[o] = r
+		if to.codes {
+			out[o] = out[o].Settle(post[o], t.in.step, t.steps[o], to.step, t.accMax, codes)
+		}
 	}
 	return out, nil
 }

@@ -18,7 +18,8 @@ import (
 //   - a quantizer asks for its own codes and turns them into the target;
 //   - batch norms, biases and factors per channel over an integer sum (a
 //     convolution or product of codes, a mean of codes) are folded with the
-//     target's step into one multiplier and one int32 bias a channel;
+//     target's step into one multiplier and one bias a channel, an int32 for codes
+//     and a float32 for floats;
 //   - anything else is a float operation, rounded where codes are wanted.
 //
 // So one value may be computed twice, with two foldings, where a quantizer and

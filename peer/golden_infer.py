@@ -45,6 +45,20 @@ def fold(scale, shift, step_in, step_w, step_out, acc_max):
     return m, int(bias), False
 
 
+def exact(acc, scale, shift, step_in, step_w, step_out):
+    """values in units of step_out with nothing rounded but at the end, float64: what
+    codes of few bits are made of."""
+    s = np.array([float(a) * float(b) * float(step_in) / float(step_out) for a, b in zip(scale, step_w)])
+    return acc * s.reshape(-1, 1, 1) + (np.asarray(shift, np.float64) / float(step_out)).reshape(-1, 1, 1)
+
+
+def real(acc, shift, step_in, step_w, bits, acc_max):
+    """values that stay in floats: one product and one sum in float32."""
+    k = fine(bits, acc_max)
+    w = f32(f32(step_w) / f32(2**k))
+    return (acc * 2**k).astype(f32) * f32(f32(step_in) * w) + np.asarray(shift, f32)
+
+
 def deploy(acc, scale, shift, step_in, step_w, step_out, acc_max, bits=8):
     """real values in units of step_out, float32 [channels, ...]."""
     k = fine(bits, acc_max)
@@ -92,24 +106,23 @@ def main():
     w = codes(p["conv1.weight"], p["conv1.weight_step"], -128, 127)
     acc = F.conv2d(x.double(), w.double(), padding=1)[0].numpy().astype(np.int64)
     s, b = norm(p["bn1.weight"], p["bn1.bias"], p["bn1.running_mean"], p["bn1.running_var"], eps)
-    real = deploy(acc, s, b, p["conv1.input_step"][0], [p["conv1.weight_step"][0]] * 6, p["conv2.input_step"][0], 27 * 128 * 128)
-    c1 = clamp_codes(real, 0, 15)  # relu and u4
+    c1 = np.rint(np.clip(exact(acc, s, b, p["conv1.input_step"][0], [p["conv1.weight_step"][0]] * 6, p["conv2.input_step"][0]), 0, 15)).astype(np.int64)  # relu and u4
 
     w = codes(p["conv2.weight"], p["conv2.weight_step"].reshape(6, 1, 1, 1), -8, 7)
     acc = F.conv2d(torch.from_numpy(c1)[None].double(), w.double(), padding=1, stride=2, groups=6)[0].numpy().astype(np.int64)
     s, b = norm(p["bn2.weight"], p["bn2.bias"], p["bn2.running_mean"], p["bn2.running_var"], eps)
-    real = deploy(acc, s, b, p["conv2.input_step"][0], p["conv2.weight_step"], p["pool.input_step"][0], 9 * 8 * 15, 4)
+    value = deploy(acc, s, b, p["conv2.input_step"][0], p["conv2.weight_step"], p["pool.input_step"][0], 9 * 8 * 15, 4)
     six = int(codes(np.array([6], f32), p["pool.input_step"], 0, 255)[0])
-    c2 = clamp_codes(real, 0, six)  # relu6 and u8
+    c2 = clamp_codes(value, 0, six)  # relu6 and u8
 
     acc = c2.sum(axis=(1, 2))
     n = c2.shape[1] * c2.shape[2]
-    real = deploy(acc, [1 / n] * 6, [0] * 6, p["pool.input_step"][0], [f32(1)] * 6, p["fc.input_step"][0], n * 255)
-    c3 = clamp_codes(real, 0, 255)
+    value = deploy(acc, [1 / n] * 6, [0] * 6, p["pool.input_step"][0], [f32(1)] * 6, p["fc.input_step"][0], n * 255)
+    c3 = clamp_codes(value, 0, 255)
 
     w = codes(p["fc.weight"], p["fc.weight_step"], -4, 3).numpy()
     acc = w @ c3
-    logits = deploy(acc, [1.0] * 5, p["fc.bias"], p["fc.input_step"][0], [p["fc.weight_step"][0]] * 5, f32(1), 6 * 4 * 255, 3)
+    logits = real(acc, p["fc.bias"], p["fc.input_step"][0], p["fc.weight_step"][0], 3, 6 * 4 * 255)
 
     out = {
         "tool": "torch %s, numpy %s" % (torch.__version__, np.__version__), "seed": SEED,

@@ -47,14 +47,34 @@ type Requant struct {
 	M        float32
 	Bias     int32 // in units of stepIn*Weight
 	Constant bool
+	// Shift is added to a real value; 0 where codes are made.
+	Shift float32
 	// Weight is the step of the weights with the layer's scale in it: M is
 	// stepIn*Weight/stepOut. A Constant channel has none.
 	Weight float32
 }
 
+// FoldReal makes the deploy form of a channel that stays in floats, its real value
+// being post(stepIn*stepWeight*acc): float32(float32(acc)*M) + Shift, with
+//
+//	Weight = float32(stepWeight*post.Scale), M = float32(stepIn*Weight), Shift = float32(post.Shift)
+//
+// A product of steps that is 0 or not finite in float32 makes M 0. Errors: see
+// Fold.
+func FoldReal(post Affine, stepIn, stepWeight float32) (Requant, error) {
+	if err := checkFold(post, stepIn, stepWeight, 1); err != nil {
+		return Requant{}, err
+	}
+	weight := float32(float64(stepWeight) * post.Scale)
+	m, shift := float32(stepIn*weight), float32(post.Shift)
+	if m == 0 || notFinite(float64(m)) {
+		m, weight = 0, 0
+	}
+	return Requant{M: m, Shift: shift, Weight: weight}, nil
+}
+
 // Fold makes the deploy form of a channel whose real value is
-// post(stepIn*stepWeight*acc) and whose result has the step stepOut (1 for a
-// float result): one step of weights rounded to float32, so that a file of steps
+// post(stepIn*stepWeight*acc) and whose result is codes of the step stepOut: one step of weights rounded to float32, so that a file of steps
 // says all, and a multiplier as ONNX Runtime makes it of steps:
 //
 //	Weight = float32(stepWeight*post.Scale)
@@ -66,16 +86,11 @@ type Requant struct {
 // value. Errors: a step that is not positive and finite, a negative accMax or
 // one above 2^31-1, an Affine that is not finite.
 func Fold(post Affine, stepIn, stepWeight, stepOut float32, accMax int64) (Requant, error) {
-	for _, s := range []float32{stepIn, stepWeight, stepOut} {
-		if !(s > 0) || math.IsInf(float64(s), 0) {
-			return Requant{}, fmt.Errorf("quant: steps %g, %g, %g, want positive", stepIn, stepWeight, stepOut)
-		}
+	if err := checkFold(post, stepIn, stepWeight, stepOut); err != nil {
+		return Requant{}, err
 	}
 	if accMax < 0 || accMax > math.MaxInt32 {
 		return Requant{}, fmt.Errorf("quant: accumulator up to %d does not fit 32 bits", accMax)
-	}
-	if notFinite(post.Scale) || notFinite(post.Shift) {
-		return Requant{}, fmt.Errorf("quant: scale %g, shift %g are not finite", post.Scale, post.Shift)
 	}
 	weight := float32(float64(stepWeight) * post.Scale)
 	unit := float64(stepIn) * float64(weight)
@@ -87,11 +102,25 @@ func Fold(post Affine, stepIn, stepWeight, stepOut float32, accMax int64) (Requa
 	return Requant{M: m, Bias: int32(bias), Weight: weight}, nil
 }
 
+func checkFold(post Affine, steps ...float32) error {
+	for _, s := range steps {
+		if !(s > 0) || math.IsInf(float64(s), 0) {
+			return fmt.Errorf("quant: steps %g, want positive", steps)
+		}
+	}
+	if notFinite(post.Scale) || notFinite(post.Shift) {
+		return fmt.Errorf("quant: scale %g, shift %g are not finite", post.Scale, post.Shift)
+	}
+	return nil
+}
+
 func notFinite(x float64) bool { return math.IsNaN(x) || math.IsInf(x, 0) }
 
-// Real returns float32(acc+Bias)*M: the result in units of the output step, or
-// the real value where the layer was folded with stepOut 1.
-func (r Requant) Real(acc int32) float32 { return float32(float32(acc+r.Bias) * r.M) }
+// Real returns float32(float32(acc+Bias)*M) + Shift: the result in units of the output step, or
+// the real value where it stays in floats.
+func (r Requant) Real(acc int32) float32 {
+	return float32(float32(acc+r.Bias)*r.M) + r.Shift
+}
 
 // Code returns clamp(rne(Real(acc)) + zero, lo, hi).
 func (r Requant) Code(acc, zero, lo, hi int32) int32 {

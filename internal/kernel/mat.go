@@ -63,6 +63,8 @@ type MatOps struct {
 	PackS8Size func(n, k int) int
 	PackS8     func(dst []int8, b []int8, n, k int)
 	GemmU8S8   func(c []int32, a []uint8, zero uint8, packed []int8, m, n, k, lda, ldc int, scratch []uint8)
+	// RealI32: dst[i] = float32(float32(a[i]-b[i])*s[i]) + c[i].
+	RealI32 func(dst []float32, a, b []int32, s, c []float32)
 	// ScaleI32: dst[i] = float32(a[i]) * s[i].
 	ScaleI32 func(dst []float32, a []int32, s []float32)
 }

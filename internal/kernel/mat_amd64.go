@@ -38,7 +38,21 @@ func matRow(is isa, base MatOps) MatOps {
 	m.ConvForwardU8S8 = is.convForwardU8S8
 	m.PackS8Size, m.PackS8, m.GemmU8S8 = is.packS8Size, is.packS8, is.gemmU8S8
 	m.ScaleI32 = is.scaleI32
+	m.RealI32 = is.realI32
 	return m
+}
+
+func (is isa) realI32(dst []float32, a, b []int32, s, c []float32) {
+	a, b, s, c = a[:len(dst)], b[:len(dst)], s[:len(dst)], c[:len(dst)]
+	n := len(dst) &^ (is.lanes() - 1)
+	if n > 0 {
+		if is == avx512 {
+			realI32AVX512(&dst[0], &a[0], &b[0], &s[0], &c[0], n)
+		} else {
+			realI32AVX2(&dst[0], &a[0], &b[0], &s[0], &c[0], n)
+		}
+	}
+	realI32Generic(dst[n:], a[n:], b[n:], s[n:], c[n:])
 }
 
 func (is isa) scaleI32(dst []float32, a []int32, s []float32) {

@@ -27900,6 +27900,60 @@ loop:
 	VZEROUPPER
 	RET
 
+// func realI32AVX512(dst *float32, a *int32, b *int32, s *float32, c *float32, n int)
+// Requires: AVX, AVX512F
+TEXT ·realI32AVX512(SB), NOSPLIT, $0-48
+	MOVQ dst+0(FP), AX
+	MOVQ a+8(FP), CX
+	MOVQ b+16(FP), DX
+	MOVQ s+24(FP), BX
+	MOVQ c+32(FP), SI
+	MOVQ n+40(FP), DI
+
+loop:
+	VMOVUPS   (CX), Z0
+	VPSUBD    (DX), Z0, Z0
+	VCVTDQ2PS Z0, Z0
+	VMULPS    (BX), Z0, Z0
+	VADDPS    (SI), Z0, Z0
+	VMOVUPS   Z0, (AX)
+	ADDQ      $+64, CX
+	ADDQ      $+64, DX
+	ADDQ      $+64, BX
+	ADDQ      $+64, SI
+	ADDQ      $+64, AX
+	SUBQ      $+16, DI
+	JG        loop
+	VZEROUPPER
+	RET
+
+// func realI32AVX2(dst *float32, a *int32, b *int32, s *float32, c *float32, n int)
+// Requires: AVX, AVX2
+TEXT ·realI32AVX2(SB), NOSPLIT, $0-48
+	MOVQ dst+0(FP), AX
+	MOVQ a+8(FP), CX
+	MOVQ b+16(FP), DX
+	MOVQ s+24(FP), BX
+	MOVQ c+32(FP), SI
+	MOVQ n+40(FP), DI
+
+loop:
+	VMOVUPS   (CX), Y0
+	VPSUBD    (DX), Y0, Y0
+	VCVTDQ2PS Y0, Y0
+	VMULPS    (BX), Y0, Y0
+	VADDPS    (SI), Y0, Y0
+	VMOVUPS   Y0, (AX)
+	ADDQ      $+32, CX
+	ADDQ      $+32, DX
+	ADDQ      $+32, BX
+	ADDQ      $+32, SI
+	ADDQ      $+32, AX
+	SUBQ      $+8, DI
+	JG        loop
+	VZEROUPPER
+	RET
+
 // func widenU8AVX2(dst *uint8, src *uint8, n int, zero int)
 // Requires: AVX, AVX2
 TEXT ·widenU8AVX2(SB), NOSPLIT, $0-32

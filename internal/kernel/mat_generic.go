@@ -25,6 +25,7 @@ func genericMat() MatOps {
 		PackS8:               packS8Generic,
 		GemmU8S8:             gemmU8S8Generic,
 		ScaleI32:             scaleI32Generic,
+		RealI32:              realI32Generic,
 	}
 }
 
@@ -100,6 +101,13 @@ func gemmU8S8Generic(c []int32, a []uint8, zero uint8, packed []int8, m, n, k, l
 			}
 			row[j] = sum
 		}
+	}
+}
+
+func realI32Generic(dst []float32, a, b []int32, s, c []float32) {
+	a, b, s, c = a[:len(dst)], b[:len(dst)], s[:len(dst)], c[:len(dst)]
+	for i := range dst {
+		dst[i] = float32(float32(a[i]-b[i])*s[i]) + c[i]
 	}
 }
 

@@ -548,6 +548,12 @@ func scaleI32AVX512(dst *float32, a *int32, s *float32, n int)
 func scaleI32AVX2(dst *float32, a *int32, s *float32, n int)
 
 //go:noescape
+func realI32AVX512(dst *float32, a *int32, b *int32, s *float32, c *float32, n int)
+
+//go:noescape
+func realI32AVX2(dst *float32, a *int32, b *int32, s *float32, c *float32, n int)
+
+//go:noescape
 func widenU8AVX2(dst *uint8, src *uint8, n int, zero int)
 
 //go:noescape

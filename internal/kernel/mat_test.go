@@ -253,6 +253,26 @@ func TestScaleI32(t *testing.T) {
 	})
 }
 
+func TestRealI32(t *testing.T) {
+	eachRow(t, func(t *testing.T, row Table) {
+		r := rand.New(rand.NewPCG(8, 10))
+		for n := 0; n < 100; n++ {
+			a, b, s, c := make([]int32, n), make([]int32, n), randF32(r, n), randF32(r, n)
+			for i := range a {
+				a[i], b[i] = int32(r.Uint32()), int32(r.Uint32())
+			}
+			dst, check := guarded(n, guardF32, 0)
+			row.RealI32(dst, a, b, s, c)
+			check(t, "RealI32")
+			for i := range dst {
+				if want := float32(float32(a[i]-b[i])*s[i]) + c[i]; dst[i] != want {
+					t.Fatalf("n=%d: dst[%d] = %v, want %v", n, i, dst[i], want)
+				}
+			}
+		}
+	})
+}
+
 func TestNoMatrixEntryIsNil(t *testing.T) {
 	eachRow(t, func(t *testing.T, row Table) {
 		v := reflect.ValueOf(row.MatOps)

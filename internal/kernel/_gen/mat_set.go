@@ -61,6 +61,8 @@ func genMat() {
 	}
 	wide.scaleI32()
 	narrow.scaleI32()
+	wide.realI32()
+	narrow.realI32()
 	widenU8()
 	transpose(16)
 	transpose(12)

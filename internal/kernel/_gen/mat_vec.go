@@ -3,6 +3,7 @@ package main
 import (
 	. "github.com/mmcloughlin/avo/build"
 	. "github.com/mmcloughlin/avo/operand"
+	"github.com/mmcloughlin/avo/reg"
 )
 
 // scaleI32: dst[i] = float32(a[i]) * s[i] for n > 0, a multiple of the lanes.
@@ -17,6 +18,28 @@ func (m *matISA) scaleI32() {
 	ADDQ(I32(int32(4*m.lanes)), a)
 	ADDQ(I32(int32(4*m.lanes)), s)
 	ADDQ(I32(int32(4*m.lanes)), dst)
+	SUBQ(I32(int32(m.lanes)), n)
+	JG(LabelRef("loop"))
+	VZEROUPPER()
+	RET()
+}
+
+// realI32: dst[i] = float32(float32(a[i]-b[i])*s[i]) + c[i] for n > 0, a multiple of
+// the lanes.
+func (m *matISA) realI32() {
+	begin("realI32"+m.name, "func(dst *float32, a, b *int32, s, c *float32, n int)")
+	dst, a, b, s, c, n := param("dst"), param("a"), param("b"), param("s"), param("c"), param("n")
+	Label("loop")
+	v := m.vec()
+	VMOVUPS(m.at(a, 0), v)
+	VPSUBD(m.at(b, 0), v, v)
+	VCVTDQ2PS(v, v)
+	VMULPS(m.at(s, 0), v, v)
+	VADDPS(m.at(c, 0), v, v)
+	VMOVUPS(v, m.at(dst, 0))
+	for _, p := range []reg.Register{a, b, s, c, dst} {
+		ADDQ(I32(int32(4*m.lanes)), p)
+	}
 	SUBQ(I32(int32(m.lanes)), n)
 	JG(LabelRef("loop"))
 	VZEROUPPER()
