@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math"
 	"os"
 	"path/filepath"
@@ -265,6 +266,24 @@ func llama3Scaling(t *tensor.Tensor, c model.Llama) (graph.RoPEScaling, error) {
 	return s, nil
 }
 
+// GGUFRope returns the tensor of a GGUF file that says how a network stretches its
+// positions by Llama 3's rule, "" if it does not. A rule with other bounds than
+// Llama 3.1's is an error: no reader here would know it again.
+func GGUFRope(c model.Llama) (name string, factors []float32, err error) {
+	if c.Scaling.Original == 0 || c.Scaling.Factor <= 1 {
+		return "", nil, nil
+	}
+	plain, scaled := graph.RoPE{HeadDim: headDim(c), Theta: c.Theta}, graph.RoPE{HeadDim: headDim(c), Theta: c.Theta, Scaling: c.Scaling}
+	t := tensor.New(tensor.F32, headDim(c)/2)
+	for i := range t.Float32s() {
+		t.Float32s()[i] = float32(plain.Frequency(i) / scaled.Frequency(i))
+	}
+	if _, err := llama3Scaling(t, c); err != nil {
+		return "", nil, fmt.Errorf("rotary scaling %+v in GGUF: %w", c.Scaling, err)
+	}
+	return ropeFactors, t.Float32s(), nil
+}
+
 // GGUFName is the name that GGUF has for a parameter of a language model; false
 // if it has none.
 func GGUFName(param string) (string, bool) {
@@ -290,7 +309,7 @@ func GGUFName(param string) (string, bool) {
 
 // GGUFTokenizer returns the keys of a GGUF file that describe the model's
 // tokenizer: those of the file it came from, or a translation of llama2.c's
-// table. A tokenizer.json is not translated: the error says so.
+// table or of a tokenizer.json (text.Tokenizer.GGUFKeys says which can be).
 func (l *Language) GGUFTokenizer() ([]gguf.KV, error) {
 	source := l.Source
 	if kept := filepath.Join(source, ggufTokenizer); l.Form == "run" && exists(kept) {
@@ -309,7 +328,23 @@ func (l *Language) GGUFTokenizer() ([]gguf.KV, error) {
 	case l.Form == "llama2.c" || exists(filepath.Join(source, llama2cTokenizer)):
 		return l.llama2cKeys()
 	}
-	return nil, fmt.Errorf("%s: a tokenizer.json cannot be written into a GGUF file; start from the model's GGUF", l.Source)
+	path := filepath.Join(source, hfTokenizer)
+	b, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%s: no tokenizer.json: a vocab.txt is not translated into a GGUF file", l.Source)
+	}
+	if err != nil {
+		return nil, err
+	}
+	translated, err := l.Tokenizer.GGUFKeys(b)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	keys := make([]gguf.KV, len(translated))
+	for i, k := range translated {
+		keys[i] = gguf.KV{Key: k.Key, Value: k.Value}
+	}
+	return keys, nil
 }
 
 func exists(path string) bool {

@@ -61,6 +61,7 @@ func openLanguageRun(dir string, s LanguageSettings) (*Language, error) {
 const (
 	ggufTokenizer    = "tokenizer.gguf"
 	llama2cTokenizer = "tokenizer.bin"
+	hfTokenizer      = "tokenizer.json"
 )
 
 // openTokenizer opens what KeepTokenizer wrote, if anything.
@@ -118,6 +119,47 @@ func (l *Language) KeepTokenizer(dir string) error {
 		return fmt.Errorf("load: tokenizer of %s: %w", l.Source, err)
 	}
 	return nil
+}
+
+// WriteTokenizer puts the model's tokenizer into a folder as transformers reads
+// it: the files that came with the model, or tokenizer.json and
+// tokenizer_config.json, translated from a GGUF file or llama2.c's table. Errors:
+// no tokenizer; one that text.JSONFromGGUF does not translate.
+func (l *Language) WriteTokenizer(dir string) error {
+	if l.Tokenizer == nil {
+		return errors.New("the model came without a tokenizer")
+	}
+	if l.Form != "gguf" && exists(filepath.Join(l.Source, hfTokenizer)) {
+		return l.KeepTokenizer(dir)
+	}
+	keys, err := l.GGUFTokenizer()
+	if err != nil {
+		return err
+	}
+	b, err := text.JSONFromGGUF(func(key string) (any, bool) {
+		for _, k := range keys {
+			if k.Key == key {
+				return k.Value, true
+			}
+		}
+		return nil, false
+	})
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(dir, hfTokenizer), b, 0o644); err != nil {
+		return err
+	}
+	config := map[string]any{"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": false, "model_max_length": l.Config.Context}
+	for _, role := range []string{"bos", "eos", "unk", "pad"} {
+		if id, ok := l.Tokenizer.Special(role); ok {
+			config[role+"_token"] = l.Tokenizer.Token(id)
+		}
+	}
+	if l.Tokenizer.Template != "" {
+		config["chat_template"] = l.Tokenizer.Template
+	}
+	return atomicfile.WriteJSON(filepath.Join(dir, "tokenizer_config.json"), config)
 }
 
 // keepGGUFTokenizer writes a GGUF file that has the tokenizer's keys alone.

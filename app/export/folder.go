@@ -55,7 +55,7 @@ func Folder(dir string, l *load.Language, form Form) (Result, error) {
 	if err := w.verify(part); err != nil {
 		return r, fmt.Errorf("export: %s read back: %w", dir, err)
 	}
-	r.Verified, r.Notes = true, w.notes(part)
+	r.Verified, r.Notes = true, w.notes()
 	if r.SizeBytes, err = folderBytes(part); err != nil {
 		return r, fmt.Errorf("export: %w", err)
 	}
@@ -93,6 +93,8 @@ type folder struct {
 	tensors *tensor.Store
 	values  *tensor.Store // what each weight's values must be, in the folder's order
 	became  []Tensor
+
+	tokenizer error // why the folder has no tokenizer; weights are worth having without
 }
 
 func newFolder(l *load.Language, form Form) (*folder, error) {
@@ -288,18 +290,9 @@ func (w *folder) write(dir string) error {
 	if w.form != Floats {
 		typ, description = "float16", w.description()
 	}
-	err := w.l.WriteConfig(filepath.Join(dir, "config.json"), typ, w.tied, description)
-	if err != nil || w.l.Form != "huggingface" && w.l.Form != "run" {
-		return err
-	}
-	if _, err := os.Stat(filepath.Join(w.l.Source, tokenizerFile)); err != nil {
-		return nil
-	}
-	return w.l.KeepTokenizer(dir)
+	w.tokenizer = w.l.WriteTokenizer(dir)
+	return w.l.WriteConfig(filepath.Join(dir, "config.json"), typ, w.tied, description)
 }
-
-// tokenizerFile is what readers of such folders want.
-const tokenizerFile = "tokenizer.json"
 
 // verify reads the folder back and compares every weight.
 func (w *folder) verify(dir string) error {
@@ -331,7 +324,7 @@ func (w *folder) verify(dir string) error {
 }
 
 // notes say what readers do otherwise, and what the folder lacks.
-func (w *folder) notes(dir string) []string {
+func (w *folder) notes() []string {
 	var notes []string
 	q := w.l.Quantizers
 	switch {
@@ -344,8 +337,8 @@ func (w *folder) notes(dir string) []string {
 	if q != nil && q.Cache > 0 {
 		notes = append(notes, fmt.Sprintf("the cache of %d bits is not part of the folder", q.Cache))
 	}
-	if _, err := os.Stat(filepath.Join(dir, tokenizerFile)); err != nil {
-		notes = append(notes, "no tokenizer.json: put that of the original model beside the weights")
+	if w.tokenizer != nil {
+		notes = append(notes, fmt.Sprintf("no tokenizer.json (%v): put that of the original model beside the weights", w.tokenizer))
 	}
 	return notes
 }

@@ -4,7 +4,6 @@
 package export
 
 import (
-	"errors"
 	"fmt"
 	"maps"
 	"math"
@@ -135,6 +134,15 @@ func (w *ggufWriter) all(g *graph.Graph) error {
 			continue
 		}
 		if err := w.plain(name, v, p.Shape()); err != nil {
+			return err
+		}
+	}
+	name, factors, err := load.GGUFRope(w.l.Config)
+	if err != nil {
+		return err
+	}
+	if name != "" {
+		if err := w.floats(name, factors, tensor.Shape{len(factors)}, gguf.F32, 32, "what Llama 3 divides its rotary frequencies by"); err != nil {
 			return err
 		}
 	}
@@ -278,9 +286,6 @@ func (w *ggufWriter) add(t gguf.Tensor, values []float32, bits int, why string) 
 // metadata describes the network and its tokenizer.
 func (w *ggufWriter) metadata() ([]gguf.KV, error) {
 	c, arch := w.l.Config, w.architecture()
-	if c.Scaling.Original != 0 {
-		return nil, errors.New("Llama 3's rotary scaling cannot be written yet")
-	}
 	head := headDim(c)
 	u := func(key string, v int) gguf.KV { return gguf.KV{Key: arch + "." + key, Value: uint32(v)} }
 	f := func(key string, v float64) gguf.KV { return gguf.KV{Key: arch + "." + key, Value: float32(v)} }
@@ -290,7 +295,7 @@ func (w *ggufWriter) metadata() ([]gguf.KV, error) {
 		u("attention.head_count", c.Heads), u("attention.head_count_kv", c.KVHeads), u("attention.key_length", head), u("attention.value_length", head),
 		f("attention.layer_norm_rms_epsilon", c.NormEps), f("rope.freq_base", c.Theta), u("rope.dimension_count", head), u("vocab_size", c.Vocab),
 	}
-	if c.Scaling.Factor > 1 {
+	if c.Scaling.Factor > 1 && c.Scaling.Original == 0 {
 		kv = append(kv, gguf.KV{Key: arch + ".rope.scaling.type", Value: "linear"}, f("rope.scaling.factor", c.Scaling.Factor))
 	}
 	if arch == "granite" {

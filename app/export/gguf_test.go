@@ -94,10 +94,11 @@ func TestFilesComputeWhatTheNetworkDoes(t *testing.T) {
 	narrow.Dim, narrow.Hidden, narrow.Tied = 64, 96, true
 	odd := narrow
 	odd.Hidden = 44
-	adjacent, qwen, granite := narrow, narrow, narrow
+	adjacent, qwen, granite, llama3 := narrow, narrow, narrow, narrow
 	adjacent.Adjacent = true
 	qwen.QKVBias = true
 	granite.EmbeddingMultiplier, granite.AttentionMultiplier, granite.ResidualMultiplier, granite.LogitsScaling = 2, 0.3, 0.5, 4
+	llama3.Theta, llama3.Scaling = 5e5, graph.RoPEScaling{Factor: 8, Low: 1, High: 4, Original: 8192}
 	for _, c := range []struct {
 		name string
 		c    model.Llama
@@ -107,6 +108,7 @@ func TestFilesComputeWhatTheNetworkDoes(t *testing.T) {
 		{"2 bits", wide, 2, "Q2_K"}, {"3 bits", wide, 3, "Q3_K"}, {"4 bits", wide, 4, "Q4_0"}, {"5 bits", wide, 5, "Q5_K"}, {"6 bits", wide, 6, "Q6_K"}, {"8 bits", wide, 8, "Q8_0"},
 		{"2 bits in narrow rows", narrow, 2, "Q4_0"}, {"5 bits in narrow rows", narrow, 5, "Q5_0"}, {"rows of 44", odd, 4, "F32"},
 		{"adjacent", adjacent, 4, "Q4_0"}, {"qwen2", qwen, 4, "Q4_0"}, {"granite", granite, 8, "Q8_0"}, {"full precision", narrow, 0, "F32"},
+		{"rotary scaling", llama3, 4, "Q4_0"},
 	} {
 		l := network(t, c.c, c.bits)
 		r, back := write(t, l)
@@ -120,6 +122,9 @@ func TestFilesComputeWhatTheNetworkDoes(t *testing.T) {
 			if x.Name == "blk.0.ffn_down.weight" && x.Type != c.want {
 				t.Errorf("%s: ffn_down is %s, want %s (%s)", c.name, x.Type, c.want, x.Why)
 			}
+		}
+		if back.Config.Scaling != l.Config.Scaling {
+			t.Errorf("%s: rotary scaling %+v, want %+v", c.name, back.Config.Scaling, l.Config.Scaling)
 		}
 		got, want := logits(t, back), logits(t, l)
 		for i, v := range want {
@@ -167,8 +172,8 @@ func TestEightBitEmbeddingsAreClose(t *testing.T) {
 	if entries, _ := os.ReadDir(filepath.Dir(path)); len(entries) != 1 {
 		t.Errorf("%d entries beside the file", len(entries)-1)
 	}
-	l.Config.Scaling = graph.RoPEScaling{Factor: 8, Low: 1, High: 4, Original: 8192}
-	if _, err := export.GGUF(path, l, export.GGUFConfig{Embedding: gguf.F16}); err == nil || !strings.Contains(err.Error(), "scaling") {
+	l.Config.Scaling = graph.RoPEScaling{Factor: 8, Low: 2, High: 4, Original: 16}
+	if _, err := export.GGUF(path, l, export.GGUFConfig{Embedding: gguf.F16}); err == nil || !strings.Contains(err.Error(), "other rules are not supported") {
 		t.Errorf("error %v, want one about the rotary scaling", err)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"lowbit/engine"
@@ -104,8 +105,54 @@ func TestExportedFoldersAreTheForeignReaders(t *testing.T) {
 		wantFailure(t, 1, args, "--force")
 		object(t, append(args, "--force")...)
 	}
+	sameTokenizer(t, m, filepath.Join(base, "safetensors"))
+	file := filepath.Join(base, "again.gguf")
+	object(t, "export", "--model", filepath.Join(base, "safetensors"), "--to", "gguf", "--out", file)
+	sameTokenizer(t, m, file)
 	wantFailure(t, 1, []string{"eval", "--model", filepath.Join(base, "exact"), "--data", "text:" + testenv.Shared(t, "data", "text", "tinystories-sample.txt")}, "activations are quantized")
 	wantFailure(t, 1, []string{"export", "--model", m, "--to", "compressed-tensors", "--out", filepath.Join(base, "x")}, "full precision", "lowbit quantize")
 	wantFailure(t, 2, []string{"export", "--model", net, "--to", "compressed-tensors", "--scheme", "w4", "--out", filepath.Join(base, "x")}, "serving or exact")
 	wantFailure(t, 1, []string{"export", "--model", net, "--to", "safetensors", "--out", base, "--force"}, "holds other things")
+}
+
+// sameTokenizer demands that two models give the same ids, whatever the form of
+// their tokenizers: those that package tokenizers gives with the translated file.
+func sameTokenizer(t *testing.T, a, b string) {
+	t.Helper()
+	var golden struct {
+		SHA256           string
+		Samples, Decoded []string
+		IDs              [][]int32
+	}
+	text, err := os.ReadFile("testdata/export_tokenizer.json")
+	if err == nil {
+		err = json.Unmarshal(text, &golden)
+	}
+	if err != nil || len(golden.Samples) == 0 {
+		t.Fatalf("%d samples, %v", len(golden.Samples), err)
+	}
+	for _, path := range []string{a, b} {
+		l, err := load.OpenLanguage(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if l.Tokenizer == nil {
+			t.Fatalf("%s has no tokenizer", path)
+		}
+		for i, s := range golden.Samples {
+			if got := l.Tokenizer.Encode(s); !slices.Equal(got, golden.IDs[i]) {
+				t.Errorf("%s: %q is %v, want %v", path, s, got, golden.IDs[i])
+			}
+		}
+		for role, want := range map[string]int32{"bos": 1, "eos": 2} {
+			if got, ok := l.Tokenizer.Special(role); !ok || got != want {
+				t.Errorf("%s: %s is %d, want %d", path, role, got, want)
+			}
+		}
+	}
+	if file, err := os.ReadFile(filepath.Join(b, "tokenizer.json")); err == nil {
+		if sum := sha256.Sum256(file); hex.EncodeToString(sum[:]) != golden.SHA256 {
+			t.Error("the tokenizer.json is another than the one that package tokenizers read: make the golden anew")
+		}
+	}
 }
