@@ -41,6 +41,13 @@ func languageSettings(dir string) (LanguageSettings, bool) {
 	return s, true
 }
 
+// LanguageSource returns the model that a run directory of a language model began
+// with; false for other folders.
+func LanguageSource(dir string) (string, bool) {
+	s, ok := languageSettings(dir)
+	return s.Source, ok && s.Source != ""
+}
+
 // openLanguageRun loads a run directory.
 func openLanguageRun(dir string, s LanguageSettings) (*Language, error) {
 	g, weights, record, err := train.Open(dir)

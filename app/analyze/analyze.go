@@ -14,6 +14,7 @@ import (
 	"lowbit/graph"
 	"lowbit/method/faq"
 	"lowbit/method/lsq"
+	"lowbit/method/silq"
 	"lowbit/quant"
 	"lowbit/tensor"
 	"lowbit/train"
@@ -23,6 +24,10 @@ import (
 type Config struct {
 	// Similarity compares with Network.Reference.
 	Similarity bool
+	// Rotation says how much of the change since Network.Reference a rotation of
+	// the weights explains (silq.Procrustes). Matrices of more than maxRotated
+	// values, tables of embeddings say, are left out.
+	Rotation bool
 	// Noise measures over Steps training steps at the learning rate LR.
 	Noise bool
 	Steps int
@@ -56,6 +61,8 @@ type Layer struct {
 	WeightCosine    *float64 `json:"weight_cosine,omitempty"`
 	QuantizedCosine *float64 `json:"quantized_cosine,omitempty"`
 	GradientCosine  *float64 `json:"gradient_cosine,omitempty"`
+	// Rotation's matrix of a convolution has its output channels as rows.
+	*silq.Rotation
 	// LossChange and AccuracyChange are the network's with the one layer changed
 	// minus those of the network as it is.
 	LossChange     *float64 `json:"loss_change,omitempty"`
@@ -84,6 +91,11 @@ func Run(ctx context.Context, n Network, c Config) ([]Layer, error) {
 			layers[at[l.Name]].WeightCosine, layers[at[l.Name]].QuantizedCosine = &l.WeightCosine, l.QuantizedCosine
 		}
 	}
+	if c.Rotation {
+		if err := rotation(ctx, n, layers); err != nil {
+			return nil, fmt.Errorf("analyze: %w", err)
+		}
+	}
 	if c.Noise {
 		n.Progress("gradient noise", 0, c.Steps)
 		job := train.Job{Engine: n.Engine, Graph: n.Graph, Store: n.Store, Train: n.Train}
@@ -101,6 +113,39 @@ func Run(ctx context.Context, n Network, c Config) ([]Layer, error) {
 		}
 	}
 	return layers, nil
+}
+
+// maxRotated bounds a matrix whose singular values are computed.
+const maxRotated = 4 << 20
+
+// rotation compares each weight matrix with the reference's.
+func rotation(ctx context.Context, n Network, layers []Layer) error {
+	weights := map[string]*graph.Node{}
+	for _, l := range graph.Layers(n.Graph) {
+		weights[l.Name] = l.Weight
+	}
+	for i := range layers {
+		l := &layers[i]
+		n.Progress("rotation of "+l.Name, i, len(layers))
+		if ctx.Err() != nil {
+			return fmt.Errorf("layer %s: %w", l.Name, train.ErrInterrupted)
+		}
+		p := weights[l.Name]
+		before, after := n.Reference.Get(p.Name()), n.Store.Get(p.Name())
+		if before == nil || after == nil || !before.Shape().Equal(after.Shape()) {
+			return fmt.Errorf("layer %s: %w: the reference has %v, the network %v", l.Name, tensor.ErrShape, before, after)
+		}
+		if after.Len() > maxRotated {
+			continue
+		}
+		out := after.Shape()[0]
+		r, err := silq.Procrustes(before.Float32s(), after.Float32s(), out, after.Len()/out)
+		if err != nil {
+			return fmt.Errorf("layer %s: %w", l.Name, err)
+		}
+		l.Rotation = &r
+	}
+	return nil
 }
 
 // sensitivity evaluates the network with one layer changed at a time.

@@ -9,6 +9,7 @@ import (
 	"lowbit/app/analyze"
 	"lowbit/engine"
 	"lowbit/load"
+	"lowbit/model"
 	"lowbit/quant"
 	"lowbit/train"
 )
@@ -18,16 +19,20 @@ const analyzeHelp = `Tells layer by layer what quantization does to a network.
 --similarity   cosine between the weights now and those of the full-precision
                network (--reference, or the one the run was made from), in float
                and as quantized (FAQ)
+--rotation     how far the weights moved, and the share of that which a rotation of
+               a layer's inputs or outputs would have done (orthogonal Procrustes)
 --noise        cosine between a gradient and the average of those before it, over
                --steps training steps; lower is noisier (FAQ)
 --sensitivity  change of loss and accuracy on the test part with one layer changed:
                in full precision if the network is quantized, else quantized alone
                to --bits
 
-Without any of the three: --similarity.`
+Without any of them: --similarity. Language models have --similarity and --rotation,
+and need no data.`
 
 const analyzeExample = `  lowbit analyze --model runs/r20-w2 --data cifar10 --similarity --noise
-  lowbit analyze --model resnet20 --data cifar10 --sensitivity --bits w2a2 --limit 1000`
+  lowbit analyze --model resnet20 --data cifar10 --sensitivity --bits w2a2 --limit 1000
+  lowbit analyze --model runs/smol4 --rotation`
 
 type analyzeFlags struct {
 	model     modelFlags
@@ -49,6 +54,7 @@ func (a *app) analyze() *cobra.Command {
 	v.data.add(cmd, true)
 	f := cmd.Flags()
 	f.BoolVar(&v.c.Similarity, "similarity", false, "how far the weights moved")
+	f.BoolVar(&v.c.Rotation, "rotation", false, "how much of the change is a rotation")
 	f.BoolVar(&v.c.Noise, "noise", false, "how noisy the gradients are")
 	f.BoolVar(&v.c.Sensitivity, "sensitivity", false, "what each layer costs")
 	f.StringVar(&v.reference.model, "reference", "", "MODEL to compare with (default: what the run was made from)")
@@ -71,7 +77,7 @@ func (v *analyzeFlags) source(l *load.Loaded) error {
 			return v.reference.check()
 		}
 	}
-	return usagef("--similarity: %s does not say what it was made from; name it with --reference MODEL", v.model.model)
+	return usagef("%s does not say what it was made from; name it with --reference MODEL", v.model.model)
 }
 
 // network loads all that the analyses need.
@@ -89,7 +95,7 @@ func (v *analyzeFlags) network(a *app, e *engine.Engine) (n analyze.Network, err
 	}
 	n = analyze.Network{Engine: e, Graph: l.Graph, Store: l.Store, Train: s.train, Examples: s.test, Base: train.DefaultConfig()}
 	n.Base.Batch, n.Base.Seed, n.Base.Augment, n.Base.Norm = v.batch, a.seed, augment(s.train), normalization(l.Info, s.train)
-	if v.c.Similarity {
+	if v.c.Similarity || v.c.Rotation {
 		if err := v.source(l); err != nil {
 			return n, err
 		}
@@ -102,21 +108,54 @@ func (v *analyzeFlags) network(a *app, e *engine.Engine) (n analyze.Network, err
 	return n, usage(n.Base.Validate())
 }
 
+// language loads a language model and the one that it was made from.
+func (v *analyzeFlags) language() (n analyze.Network, err error) {
+	if v.c.Noise || v.c.Sensitivity {
+		return n, usagef("%s is a language model: --noise and --sensitivity are for classifiers", v.model.model)
+	}
+	source := v.reference.model
+	if source == "" {
+		var ok bool
+		if source, ok = load.LanguageSource(v.model.model); !ok {
+			return n, usagef("%s does not say what it was made from; name it with --reference MODEL", v.model.model)
+		}
+		v.reference.model = source
+	}
+	l, err := load.OpenLanguage(v.model.model)
+	if err != nil {
+		return n, err
+	}
+	r, err := load.OpenLanguage(source)
+	if err != nil {
+		return n, fmt.Errorf("reference: %w", err)
+	}
+	n.Store, n.Reference = l.Store, r.Store
+	n.Graph, err = l.Graph(model.LlamaRun{Batch: 1, Seq: 1})
+	return n, err
+}
+
 func (v *analyzeFlags) run(a *app) error {
-	if err := v.model.check(); err != nil {
-		return err
+	if !load.IsLanguage(v.model.model) {
+		if err := v.model.check(); err != nil {
+			return err
+		}
 	}
 	p, err := quant.ParseBits(v.bits)
 	if err != nil {
 		return usage(err)
 	}
 	v.c.Width = p.Default
-	if !v.c.Noise && !v.c.Sensitivity {
+	if !v.c.Noise && !v.c.Sensitivity && !v.c.Rotation {
 		v.c.Similarity = true
 	}
 	e := engine.New(a.threads)
 	defer e.Close()
-	n, err := v.network(a, e)
+	var n analyze.Network
+	if load.IsLanguage(v.model.model) {
+		n, err = v.language()
+	} else {
+		n, err = v.network(a, e)
+	}
 	if err != nil {
 		return err
 	}
@@ -144,6 +183,9 @@ func (v *analyzeFlags) text(w io.Writer, layers []analyze.Layer) {
 	if v.c.Similarity {
 		head = append(head, "weight cosine", "quantized cosine")
 	}
+	if v.c.Rotation {
+		head = append(head, "change", "rotation of inputs", "of outputs")
+	}
 	if v.c.Noise {
 		head = append(head, "gradient cosine")
 	}
@@ -161,6 +203,13 @@ func (v *analyzeFlags) text(w io.Writer, layers []analyze.Layer) {
 		row := []string{l.Name, fmt.Sprintf("%d/%d", l.WeightBits, l.ActBits)}
 		if v.c.Similarity {
 			row = append(row, number(l.WeightCosine, "%.5f", 1), number(l.QuantizedCosine, "%.5f", 1))
+		}
+		if v.c.Rotation {
+			cells := []string{"-", "-", "-"}
+			if r := l.Rotation; r != nil {
+				cells = []string{fmt.Sprintf("%.4f", r.Change), percent(r.Input), percent(r.Output)}
+			}
+			row = append(row, cells...)
 		}
 		if v.c.Noise {
 			row = append(row, number(l.GradientCosine, "%.4f", 1))

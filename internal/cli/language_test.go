@@ -125,6 +125,15 @@ func TestALanguageModelIsQuantized(t *testing.T) {
 	}
 	object(t, "run", "--model", trained, "Once upon a time", "--tokens", "5")
 	object(t, "inspect", trained)
+	an := object(t, "analyze", "--model", trained, "--similarity", "--rotation")
+	for _, l := range items(t, an, "layers") {
+		fields(t, l, "name", "weight_cosine", "quantized_cosine", "change", "input_rotation", "output_rotation")
+		if change := number(t, l, "change"); l["name"] == "model.layers.0.mlp.up_proj" && (change < 1e-4 || change > 1 || number(t, l, "input_rotation") > 0.9) {
+			t.Errorf("%v", l)
+		}
+	}
+	wantFailure(t, 2, []string{"analyze", "--model", trained, "--noise"}, "is a language model")
+	wantFailure(t, 2, []string{"analyze", "--model", m}, "--reference")
 	page := filepath.Join(base, "report.html")
 	object(t, "report", trained, untrained, "--out", page)
 	if b, err := os.ReadFile(page); err != nil || !strings.Contains(string(b), "Divergence from full precision") {

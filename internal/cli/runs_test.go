@@ -72,10 +72,10 @@ func TestTrainQuantizeEvalAnalyzeReport(t *testing.T) {
 		t.Errorf("inspect says %v bytes, quantize %v", in["size_bytes"], lsq["size_bytes"])
 	}
 
-	an := object(t, "analyze", "--model", at("lsq"), "--data", "cifar10", "--similarity", "--noise", "--sensitivity",
+	an := object(t, "analyze", "--model", at("lsq"), "--data", "cifar10", "--similarity", "--rotation", "--noise", "--sensitivity",
 		"--steps", "4", "--batch", "32", "--limit", "64", "--train-limit", "320")
 	for _, l := range items(t, an, "layers") {
-		fields(t, l, "name", "weight_cosine", "quantized_cosine", "gradient_cosine", "loss_change", "accuracy_change")
+		fields(t, l, "name", "weight_cosine", "quantized_cosine", "gradient_cosine", "loss_change", "accuracy_change", "change", "input_rotation", "output_rotation")
 	}
 
 	page := at("report.html")
