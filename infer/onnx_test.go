@@ -199,3 +199,61 @@ func TestONNXNamesWhatDoesNotFit(t *testing.T) {
 		t.Errorf("error %v for a network without quantizers", err)
 	}
 }
+
+// Files that NNCF quantized run on integers, scales of channels of activations
+// included, and give what ONNX Runtime gives.
+func TestNetworksOfNNCFRunOnIntegers(t *testing.T) {
+	const dir, tolerance = "../format/onnx/testdata/nncf/", 0.02 // a code beside a tie
+	var want struct {
+		Input []float32
+		Nets  map[string]struct{ Outputs [][]float32 }
+	}
+	b, err := os.ReadFile(dir + "golden.json")
+	if err == nil {
+		err = json.Unmarshal(b, &want)
+	}
+	if err != nil || len(want.Nets) < 2 {
+		t.Fatalf("%d networks, %v", len(want.Nets), err)
+	}
+	for name, w := range want.Nets {
+		m, err := onnx.Read(dir + name + ".onnx")
+		if err != nil {
+			t.Fatal(err)
+		}
+		net, err := onnx.Import(m, onnx.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		model, err := Lower(net.Graph, net.Store)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		integers := 0
+		for _, i := range model.Explain() {
+			if i.Kind == "conv2d" && i.Integer {
+				integers++
+			}
+			if i.Kind == "div" || i.Kind == "mul" {
+				t.Errorf("%s: scales of channels are a %s in floats", name, i.Kind)
+			}
+		}
+		if integers != 4 {
+			t.Errorf("%s: %d convolutions on integers, want 4", name, integers)
+		}
+		r, err := NewReference(net.Graph, net.Store)
+		if err != nil {
+			t.Fatal(err)
+		}
+		in := want.Input[:len(want.Input)/onnxExamples]
+		if c, err := model.Compare(r, in); err != nil || !c.Equal() {
+			t.Errorf("%s: %+v, %v", name, c, err)
+		}
+		got := sessionOutputs(t, net.Graph, net.Store, want.Input)
+		for k, row := range w.Outputs {
+			if d := relative(got[k], row); d > tolerance {
+				t.Errorf("%s, example %d: results differ by %g of the largest", name, k, d)
+			}
+		}
+	}
+}

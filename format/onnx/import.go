@@ -56,6 +56,8 @@ type value struct {
 	c *constant
 	q *coded
 	s *sums
+	// channels are codes with a scale a channel, dequantized.
+	channels *coded
 }
 
 // Import makes an inference graph of a model, at batch 1 or the batch that the
@@ -304,6 +306,8 @@ func (im *importer) computed(v *value) (*graph.Node, error) {
 		return v.n, nil
 	case v.q != nil:
 		return im.dequantize(v.q)
+	case v.channels != nil:
+		return im.scaledBack(v.channels)
 	case v.s != nil:
 		return nil, fmt.Errorf("32-bit sums are used other than by adding a bias, Cast and Mul")
 	case v.c == nil:

@@ -179,11 +179,19 @@ func importConv(im *importer, c call) ([]*value, error) {
 	if len(c.in) < 2 || c.in[1] == nil || c.in[1].c == nil {
 		return nil, fmt.Errorf("its weights are computed, want stored ones")
 	}
-	x, err := im.computed(c.in[0])
+	l, ok, err := layer{call: c, w: c.in[1].c}, false, error(nil)
+	if in := c.in[0]; in != nil && in.channels != nil {
+		var w *constant
+		if l.x, w, ok, err = im.depthwise(in.channels, attrInt(c, "group", 1), l.w); ok {
+			l.w = w
+		}
+	}
+	if err == nil && !ok {
+		l.x, err = im.computed(c.in[0])
+	}
 	if err != nil {
 		return nil, err
 	}
-	l := layer{call: c, x: x, w: c.in[1].c}
 	if len(c.in) > 2 {
 		if c.in[2].c == nil {
 			return nil, fmt.Errorf("its bias is computed, want a stored one")

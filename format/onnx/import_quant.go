@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"math/bits"
+	"slices"
 
 	"lowbit/graph"
 	"lowbit/quant"
@@ -15,9 +16,11 @@ type coded struct {
 	x          *graph.Node // what is quantized
 	name       string
 	scale      float32
+	scales     []float32 // of channels, x being divided by them; nil: one scale
 	zero       int
 	lo, hi     int         // stored numbers that occur
 	fake       *graph.Node // the quantizer, once it is made
+	real       *graph.Node // with scales: its values times them, once they are made
 	onGrid     bool        // x holds values of the grid already
 	scaleConst *constant
 }
@@ -111,12 +114,24 @@ func importQuantize(im *importer, c call) ([]*value, error) {
 		}
 		return []*value{{c: out}}, nil
 	}
-	if len(scale) != 1 || scale[0] < 0 {
-		return nil, fmt.Errorf("activations with %d scales, the first %g, want one above 0", len(scale), scale[0])
-	}
 	x, err := im.computed(c.in[0])
 	if err != nil {
 		return nil, err
+	}
+	if len(scale) > 1 {
+		for i, z := range zero {
+			if z != zero[0] {
+				return nil, fmt.Errorf("activations with zero points %d and %d of channels 0 and %d, want one", zero[0], z, i)
+			}
+		}
+		if x, err = im.divided(c, x, scale); err != nil {
+			return nil, err
+		}
+		q := &coded{x: x, name: c.Outputs[0], scale: 1, scales: scale, zero: zero[0], lo: r[0], hi: r[1]}
+		return []*value{{q: q}}, nil
+	}
+	if scale[0] < 0 {
+		return nil, fmt.Errorf("activations with the scale %g, want one above 0", scale[0])
 	}
 	q := &coded{x: x, name: c.Outputs[0], scale: scale[0], zero: zero[0], lo: r[0], hi: r[1]}
 	return []*value{{q: q}}, nil
@@ -147,7 +162,10 @@ func importDequantize(im *importer, c call) ([]*value, error) {
 		if err != nil {
 			return nil, err
 		}
-		if len(scale) != 1 || scale[0] != q.scale || zero[0] != q.zero {
+		if q.scales != nil && slices.Equal(scale, q.scales) && zero[0] == q.zero {
+			return []*value{{channels: q}}, nil
+		}
+		if len(scale) != 1 || q.scales != nil || scale[0] != q.scale || zero[0] != q.zero {
 			return nil, fmt.Errorf("scale %v and zero point %v for codes of %g and %d", scale, zero, q.scale, q.zero)
 		}
 		n, err := im.dequantize(q)
@@ -299,7 +317,7 @@ func (im *importer) quantizer(x *graph.Node, spec quant.Spec, steps []float32, n
 // narrow cuts codes at stored bounds.
 func narrow(q *coded, name string, lo, hi *value) (*value, error) {
 	out := *q
-	out.name, out.fake = name, nil
+	out.name, out.fake, out.real = name, nil, nil
 	for _, b := range []struct {
 		v   *value
 		cut func(int)
@@ -321,6 +339,9 @@ func narrow(q *coded, name string, lo, hi *value) (*value, error) {
 
 // overCodes applies an operation that only arranges or compares values to codes.
 func (im *importer) overCodes(v *value, f func(x *graph.Node) (*graph.Node, error)) (*value, error) {
+	if v != nil && v.q != nil && v.q.scales != nil {
+		return nil, fmt.Errorf("codes with a scale a channel are arranged, want values")
+	}
 	n, err := im.computed(v)
 	if err != nil {
 		return nil, err
@@ -330,7 +351,7 @@ func (im *importer) overCodes(v *value, f func(x *graph.Node) (*graph.Node, erro
 		return &value{n: y}, err
 	}
 	out := *v.q
-	out.x, out.fake, out.onGrid = y, nil, true
+	out.x, out.fake, out.real, out.onGrid = y, nil, nil, true
 	return &value{q: &out}, nil
 }
 
