@@ -119,6 +119,11 @@ func TestALanguageModelIsQuantized(t *testing.T) {
 	if begun := number(t, g["start"].(map[string]any), "kl"); !(number(t, g, "kl") < begun) || begun == number(t, start, "kl") {
 		t.Errorf("from gptq: KL %g, then %v; %v with rounded weights", begun, g["kl"], start["kl"])
 	}
+	sm := object(t, args("--method", "ptq", "--calibration", "max", "--smooth", "0.5", "--out", filepath.Join(base, "smooth"))...)
+	if number(t, sm, "kl") == number(t, p, "kl") || !(number(t, sm, "kl") > 0) {
+		t.Errorf("KL %v smoothed, %v without", sm["kl"], p["kl"])
+	}
+	wantFailure(t, 2, args("--smooth", "2", "--out", base), "alpha 2, want 0 to 1")
 	e := object(t, "eval", "--model", trained, "--data", text, "--window-length", "64", "--windows", "2", "--teacher", m)
 	if kl := number(t, e, "kl"); !(kl > 0 && kl < 1) {
 		t.Errorf("KL %g from the model it was made of", kl)

@@ -28,6 +28,10 @@ type Start struct {
 	// Percentile of |x| that becomes the range of a static activation; 0: by its
 	// bits, 99.91 at 4, 99.99 at 8, 99.995 at 16 (after SiLQ).
 	Percentile float64 `json:"percentile,omitempty"`
+	// Smooth, if positive, is SmoothQuant's alpha, at most 1: before anything else
+	// the scales of inputs move from norms into the layers behind them, observed on
+	// Windows. See SmoothScales.
+	Smooth float64 `json:"smooth,omitempty"`
 }
 
 // DefaultStart is the input-weighted rule on 16 windows, in two passes.
@@ -50,6 +54,9 @@ func (s Start) percentile(bits int) float64 {
 func (s Start) Validate() error {
 	if _, err := s.Weights.step([]float32{1}, nil, 8); err != nil {
 		return err
+	}
+	if !(s.Smooth >= 0 && s.Smooth <= 1) {
+		return fmt.Errorf("silq: smoothing with alpha %g, want 0 to 1", s.Smooth)
 	}
 	if s.Windows < 1 || s.Passes < 1 || !(s.Percentile >= 0 && s.Percentile <= 100) {
 		return fmt.Errorf("silq: %d calibration windows in %d passes, percentile %g: want at least 1, and 0 to 100", s.Windows, s.Passes, s.Percentile)
@@ -83,7 +90,7 @@ type observed struct {
 }
 
 // Init puts the steps of q's quantizers into the store, which holds the weights
-// of c's model; GPTQ moves these, too.
+// of c's model; GPTQ and smoothing move these, too.
 func Init(ctx context.Context, q Quantizers, store *tensor.Store, start Start, c Calibration) error {
 	if err := start.Validate(); err != nil {
 		return err
@@ -91,6 +98,12 @@ func Init(ctx context.Context, q Quantizers, store *tensor.Store, start Start, c
 	g, err := Insert(c.Graph, q)
 	if err != nil {
 		return err
+	}
+	if start.Smooth > 0 {
+		if err := c.smooth(ctx, store, start.Smooth, start.Windows); err != nil {
+			return err
+		}
+		c.Store = store // what is observed next are the smoothed inputs
 	}
 	passes := 1
 	if start.Weights.observes() {

@@ -328,6 +328,7 @@ func TestSettingsThatMakeNoSense(t *testing.T) {
 		"loss":       func(c *silq.Config) { c.Distill = 0 },
 		"parts":      func(c *silq.Config) { c.Accumulate = 5 },
 		"percentile": func(c *silq.Config) { c.Start.Percentile = 101 },
+		"alpha":      func(c *silq.Config) { c.Start.Smooth = 1.5 },
 	} {
 		c := silq.DefaultConfig(bits(t, "w4a8kv8"))
 		change(&c)
