@@ -244,7 +244,7 @@ func (g *grid) coarsen(all int) (shift int) {
 	if all == 0 {
 		return 0
 	}
-	shift = bits.TrailingZeros(uint(all))
+	shift = min(bits.TrailingZeros(uint(all)), 16) // codes of Int64 are no grid's
 	for _, s := range g.steps {
 		if math.IsInf(float64(s*float32(int(1)<<shift)), 0) {
 			return 0
