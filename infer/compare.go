@@ -46,7 +46,8 @@ func (m *Model) Compare(r *Reference, in []float32) (*Comparison, error) {
 // CompareNamed is Compare for networks that went through another format: its
 // reader splits layers and names the parts, which the other network does not
 // have. Values that both name with one size are compared; a second form of a
-// value has its name with "@" and a number. That there is none is an error.
+// value has its name with "@" and a number, and is folded on its own: a value must
+// be that of one of the forms of its name. That there is none is an error.
 func (m *Model) CompareNamed(r *Reference, in []float32) (*Comparison, error) {
 	return m.compare(r, in, true)
 }
@@ -66,21 +67,16 @@ func (m *Model) compare(r *Reference, in []float32, named bool) (c *Comparison, 
 			if failure != nil || c.First != nil {
 				return
 			}
-			n := find(v.node.Name())
-			if n == nil || n.Shape().Size() != v.c*v.h*v.w {
+			ns := find(v.node.Name(), v.c*v.h*v.w)
+			if len(ns) == 0 {
 				if !named {
 					failure = fmt.Errorf("infer: compare: the reference has no node %q of %d elements", v.node.Name(), v.c*v.h*v.w)
 				}
 				continue
 			}
-			want, err := r.eval(n, v.to)
-			if err != nil {
-				failure = fmt.Errorf("infer: compare: %w", err)
-				return
-			}
 			c.Layers++
 			c.Elements += int64(v.c * v.h * v.w)
-			c.First = v.differs(&s.frames[0], want)
+			c.First, failure = r.differs(ns, v, &s.frames[0])
 		}
 	}
 	if err := s.Run(in, make([]float32, m.plan.output.c*m.plan.output.h*m.plan.output.w)); err != nil {
@@ -92,19 +88,46 @@ func (m *Model) compare(r *Reference, in []float32, named bool) (c *Comparison, 
 	return c, failure
 }
 
-// nodes returns what finds the reference's nodes by the model's names; with
-// forms, also by what stands before an "@".
-func (r *Reference) nodes(forms bool) func(name string) *graph.Node {
-	byName := map[string]*graph.Node{}
+// differs compares a value with each node that may have computed it; the
+// difference is that from the first.
+func (r *Reference) differs(nodes []*graph.Node, v *value, f *frame) (first *Difference, err error) {
+	for _, n := range nodes {
+		want, err := r.eval(n, v.to)
+		if err != nil {
+			return nil, fmt.Errorf("infer: compare: %w", err)
+		}
+		d := v.differs(f, want)
+		if d == nil {
+			return nil, nil
+		}
+		if first == nil {
+			first = d
+		}
+	}
+	return first, nil
+}
+
+// nodes returns what finds the reference's nodes of a size by the model's names;
+// with forms, those whose names are equal before an "@", the equal name first.
+func (r *Reference) nodes(forms bool) func(name string, size int) []*graph.Node {
+	byName, byBase := map[string]*graph.Node{}, map[string][]*graph.Node{}
 	for _, n := range r.rules.g.Nodes() {
 		byName[n.Name()] = n
+		base, _, _ := strings.Cut(n.Name(), "@")
+		byBase[base] = append(byBase[base], n)
 	}
-	return func(name string) *graph.Node {
-		n := byName[name]
-		if base, _, cut := strings.Cut(name, "@"); n == nil && forms && cut {
-			n = byName[base]
+	return func(name string, size int) (found []*graph.Node) {
+		same := byName[name]
+		if same != nil && same.Shape().Size() == size {
+			found = append(found, same)
 		}
-		return n
+		base, _, _ := strings.Cut(name, "@")
+		for _, n := range byBase[base] {
+			if forms && n != same && n.Shape().Size() == size {
+				found = append(found, n)
+			}
+		}
+		return found
 	}
 }
 

@@ -182,6 +182,17 @@ func TestONNXReadBack(t *testing.T) {
 		if !c.Equal() || c.Layers < 8 {
 			t.Errorf("%s: %d layers compared, %v", n.name, c.Layers, c.First)
 		}
+		// And the other way round: two forms of one value are two nodes of the file.
+		written, err := Lower(g, store)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r, err = NewReference(net.Graph, net.Store); err != nil {
+			t.Fatal(err)
+		}
+		if c, err = written.CompareNamed(r, in[:len(in)/onnxExamples]); err != nil || !c.Equal() || c.Layers < 8 {
+			t.Errorf("%s, against the file: %+v, %v", n.name, c, err)
+		}
 	}
 }
 
