@@ -95,6 +95,8 @@ type Progress struct {
 	Best    Score `json:"best"`
 	Last    Score `json:"last"`
 	Started bool  `json:"started"` // Best is set
+	// Agreement with a teacher when it was measured last; of distillation.
+	Agreement float64 `json:"agreement,omitempty"`
 }
 
 // Score is a measured return.

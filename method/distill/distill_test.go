@@ -57,7 +57,8 @@ func TestDistillationRepeatsBitForBit(t *testing.T) {
 		for _, stopAt := range s.stops {
 			c := tiny(s.arch, s.bits)
 			one, two, resumed := t.TempDir(), t.TempDir(), t.TempDir()
-			if _, err := Run(t.Context(), c, Job{Job: rl.Job{Engine: newEngine(t, 1), Dir: one}, Teacher: Planner()}); err != nil {
+			first, err := Run(t.Context(), c, Job{Job: rl.Job{Engine: newEngine(t, 1), Dir: one}, Teacher: Planner()})
+			if err != nil {
 				t.Fatal(err)
 			}
 			if _, err := Run(t.Context(), c, Job{Job: rl.Job{Engine: newEngine(t, 3), Dir: two}, Teacher: Planner()}); err != nil {
@@ -83,6 +84,11 @@ func TestDistillationRepeatsBitForBit(t *testing.T) {
 			for _, f := range []string{"last.safetensors", "best.safetensors", "checkpoint-003.safetensors", "graph.json"} {
 				sameFile(t, one, two, f)
 				sameFile(t, one, resumed, f)
+			}
+			// A finished run that is resumed says once more what came out.
+			again, err := Run(t.Context(), c, Job{Job: rl.Job{Engine: newEngine(t, 1), Dir: one, Resume: true}, Teacher: Planner()})
+			if err != nil || again.Agreement != first.Agreement || r.Agreement != first.Agreement || !(first.Agreement > 0) || again.Student.Mean != first.Student.Mean {
+				t.Errorf("agreement %v, resumed %v, asked again %+v: %v", first.Agreement, r.Agreement, again, err)
 			}
 			a, err := rl.OpenAgent(resumed, nil)
 			if err != nil {

@@ -53,18 +53,17 @@ type distiller struct {
 	train, out *ring
 	quantized  bool
 
-	obs           []byte
-	fresh         []bool
-	held          []bool // games whose episode is held out
-	act           []int32
-	rew           []float32
-	done, trunc   []bool
-	q, pi         []float32
-	choices       rng.Stream
-	losses        float64
-	count         int
-	ended         []rl.Episode
-	lastAgreement float64
+	obs         []byte
+	fresh       []bool
+	held        []bool // games whose episode is held out
+	act         []int32
+	rew         []float32
+	done, trunc []bool
+	q, pi       []float32
+	choices     rng.Stream
+	losses      float64
+	count       int
+	ended       []rl.Episode
 }
 
 // Run distils job.Teacher into a student; the result depends on the

@@ -24,7 +24,7 @@ func (d *distiller) evaluate() error {
 			return err
 		}
 		m.Agreement = &share
-		d.lastAgreement = share
+		d.at.Agreement = share
 		if m.Layers, err = d.health(); err != nil {
 			return err
 		}
@@ -89,7 +89,7 @@ func (d *distiller) finish() (*Result, error) {
 		d.best = a.Store
 	}
 	a := &rl.Agent{Info: d.student.Info, Graph: d.student.Graph, Store: d.best}
-	r := &Result{Agreement: d.lastAgreement}
+	r := &Result{Agreement: d.at.Agreement}
 	seed := rng.Uint64(d.Seed, testDomain)
 	var err error
 	if r.Student, err = d.play(a, seed, d.TestEpisodes); err != nil {
