@@ -96,7 +96,7 @@ func TestExitCodes(t *testing.T) {
 
 func TestInterruptEndsWith130(t *testing.T) {
 	if runtime.GOOS == "windows" {
-		t.Skip("no interrupt can be sent to another process here")
+		t.Skip("no interrupt can be sent to another process here: run on Linux or macOS")
 	}
 	c := program(t, "bench", "train", "--model", "own-net", "--batch", "2", "--steps", "1000000000")
 	var errs bytes.Buffer

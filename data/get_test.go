@@ -321,7 +321,7 @@ func TestGetStopsAtAnUnwritableFolder(t *testing.T) {
 func program(t *testing.T, name, script string) {
 	t.Helper()
 	if runtime.GOOS == "windows" {
-		t.Skip("the test's stand-in for a package client is a shell script")
+		t.Skip("the stand-in for a package client is a shell script: run on Linux or macOS")
 	}
 	p := writeFile(t, []byte("#!/bin/sh\n"+script), os.Getenv("PATH"), name)
 	if err := os.Chmod(p, 0o755); err != nil {

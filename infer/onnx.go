@@ -17,8 +17,8 @@ import (
 // An integer sum whose result becomes codes is DequantizeLinear of both
 // operands, Conv, QuantizeLinear, which runtimes fuse into one integer kernel:
 // its multiplier is made of the three scales as quant.Fold makes it. One whose
-// result stays in floats is ConvInteger, one multiplication and the bias in floats. Sums of
-// activations are written as Sum, not Add: ONNX Runtime's integer Add works with
+// result stays in floats is ConvInteger, one multiplication and the bias in floats.
+// Sums of activations are written as Sum, not Add: ONNX Runtime's integer Add works with
 // ratios of scales and rounds some sums differently.
 type onnxWriter struct {
 	graph onnx.Graph
@@ -31,7 +31,8 @@ type onnxWriter struct {
 // ONNX makes a model of the deploy form of a quantized network, which other
 // runtimes compute in integers, with the same codes: activations as UINT8 (signed
 // ones around 128) with a Clip where they have fewer bits, weights as INT8, one
-// scale a channel, those of fewer bits times a power of two (root.refine). What can be written is what Lower takes.
+// scale a channel, those of fewer bits times a power of two (root.refine). What can
+// be written is what Lower takes.
 func ONNX(g *graph.Graph, store *tensor.Store, info Info) (*onnx.Model, error) {
 	d, err := Deploy(g, store)
 	if err != nil {

@@ -331,7 +331,7 @@ func (l *Language) GGUFTokenizer() ([]gguf.KV, error) {
 	path := filepath.Join(source, hfTokenizer)
 	b, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%s: no tokenizer.json: a vocab.txt is not translated into a GGUF file", l.Source)
+		return nil, fmt.Errorf("%s: no tokenizer.json: %w: a vocab.txt", l.Source, text.ErrUntranslatable)
 	}
 	if err != nil {
 		return nil, err

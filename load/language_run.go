@@ -130,11 +130,12 @@ func (l *Language) KeepTokenizer(dir string) error {
 
 // WriteTokenizer puts the model's tokenizer into a folder as transformers reads
 // it: the files that came with the model, or tokenizer.json and
-// tokenizer_config.json, translated from a GGUF file or llama2.c's table. Errors:
-// no tokenizer; one that text.JSONFromGGUF does not translate.
+// tokenizer_config.json, translated from a GGUF file or llama2.c's table. A model
+// without a tokenizer, and one that text.JSONFromGGUF does not translate, are
+// text.ErrUntranslatable.
 func (l *Language) WriteTokenizer(dir string) error {
 	if l.Tokenizer == nil {
-		return errors.New("the model came without a tokenizer")
+		return fmt.Errorf("%w: the model came without a tokenizer", text.ErrUntranslatable)
 	}
 	if l.Form != "gguf" && exists(filepath.Join(l.Source, hfTokenizer)) {
 		return l.KeepTokenizer(dir)

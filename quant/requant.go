@@ -74,8 +74,9 @@ func FoldReal(post Affine, stepIn, stepWeight float32) (Requant, error) {
 }
 
 // Fold makes the deploy form of a channel whose real value is
-// post(stepIn*stepWeight*acc) and whose result is codes of the step stepOut: one step of weights rounded to float32, so that a file of steps
-// says all, and a multiplier as ONNX Runtime makes it of steps:
+// post(stepIn*stepWeight*acc) and whose result is codes of the step stepOut: one
+// step of weights rounded to float32, so that a file of steps says all, and a
+// multiplier as ONNX Runtime makes it of steps:
 //
 //	Weight = float32(stepWeight*post.Scale)
 //	M = float32(float32(stepIn*Weight)/stepOut), Bias = rne(post.Shift/(stepIn*Weight))
@@ -116,8 +117,8 @@ func checkFold(post Affine, steps ...float32) error {
 
 func notFinite(x float64) bool { return math.IsNaN(x) || math.IsInf(x, 0) }
 
-// Real returns float32(float32(acc+Bias)*M) + Shift: the result in units of the output step, or
-// the real value where it stays in floats.
+// Real returns float32(float32(acc+Bias)*M) + Shift: the result in units of the
+// output step, or the real value where it stays in floats.
 func (r Requant) Real(acc int32) float32 {
 	return float32(float32(acc+r.Bias)*r.M) + r.Shift
 }

@@ -248,7 +248,7 @@ func TestEmulatorListsItsGames(t *testing.T) {
 
 func TestInterpreterWithoutTheEmulator(t *testing.T) {
 	if _, err := New("ale/pong", Options{}); errors.Is(err, ErrNoPython) {
-		t.Skipf("needs a Python interpreter: %v", err)
+		t.Skipf("needs a Python interpreter with ale-py (pip install ale-py; LOWBIT_PYTHON names the interpreter): %v", err)
 	}
 	t.Setenv("PYTHONPATH", t.TempDir())
 	if err := os.WriteFile(os.Getenv("PYTHONPATH")+"/ale_py.py", []byte("raise ImportError('not here')"), 0o600); err != nil {

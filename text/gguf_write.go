@@ -9,6 +9,9 @@ import (
 	"strings"
 )
 
+// ErrUntranslatable is the error of a tokenizer that another file format cannot say.
+var ErrUntranslatable = errors.New("not translated")
+
 // GGUFKey is a key of a GGUF file and its value: a string, bool, uint32, or a
 // slice of string, int32 or float32.
 type GGUFKey struct {
@@ -28,7 +31,7 @@ type GGUFKey struct {
 func (t *Tokenizer) GGUFKeys(file []byte) ([]GGUFKey, error) {
 	keys, err := t.ggufKeys(file)
 	if err != nil {
-		return nil, fmt.Errorf("text: tokenizer.json as GGUF: %w", err)
+		return nil, fmt.Errorf("text: tokenizer.json as GGUF: %w: %w", ErrUntranslatable, err)
 	}
 	return keys, nil
 }
@@ -72,14 +75,20 @@ func (f *jsonFile) preName(wholeFirst bool) (string, error) {
 func (t *Tokenizer) ggufKeys(file []byte) ([]GGUFKey, error) {
 	var f jsonFile
 	var m jsonModel
-	if err := errors.Join(json.Unmarshal(file, &f), json.Unmarshal(f.Model, &m)); err != nil {
+	if err := json.Unmarshal(file, &f); err != nil {
 		return nil, err
+	}
+	if err := json.Unmarshal(f.Model, &m); err != nil {
+		return nil, fmt.Errorf("model: %w", err)
 	}
 	level := f.Pre.has("ByteLevel")
 	if m.Type != "BPE" && (m.Type != "" || m.Merges == nil) || !level && !m.Fallback {
 		return nil, fmt.Errorf("model %s, want BPE of bytes, or of characters with bytes for the unknown", quote(m.Type))
 	}
 	for _, a := range f.Added {
+		if a.ID < 0 || a.ID >= int64(len(t.tokens)) {
+			return nil, fmt.Errorf("token %s has the id %d, the tokenizer has %d: another file's", quote(a.Content), a.ID, len(t.tokens))
+		}
 		if a.SingleWord || a.LStrip || a.RStrip {
 			return nil, fmt.Errorf("token %s is matched as a single word or with the spaces around it, which GGUF cannot say", quote(a.Content))
 		}

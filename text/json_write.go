@@ -17,7 +17,7 @@ func JSONFromGGUF(value func(key string) (any, bool)) ([]byte, error) {
 	g := ggml{value}
 	b, err := g.json()
 	if err != nil {
-		return nil, fmt.Errorf("text: gguf as tokenizer.json: %w", err)
+		return nil, fmt.Errorf("text: gguf as tokenizer.json: %w: %w", ErrUntranslatable, err)
 	}
 	return b, nil
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -263,6 +264,18 @@ func FuzzParse(f *testing.F) {
 			return
 		}
 		use(t, k, s)
+		keys, err := k.GGUFKeys(b)
+		if err != nil {
+			return
+		}
+		if there, err := FromGGUF(lookUp(keys)); err != nil {
+			t.Fatalf("its own keys: %v", err)
+		} else {
+			use(t, there, s)
+		}
+		if _, err := JSONFromGGUF(lookUp(keys)); err != nil && !errors.Is(err, ErrUntranslatable) {
+			t.Fatal(err)
+		}
 	})
 }
 

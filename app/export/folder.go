@@ -16,6 +16,7 @@ import (
 	"lowbit/model"
 	"lowbit/quant"
 	"lowbit/tensor"
+	"lowbit/text"
 )
 
 // Form says what a folder holds.
@@ -290,7 +291,9 @@ func (w *folder) write(dir string) error {
 	if w.form != Floats {
 		typ, description = "float16", w.description()
 	}
-	w.tokenizer = w.l.WriteTokenizer(dir)
+	if w.tokenizer = w.l.WriteTokenizer(dir); w.tokenizer != nil && !errors.Is(w.tokenizer, text.ErrUntranslatable) {
+		return w.tokenizer
+	}
 	return w.l.WriteConfig(filepath.Join(dir, "config.json"), typ, w.tied, description)
 }
 

@@ -10,7 +10,6 @@ import (
 	"lowbit/engine"
 	"lowbit/format/onnx"
 	"lowbit/graph"
-	"lowbit/tensor"
 )
 
 type nncfGolden struct {
@@ -46,42 +45,19 @@ func TestNetworksOfNNCFHaveTheReferencesResults(t *testing.T) {
 	e := engine.New(1)
 	defer e.Close()
 	for name, w := range want.Nets {
-		m, err := onnx.Read("testdata/nncf/" + name + ".onnx")
-		if err != nil {
-			t.Fatal(err)
-		}
-		net, err := onnx.Import(m, onnx.Options{Input: "input", Output: "logits"})
+		g, got, err := computed(e, "testdata/nncf/"+name+".onnx", want.Input, want.Shape)
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue
 		}
-		if n := countQuantizers(net.Graph); n < w.Nodes["QuantizeLinear"] {
+		if n := countQuantizers(g); n < w.Nodes["QuantizeLinear"] {
 			t.Errorf("%s: %d quantizers of activations, the file has %d", name, n, w.Nodes["QuantizeLinear"])
 		}
-		g, err := graph.WithBatch(net.Graph, want.Shape[0])
-		if err != nil {
-			t.Errorf("%s: %v", name, err)
-			continue
-		}
-		p, err := e.Compile(g, net.Store)
-		if err == nil {
-			err = p.SetInput("input", tensor.FromFloat32s(want.Input, want.Shape...))
-		}
-		if err == nil {
-			err = p.Run()
-		}
-		if err != nil {
-			t.Errorf("%s: %v", name, err)
-			continue
-		}
-		got := p.Output("logits").Float32s()
+		sameResults(t, name, got, w.Outputs)
 		var far float64 // of quantization from the network in floats
 		for i, row := range w.Outputs {
 			for k, v := range row {
 				far = max(far, math.Abs(v-want.Float[i][k]))
-				if d := math.Abs(float64(got[i*len(row)+k]) - v); !(d < importTolerance) {
-					t.Errorf("%s, example %d: output %d is %g, want %g", name, i, k, got[i*len(row)+k], v)
-				}
 			}
 		}
 		if far < 10*importTolerance {

@@ -36,37 +36,48 @@ func TestNetworksOfPyTorchHaveTheReferencesResults(t *testing.T) {
 	e := engine.New(1)
 	defer e.Close()
 	for name, rows := range want.Outputs {
-		m, err := onnx.Read("testdata/torch/" + name + ".onnx")
-		if err != nil {
-			t.Fatal(err)
-		}
-		net, err := onnx.Import(m, onnx.Options{Input: "input", Output: "logits"})
+		_, got, err := computed(e, "testdata/torch/"+name+".onnx", want.Input, want.Shape)
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue
 		}
-		g, err := graph.WithBatch(net.Graph, want.Shape[0])
-		if err != nil {
-			t.Errorf("%s: %v", name, err)
-			continue
-		}
-		p, err := e.Compile(g, net.Store)
-		if err == nil {
-			err = p.SetInput("input", tensor.FromFloat32s(want.Input, want.Shape...))
-		}
-		if err == nil {
-			err = p.Run()
-		}
-		if err != nil {
-			t.Errorf("%s: %v", name, err)
-			continue
-		}
-		got := p.Output("logits").Float32s()
-		for i, row := range rows {
-			for k, v := range row {
-				if d := math.Abs(float64(got[i*len(row)+k]) - v); !(d < importTolerance) {
-					t.Errorf("%s, example %d: output %d is %g, want %g", name, i, k, got[i*len(row)+k], v)
-				}
+		sameResults(t, name, got, rows)
+	}
+}
+
+// computed imports a network and runs it on a batch.
+func computed(e *engine.Engine, path string, input []float32, shape []int) (*graph.Graph, []float32, error) {
+	m, err := onnx.Read(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	net, err := onnx.Import(m, onnx.Options{Input: "input", Output: "logits"})
+	if err != nil {
+		return nil, nil, err
+	}
+	g, err := graph.WithBatch(net.Graph, shape[0])
+	if err != nil {
+		return nil, nil, err
+	}
+	p, err := e.Compile(g, net.Store)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := p.SetInput("input", tensor.FromFloat32s(input, shape...)); err != nil {
+		return nil, nil, err
+	}
+	if err := p.Run(); err != nil {
+		return nil, nil, err
+	}
+	return net.Graph, p.Output("logits").Float32s(), nil
+}
+
+func sameResults(t *testing.T, name string, got []float32, want [][]float64) {
+	t.Helper()
+	for i, row := range want {
+		for k, v := range row {
+			if d := math.Abs(float64(got[i*len(row)+k]) - v); !(d < importTolerance) {
+				t.Errorf("%s, example %d: output %d is %g, want %g", name, i, k, got[i*len(row)+k], v)
 			}
 		}
 	}

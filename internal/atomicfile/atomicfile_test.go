@@ -99,7 +99,7 @@ func TestWriteLeavesNothingWhenFillPanics(t *testing.T) {
 // The device that is always full gives the error of a real write.
 func TestWriteReportsFullDisk(t *testing.T) {
 	if runtime.GOOS != "linux" {
-		t.Skip("needs Linux's /dev/full")
+		t.Skip("needs /dev/full: run on Linux")
 	}
 	for _, n := range []int{1, 3 * bufferBytes} { // fails in Flush, in Write
 		err := Write("/dev/full", put(strings.Repeat("x", n)))
@@ -114,7 +114,7 @@ func TestWriteReportsFullDisk(t *testing.T) {
 
 func TestWriteKeepsModeAndLink(t *testing.T) {
 	if runtime.GOOS == "windows" {
-		t.Skip("needs Unix permissions")
+		t.Skip("needs Unix permissions that bind: run on Linux or macOS, not as root")
 	}
 	dir := t.TempDir()
 	p, link := filepath.Join(dir, "a"), filepath.Join(dir, "link")
