@@ -1,15 +1,10 @@
 package silq
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"math"
 	"slices"
-
-	"lowbit/graph"
-	"lowbit/nn"
-	"lowbit/tensor"
 )
 
 // damping is the share of the Hessian's mean diagonal that GPTQ adds to it.
@@ -135,98 +130,4 @@ func compensate(w []float32, u []float64, order []int, steps []float32, bits int
 			}
 		}
 	}
-}
-
-// sharing is an input and the layers that read it.
-type sharing struct {
-	x       *graph.Node
-	layers  []*graph.Node
-	hessian []float64
-}
-
-// gptq rounds the store's weights with the steps that stand there. Hessians are
-// those of all layers' inputs in the quantized graph g before any weight is
-// moved. A weight that is read elsewhere, too (a tied head), stays as it is.
-func (c Calibration) gptq(ctx context.Context, g *graph.Graph, store *tensor.Store, windows int) error {
-	readers := map[*graph.Node]int{}
-	for _, n := range g.Nodes() {
-		for _, in := range n.In() {
-			readers[in]++
-		}
-	}
-	var all []*sharing
-	of := map[*graph.Node]*sharing{}
-	for _, n := range g.Nodes() {
-		if !isQuantizedLayer(n) || readers[n.In()[1].In()[0]] > 1 {
-			continue
-		}
-		x := n.In()[0]
-		if of[x] == nil {
-			in := x.Shape()[len(x.Shape())-1]
-			of[x] = &sharing{x: x, hessian: make([]float64, in*in)}
-			all = append(all, of[x])
-		}
-		of[x].layers = append(of[x].layers, n)
-	}
-	if err := c.hessians(ctx, g, store, all, windows); err != nil {
-		return fmt.Errorf("silq: gptq: %w", err)
-	}
-	return each(ctx, all, func(s *sharing) error { return s.round(store) })
-}
-
-// round moves the weights of the layers onto their grids.
-func (s *sharing) round(store *tensor.Store) error {
-	order, u, err := compensation(s.hessian, s.x.Shape()[len(s.x.Shape())-1])
-	if err != nil {
-		return fmt.Errorf("%s: %w", s.layers[0].Name(), err)
-	}
-	for _, n := range s.layers {
-		q := n.In()[1]
-		bits := q.Op().(graph.FakeQuant).Spec.Bits
-		compensate(store.Get(q.In()[0].Name()).Float32s(), u, order, store.Get(q.In()[1].Name()).Float32s(), bits)
-	}
-	s.hessian = nil
-	return nil
-}
-
-// hessians sums x'x of the inputs over the windows.
-func (c Calibration) hessians(ctx context.Context, from *graph.Graph, store *tensor.Store, all []*sharing, windows int) error {
-	g, err := graph.Clone(from)
-	if err != nil {
-		return err
-	}
-	names := make([]string, len(all))
-	for i, s := range all {
-		x := g.Nodes()[s.x.ID()]
-		names[i] = fmt.Sprintf("hessian:%d", i)
-		g.Output(names[i], g.Apply(graph.MatMul{TransA: true}, x, x))
-	}
-	if err := g.Err(); err != nil {
-		return err
-	}
-	if g, err = graph.Select(g, names...); err != nil {
-		return err
-	}
-	plan, err := c.Engine.Compile(g, store)
-	if err != nil {
-		return err
-	}
-	for i, ids := range c.Windows[:windows] {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		copy(plan.Input(nn.InputName).Int32s(), ids)
-		if err := plan.Run(); err != nil {
-			return err
-		}
-		for k, s := range all {
-			for j, v := range plan.Output(names[k]).Float32s() {
-				s.hessian[j] += float64(v)
-			}
-		}
-		if c.Progress != nil {
-			c.Progress(i+1, windows)
-		}
-	}
-	return nil
 }

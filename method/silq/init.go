@@ -22,8 +22,9 @@ type Start struct {
 	// (RuleWeighted, RuleGPTQ) and for the percentiles of static activations.
 	Windows int `json:"windows"`
 	// Passes is how often inputs are observed for these rules: first those of the
-	// model in full precision, then those of the quantized model with the steps of
-	// the pass before, which are the inputs that the weights will meet.
+	// model in full precision, then, group after group of layers, those that the
+	// quantized layers before it give, which are the inputs that the weights will
+	// meet. GPTQ always ends with a pass of the second kind.
 	Passes int `json:"passes"`
 	// Percentile of |x| that becomes the range of a static activation; 0: by its
 	// bits, 99.91 at 4, 99.99 at 8, 99.995 at 16 (after SiLQ).
@@ -105,26 +106,27 @@ func Init(ctx context.Context, q Quantizers, store *tensor.Store, start Start, c
 		}
 		c.Store = store // what is observed next are the smoothed inputs
 	}
-	passes := 1
-	if start.Weights.observes() {
-		passes = start.Passes
+	if err := c.pass(ctx, g, store, start); err != nil {
+		return err
 	}
-	from := c.Graph
-	for range passes {
-		if err := c.pass(ctx, g, from, store, start); err != nil {
-			return err
-		}
-		from, c.Store = g, store
+	if !start.Weights.observes() {
+		return nil
 	}
+	again := start.Passes - 1
 	if start.Weights == RuleGPTQ {
-		return c.gptq(ctx, g, store, start.Windows)
+		again = max(again, 1)
+	}
+	for i := range again {
+		if err := c.sequence(ctx, g, store, start, start.Weights == RuleGPTQ && i == again-1); err != nil {
+			return fmt.Errorf("silq: calibration, layer after layer: %w", err)
+		}
 	}
 	return nil
 }
 
-// pass finds all steps from what is observed of the graph from.
-func (c Calibration) pass(ctx context.Context, g, from *graph.Graph, store *tensor.Store, start Start) error {
-	seen, err := c.observe(ctx, g, from, start)
+// pass finds all steps from what is observed of the model in full precision.
+func (c Calibration) pass(ctx context.Context, g *graph.Graph, store *tensor.Store, start Start) error {
+	seen, err := c.observe(ctx, g, start)
 	if err != nil {
 		return fmt.Errorf("silq: calibration: %w", err)
 	}
@@ -142,8 +144,6 @@ func (c Calibration) pass(ctx context.Context, g, from *graph.Graph, store *tens
 		if w, ok := n.In()[0].Op().(graph.Param); ok {
 			layer := strings.TrimSuffix(p.Name, weightStep)
 			rows = append(rows, weightRows{store.Get(w.Name), seen[layer], o.Spec.Bits, start.Weights, steps.Float32s()})
-		} else if seen[n.Name()] == nil {
-			continue // found by the first pass
 		} else {
 			steps.Float32s()[0] = max(quant.RangeStep(seen[n.Name()].top.Percentile(), o.Spec, false), minStep)
 		}
@@ -167,9 +167,14 @@ func roundSteps(g *graph.Graph, store *tensor.Store) {
 		}
 		steps := store.Get(n.In()[1].Name()).Float32s()
 		for i, s := range steps {
-			steps[i] = max(tensor.Float16ToFloat32(tensor.Float32ToFloat16(s)), minStep)
+			steps[i] = storedStep(s)
 		}
 	}
+}
+
+// storedStep is the float16 nearest to a step, above 0.
+func storedStep(s float32) float32 {
+	return max(tensor.Float16ToFloat32(tensor.Float32ToFloat16(s)), minStep)
 }
 
 func put(store *tensor.Store, name string, t *tensor.Tensor) error {
@@ -215,7 +220,7 @@ func (w weightRows) find() error {
 	v, in := w.w.Float32s(), w.w.Shape()[1]
 	var h []float32
 	if w.rule.observes() {
-		h = w.input.weights()
+		h = overMean(w.input.square)
 	}
 	for i := range w.steps {
 		var err error
@@ -226,15 +231,15 @@ func (w weightRows) find() error {
 	return nil
 }
 
-// weights returns the mean squares over their mean.
-func (o *observed) weights() []float32 {
+// overMean returns the squares over their mean.
+func overMean(squares []float64) []float32 {
 	var mean float64
-	for _, s := range o.square {
+	for _, s := range squares {
 		mean += s
 	}
-	mean /= float64(len(o.square))
-	h := make([]float32, len(o.square))
-	for i, s := range o.square {
+	mean /= float64(len(squares))
+	h := make([]float32, len(squares))
+	for i, s := range squares {
 		h[i] = float32(s / max(mean, 1e-30))
 	}
 	return h
@@ -247,17 +252,18 @@ type wish struct {
 	x    *graph.Node
 }
 
-// observe runs the graph from on the windows, for the quantizers of another.
-// Mean squares come by layer's name, percentiles by the quantizer's.
-func (c Calibration) observe(ctx context.Context, quantized, from *graph.Graph, start Start) (map[string]*observed, error) {
-	wishes, err := wishes(quantized, from, start)
+// observe runs the model in full precision on the windows, for the quantizers of
+// another graph. Mean squares come by layer's name, percentiles by the
+// quantizer's.
+func (c Calibration) observe(ctx context.Context, quantized *graph.Graph, start Start) (map[string]*observed, error) {
+	wishes, err := wishes(quantized, c.Graph, start)
 	if err != nil || len(wishes) == 0 {
 		return nil, err
 	}
 	if len(c.Windows) < start.Windows {
 		return nil, fmt.Errorf("%d windows of text, want %d", len(c.Windows), start.Windows)
 	}
-	plan, outputs, err := c.compile(from, wishes)
+	plan, outputs, err := c.compile(wishes)
 	if err != nil {
 		return nil, err
 	}
@@ -309,19 +315,19 @@ func (w wish) add(seen map[string]*observed, v []float32, start Start) error {
 	return nil
 }
 
-// wishes lists what the quantized graph's quantizers need to know of the graph
-// from: percentiles only while that is in full precision.
-func wishes(quantized, from *graph.Graph, start Start) ([]wish, error) {
+// wishes lists what the quantized graph's quantizers need to know of the model in
+// full precision.
+func wishes(quantized, full *graph.Graph, start Start) ([]wish, error) {
 	var all []wish
 	for _, n := range quantized.Nodes() {
 		if isQuantizedLayer(n) && start.Weights.observes() {
-			all = append(all, wish{as: n.Name(), x: from.Find(n.Name()).In()[0]})
+			all = append(all, wish{as: n.Name(), x: full.Find(n.Name()).In()[0]})
 		}
 		o, ok := n.Op().(graph.FakeQuant)
-		if !ok || from == quantized || !isParam(n.In()[1]) || isParam(n.In()[0]) {
+		if !ok || !isParam(n.In()[1]) || isParam(n.In()[0]) {
 			continue
 		}
-		x, err := unquantized(from, n)
+		x, err := unquantized(full, n)
 		if err != nil {
 			return nil, err
 		}
@@ -365,9 +371,9 @@ func unquantized(full *graph.Graph, n *graph.Node) (*graph.Node, error) {
 	return nil, fmt.Errorf("quantizer %q is of no known kind", n.Name())
 }
 
-// compile makes the plan of a graph whose outputs are the wishes.
-func (c Calibration) compile(from *graph.Graph, wishes []wish) (*engine.Plan, []string, error) {
-	g, err := graph.Clone(from)
+// compile makes the plan of the model whose outputs are the wishes.
+func (c Calibration) compile(wishes []wish) (*engine.Plan, []string, error) {
+	g, err := graph.Clone(c.Graph)
 	if err != nil {
 		return nil, nil, err
 	}
