@@ -19,6 +19,8 @@ type Spot struct {
 	// BitMACs is the mean cost in bit-MACs, where the sweep counts in something
 	// else.
 	BitMACs float64 `json:"bit_macs,omitempty"`
+	// MS is the mean time of an example, where times are measured.
+	MS float64 `json:"ms,omitempty"`
 	// Mean accuracy, its standard deviation over seeds, and half the width of
 	// the 95 % confidence interval of the mean; the last two are 0 for one seed.
 	Mean float64 `json:"mean"`
@@ -114,16 +116,17 @@ func (r *Result) series(method string) Series {
 	s := Series{Method: method}
 	for _, budget := range r.budgets(method) {
 		var acc []float64
-		var cost, bitMACs float64
+		var cost, bitMACs, ms float64
 		for _, p := range r.Points {
 			if p.Done && p.Method == method && p.Budget == budget {
 				acc = append(acc, p.Accuracy)
 				cost += p.Cost
 				bitMACs += p.in("bit-macs")
+				ms += p.MS
 			}
 		}
 		n := float64(len(acc))
-		spot := Spot{Budget: budget, Cost: cost / n, BitMACs: bitMACs / n, N: len(acc)}
+		spot := Spot{Budget: budget, Cost: cost / n, BitMACs: bitMACs / n, MS: ms / n, N: len(acc)}
 		spot.Mean, spot.SD, spot.CI95 = interval(acc)
 		s.Spots = append(s.Spots, spot)
 	}

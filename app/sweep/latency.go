@@ -13,7 +13,8 @@ import (
 // MeasuredCost is the name of the cost model of times in the integer runtime.
 const MeasuredCost = "latency"
 
-// latencyName keeps a sweep's measurement: every call selects by the same times.
+// latencyName keeps a sweep's measurement: every call selects and draws by the
+// same times.
 const latencyName = "latency.json"
 
 // CostNamed returns a cost model for a network; a measured one takes the time of
@@ -23,6 +24,11 @@ func CostNamed(ctx context.Context, name string, n *mixed.Network, widths []quan
 	if name != MeasuredCost {
 		return mixed.CostNamed(name)
 	}
+	return times(ctx, n, widths, threads, progress)
+}
+
+// times measures a network's layers.
+func times(ctx context.Context, n *mixed.Network, widths []quant.Width, threads int, progress func(done, total int)) (*infer.Latency, error) {
 	widths = slices.Clone(widths)
 	for _, g := range n.Groups {
 		if g.Fixed != nil && !slices.Contains(widths, *g.Fixed) {
@@ -37,28 +43,68 @@ func (s *sweep) cost(ctx context.Context, n *mixed.Network) (mixed.CostModel, er
 	if s.Cost != MeasuredCost {
 		return mixed.CostNamed(s.Cost)
 	}
-	var l infer.Latency
-	found, err := readJSON(s.path(latencyName), &l)
-	if err != nil || found {
-		return &l, err
+	l, _, err := s.latency(ctx, n)
+	return l, err
+}
+
+// latency returns the layers' times: those in the directory, or new ones.
+func (s *sweep) latency(ctx context.Context, n *mixed.Network) (l *infer.Latency, found bool, err error) {
+	l = new(infer.Latency)
+	if found, err = readJSON(s.path(latencyName), l); err != nil || found {
+		return l, found, err
 	}
 	at := Progress{Method: "layer times", Scoring: true}
-	return CostNamed(ctx, s.Cost, n, s.Widths, s.job.Engine.Threads(), func(done, total int) {
+	l, err = times(ctx, n, s.Widths, s.job.Engine.Threads(), func(done, total int) {
 		at.Done, at.All = done, total
 		s.progress(at)
 	})
+	if err != nil {
+		err = fmt.Errorf("sweep: times of layers: %w", err)
+	}
+	return l, false, err
 }
 
-// keepLatency writes what was measured into the directory.
-func (s *sweep) keepLatency() error {
+// measure finds the layers' times, if the sweep shows them or counts in them, and
+// keeps them in the directory.
+func (s *sweep) measure(ctx context.Context) (err error) {
 	l, ok := s.problem.Cost.(*infer.Latency)
-	if !ok {
+	if !ok && !s.Times {
 		return nil
 	}
-	if found, err := readJSON(s.path(latencyName), new(infer.Latency)); err != nil || found {
-		return err
+	found := false
+	if !ok {
+		if l, found, err = s.latency(ctx, s.problem.Network); err != nil {
+			return err
+		}
+	}
+	s.times = l
+	s.result.Times = &Times{Kernel: l.Kernel, Threads: l.Threads}
+	if found {
+		return nil
 	}
 	return writeJSON(s.path(latencyName), l)
+}
+
+// ms is the time of one example through all layers of a choice, fixed ones
+// included; 0 if no times are measured.
+func (s *sweep) ms(choice []int) (float64, error) {
+	if s.times == nil {
+		return 0, nil
+	}
+	var ns int64
+	p := s.problem
+	for _, l := range p.Layers {
+		w := p.Groups[l.Group].Fixed
+		if w == nil {
+			w = &p.Widths[choice[slices.Index(p.Select, l.Group)]]
+		}
+		t, err := s.times.Cost(l, *w)
+		if err != nil {
+			return 0, fmt.Errorf("sweep: %w", err)
+		}
+		ns += t
+	}
+	return float64(ns) / 1e6, nil
 }
 
 // OtherCosts prices a choice in the models that are shown beside the one that

@@ -35,7 +35,10 @@ type Point struct {
 	Cost float64 `json:"cost"`
 	// Other are its costs in other models than the sweep's.
 	Other []mixed.Price `json:"other_costs,omitempty"`
-	Done  bool          `json:"done"`
+	// MS is the time of one example through all its layers, fixed ones
+	// included, in the integer runtime; 0 if it is not measured.
+	MS   float64 `json:"ms,omitempty"`
+	Done bool    `json:"done"`
 	// Run names the training: equal selections share one.
 	Run     string  `json:"run"`
 	Bits    string  `json:"bits"` // the bits file, relative to the sweep
@@ -59,18 +62,27 @@ type Result struct {
 	CostModel string        `json:"cost_model"`
 	Widths    []quant.Width `json:"widths"`
 	Groups    []string      `json:"groups"` // that are selected, in order
-	Points    []Point       `json:"points"`
-	Scored    []Scored      `json:"scored"`
+	// Times says how the points' times were measured; nil: they are not.
+	Times  *Times   `json:"times,omitempty"`
+	Points []Point  `json:"points"`
+	Scored []Scored `json:"scored"`
 	// Frontier, Pairs and Correlation are computed from these.
 	Frontier    []Series    `json:"frontier"`
 	Pairs       []Pair      `json:"pairs"`
 	Correlation Correlation `json:"correlation"`
 }
 
+// Times are those of layers in the integer runtime, one example at a time, each
+// layer by itself; a selection's is their sum.
+type Times struct {
+	Kernel  string `json:"kernel"`
+	Threads int    `json:"threads"`
+}
+
 // plan scores by all methods and lists all points, seed by seed.
 func (s *sweep) plan(ctx context.Context) error {
 	p := s.problem
-	s.result = Result{CostModel: s.Cost, Widths: s.Widths}
+	s.result = Result{CostModel: s.Cost, Widths: s.Widths, Times: s.result.Times}
 	for _, g := range p.Select {
 		s.result.Groups = append(s.result.Groups, p.Groups[g].Name)
 	}
@@ -172,6 +184,9 @@ func (s *sweep) add(sel *mixed.Selection, seed uint64, own bool) error {
 		Run: fmt.Sprintf("%s-s%d", key, seed), Bits: fmt.Sprintf("bits/%s-%g.json", sel.Method, sel.Budget),
 	}
 	if pt.Other, err = OtherCosts(s.problem, sel.Choice); err != nil {
+		return err
+	}
+	if pt.MS, err = s.ms(sel.Choice); err != nil {
 		return err
 	}
 	if own {

@@ -55,10 +55,38 @@ func (a axis) ticks() []float64 {
 // cost stand side by side, and a broken line joins the uniform precisions. It is
 // a picture to stand in a page as it is, empty if nothing is done.
 func (r *Result) FrontierSVG() string {
+	return r.frontierSVG("accuracy against cost", fmt.Sprintf("cost, share of %s at %v", r.CostModel, last(r)), 4, func(p Spot) float64 { return p.Cost })
+}
+
+// TimesSVG draws accuracy against milliseconds an example, as FrontierSVG does
+// against cost; empty if no times are measured.
+func (r *Result) TimesSVG() string {
+	if r.Times == nil {
+		return ""
+	}
+	threads := "1 thread"
+	if r.Times.Threads != 1 {
+		threads = fmt.Sprintf("%d threads", r.Times.Threads)
+	}
+	return r.frontierSVG("accuracy against time", fmt.Sprintf("ms an example, sum of layers, %s, %s", r.Times.Kernel, threads), 0, func(p Spot) float64 { return p.MS })
+}
+
+// BitMACsSVG is FrontierSVG against bit-MACs where budgets count in something
+// else; else empty.
+func (r *Result) BitMACsSVG() string {
+	if r.CostModel == "bit-macs" {
+		return ""
+	}
+	return r.frontierSVG("accuracy against bit-MACs", fmt.Sprintf("cost, share of bit-macs at %v", last(r)), 0, func(p Spot) float64 { return p.BitMACs })
+}
+
+// frontierSVG draws accuracy against what of says of a spot; methods stand so
+// many pixels beside each other.
+func (r *Result) frontierSVG(title, nameX string, apart float64, of func(Spot) float64) string {
 	loX, hiX, loY, hiY := math.Inf(1), math.Inf(-1), math.Inf(1), math.Inf(-1)
 	for _, s := range r.Frontier {
 		for _, p := range s.Spots {
-			loX, hiX = min(loX, p.Cost), max(hiX, p.Cost)
+			loX, hiX = min(loX, of(p)), max(hiX, of(p))
 			from, to := p.interval()
 			loY, hiY = min(loY, from), max(hiY, to)
 		}
@@ -69,21 +97,21 @@ func (r *Result) FrontierSVG() string {
 	x := around(loX, hiX, marginLeft, svgWidth-marginRight)
 	y := around(loY, hiY, svgHeight-marginBottom, marginTop)
 	var b strings.Builder
-	open(&b, "accuracy against cost")
-	axes(&b, x, y, fmt.Sprintf("cost, share of %s at %v", r.CostModel, last(r)), "accuracy, %")
-	r.uniformLine(&b, x, y)
+	open(&b, title)
+	axes(&b, x, y, nameX, "accuracy, %")
+	r.uniformLine(&b, x, y, of)
 	for i, s := range r.Frontier {
 		c := colours[i%len(colours)]
 		var line []string
 		for _, p := range s.Spots {
-			px, py := x.at(p.Cost)+r.aside(i), y.at(p.Mean)
+			px, py := x.at(of(p))+apart*r.aside(i), y.at(p.Mean)
 			line = append(line, fmt.Sprintf("%.1f,%.1f", px, py))
 			if p.CI95 > 0 {
 				from, to := p.interval()
 				fmt.Fprintf(&b, `<path d="M%.1f %.1fV%.1fM%.1f %.1fh5M%.1f %.1fh5" fill="none" stroke="%s" stroke-opacity=".6"/>`,
 					px, y.at(from), y.at(to), px-2.5, y.at(from), px-2.5, y.at(to), c)
 			}
-			fmt.Fprintf(&b, `<circle cx="%.1f" cy="%.1f" r="3" fill="%s"><title>%s: %.4f at %.3f, %d seeds</title></circle>`, px, py, c, html.EscapeString(s.Method), p.Mean, p.Cost, p.N)
+			fmt.Fprintf(&b, `<circle cx="%.1f" cy="%.1f" r="3" fill="%s"><title>%s: %.4f at %.4g, %d seeds</title></circle>`, px, py, c, html.EscapeString(s.Method), p.Mean, of(p), p.N)
 		}
 		fmt.Fprintf(&b, `<polyline points="%s" fill="none" stroke="%s" stroke-width="1.5"/>`, strings.Join(line, " "), c)
 		ly := marginTop + 16*float64(i)
@@ -104,7 +132,7 @@ func (r *Result) isUniform(method string) bool {
 	return slices.ContainsFunc(r.Widths, func(w quant.Width) bool { return w.String() == method })
 }
 
-// aside is how many pixels the points of a method stand beside their cost.
+// aside is how many places the points of a method stand beside their cost.
 func (r *Result) aside(series int) float64 {
 	at, n := 0, 0
 	for i, s := range r.Frontier {
@@ -118,15 +146,15 @@ func (r *Result) aside(series int) float64 {
 	if r.isUniform(r.Frontier[series].Method) {
 		return 0
 	}
-	return 4 * (float64(at) - float64(n-1)/2)
+	return float64(at) - float64(n-1)/2
 }
 
 // uniformLine joins the uniform precisions.
-func (r *Result) uniformLine(b *strings.Builder, x, y axis) {
+func (r *Result) uniformLine(b *strings.Builder, x, y axis, of func(Spot) float64) {
 	var at []string
 	for _, s := range r.Frontier {
 		if r.isUniform(s.Method) && len(s.Spots) > 0 {
-			at = append(at, fmt.Sprintf("%.1f %.1f", x.at(s.Spots[0].Cost), y.at(s.Spots[0].Mean)))
+			at = append(at, fmt.Sprintf("%.1f %.1f", x.at(of(s.Spots[0])), y.at(s.Spots[0].Mean)))
 		}
 	}
 	if len(at) > 1 {

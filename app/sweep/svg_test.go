@@ -3,7 +3,9 @@ package sweep
 import (
 	"encoding/xml"
 	"errors"
+	"fmt"
 	"io"
+	"math"
 	"strings"
 	"testing"
 
@@ -42,6 +44,41 @@ func TestFrontierSVGShowsEveryMethod(t *testing.T) {
 	one.analyse()
 	if n := elements(t, one.FrontierSVG()); n["circle"] != 1 || n["b"] != 0 {
 		t.Errorf("one point: %v", n)
+	}
+}
+
+// Against times the points stand where their milliseconds are, in the order of
+// the times and not of the costs.
+func TestTimesSVGStandsByTheTimes(t *testing.T) {
+	r := result()
+	if r.TimesSVG() != "" || r.BitMACsSVG() == "" {
+		t.Error("want a picture of bit-MACs, and none of times that are not measured")
+	}
+	for i := range r.Points {
+		r.Points[i].MS = map[string]float64{"eagl": 3, "random": 1, "alps": 2, "w4a4": 9}[r.Points[i].Method]
+	}
+	r.Times, r.CostModel = &Times{Kernel: "generic", Threads: 2}, "bit-macs"
+	r.analyse()
+	svg := r.TimesSVG()
+	if n := elements(t, svg); n["polyline"] != 4 || n["circle"] != 4 {
+		t.Errorf("%v", n)
+	}
+	for _, want := range []string{"accuracy against time</title>", "ms an example, sum of layers, generic, 2 threads", "random: 0.7140 at 1, 4 seeds", "w4a4: 0.8625 at 9, 4 seeds"} {
+		if !strings.Contains(svg, want) {
+			t.Errorf("the picture lacks %q: %s", want, svg)
+		}
+	}
+	x := func(method string) (at float64) {
+		if _, err := fmt.Sscanf(svg[strings.LastIndex(svg[:strings.Index(svg, "<title>"+method+":")], "cx=")+4:], "%g", &at); err != nil {
+			t.Fatal(err)
+		}
+		return at
+	}
+	if a, b, c, d := x("random"), x("alps"), x("eagl"), x("w4a4"); math.Abs((b-a)-(c-b)) > 0.11 || math.Abs((d-c)-6*(c-b)) > 0.6 || a >= b {
+		t.Errorf("1, 2, 3 and 9 ms stand at %g, %g, %g and %g", a, b, c, d)
+	}
+	if r.BitMACsSVG() != "" {
+		t.Error("two pictures of bit-MACs")
 	}
 }
 

@@ -7,7 +7,7 @@
 //	sweep.json      what the sweep works on, and its recipe
 //	points.json     all results so far: Result
 //	gains/          what each method found
-//	latency.json    the layers' times that budgets count in, if they are measured
+//	latency.json    the layers' times, if they are measured
 //	bits/           the bits file of each selection
 //	trials/         short trainings of methods that need them
 //	points/, runs/  one training each: its result, and its run directory
@@ -26,6 +26,7 @@ import (
 	"path/filepath"
 	"slices"
 
+	"lowbit/infer"
 	"lowbit/method/lsq"
 	"lowbit/mixed"
 	"lowbit/mixed/claim"
@@ -57,6 +58,10 @@ type Config struct {
 	// the methods' trials.
 	Base    train.Config `json:"base"`
 	Scoring Scoring      `json:"scoring"`
+	// Times measures each layer in the integer runtime, whatever budgets count,
+	// and gives all points their milliseconds, too. It decides nothing
+	// else, and may be asked for later.
+	Times bool `json:"-"`
 	// KeepWeights leaves the weights of every final training in the directory;
 	// else their records stay.
 	KeepWeights bool `json:"-"`
@@ -135,7 +140,7 @@ func Run(ctx context.Context, c Config, job train.Job, progress func(Progress)) 
 		return nil, err
 	}
 	defer release()
-	if err := s.keepLatency(); err != nil {
+	if err := s.measure(ctx); err != nil {
 		return nil, err
 	}
 	if err := s.plan(ctx); err != nil {
@@ -160,6 +165,7 @@ type sweep struct {
 	dir      string
 	progress func(Progress)
 	problem  *mixed.Problem
+	times    *infer.Latency // of the layers, if they are measured
 	result   Result
 	plans    []quant.BitPlan // of the points
 }

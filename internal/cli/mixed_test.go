@@ -232,7 +232,7 @@ func TestSweepGoesOn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"accuracy against cost</title>", "rank correlation between gains</title>", "What selecting costs", "paired by seed", "lowbit --data-dir"} {
+	for _, want := range []string{"accuracy against cost</title>", "accuracy against time</title>", "rank correlation between gains</title>", "What selecting costs", "paired by seed", "lowbit --data-dir"} {
 		if !strings.Contains(string(page), want) {
 			t.Errorf("the page lacks %q", want)
 		}

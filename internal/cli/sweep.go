@@ -44,6 +44,7 @@ type sweepFlags struct {
 	lr, weightDecay float64
 	recipe, teacher string
 	keepWeights     bool
+	times           bool
 }
 
 // sweepResult is the verb's result.
@@ -73,13 +74,14 @@ func (a *app) sweep() *cobra.Command {
 	f.Float64Var(&v.weightDecay, "weight-decay", 0, "decay of weights (default: the recipe's)")
 	f.StringVar(&v.recipe, "recipe", "paper", "paper, or short for a few epochs: better first steps, and a teacher")
 	f.StringVar(&v.teacher, "teacher", "", "MODEL whose outputs are learned, too; self: the full-precision network that the run was made from")
+	f.BoolVar(&v.times, "times", true, "measure the layers in the integer runtime on this machine and draw accuracy against milliseconds, too (default for encoders: false)")
 	f.BoolVar(&v.keepWeights, "keep-weights", false, "keep the weights of every training")
 	return cmd
 }
 
 // resolve fills the Config but for the base.
 func (v *sweepFlags) resolve(a *app, cmd *cobra.Command) (sweep.Config, error) {
-	c := sweep.Config{Methods: v.methods, Budgets: v.budgets, KeepWeights: v.keepWeights}
+	c := sweep.Config{Methods: v.methods, Budgets: v.budgets, KeepWeights: v.keepWeights, Times: v.times}
 	for _, m := range v.methods {
 		if !slices.Contains(sweep.Methods(), m) {
 			return c, usagef("method %q, want %s%s", m, strings.Join(sweep.Methods(), ", "), didYouMean(m, sweep.Methods()))
@@ -106,6 +108,9 @@ func (v *sweepFlags) resolve(a *app, cmd *cobra.Command) (sweep.Config, error) {
 		c.LSQ.Distill = 1
 	}
 	set := cmd.Flags().Changed
+	if !set("times") && load.IsEncoder(v.model.model) { // not in the integer runtime yet
+		c.Times = false
+	}
 	if set("epochs") {
 		c.LSQ.Epochs = v.epochs
 	}
@@ -199,7 +204,7 @@ func (v *sweepFlags) draw(a *app, c sweep.Config, job train.Job, s sets) error {
 	line.clear()
 	out := sweepResult{job.Out, v.model.model, filepath.Join(job.Out, "report.html"), r, time.Since(began).Seconds()}
 	if r != nil && len(r.Frontier) > 0 {
-		err = errors.Join(err, sweepPage(out.Report, r, "", a.command()), writeSVG(filepath.Join(job.Out, "frontier.svg"), r.FrontierSVG()))
+		err = errors.Join(err, sweepPage(out.Report, r, "", a.command()), writePictures(job.Out, r))
 	}
 	if errors.Is(err, train.ErrInterrupted) {
 		return fmt.Errorf("%w\nGo on with the same command: it continues in %s", err, job.Out)
@@ -215,6 +220,15 @@ func (v *sweepFlags) draw(a *app, c sweep.Config, job train.Job, s sets) error {
 		}
 	}
 	return a.print(out, false, func(w io.Writer) { sweepText(w, out) })
+}
+
+// writePictures writes a sweep's frontiers as files of their own.
+func writePictures(dir string, r *sweep.Result) error {
+	err := writeSVG(filepath.Join(dir, "frontier.svg"), r.FrontierSVG())
+	if svg := r.TimesSVG(); svg != "" {
+		err = errors.Join(err, writeSVG(filepath.Join(dir, "times.svg"), svg))
+	}
+	return err
 }
 
 // writeSVG writes an SVG as a file of its own, on white paper.
@@ -248,7 +262,10 @@ func sweepText(w io.Writer, r sweepResult) {
 // frontierTable lists accuracy by method and budget.
 func frontierTable(r *sweep.Result) (head []string, rows [][]string) {
 	head = []string{"method", "budget", "cost", "accuracy", "95 % interval", "seeds"}
-	measured := r.CostModel == sweep.MeasuredCost
+	measured, timed := r.CostModel == sweep.MeasuredCost, r.Times != nil
+	if timed {
+		head = slices.Insert(head, 3, "ms")
+	}
 	if measured {
 		head = slices.Insert(head, 3, "bit-MACs")
 		head[2] = "time"
@@ -260,6 +277,9 @@ func frontierTable(r *sweep.Result) (head []string, rows [][]string) {
 				half = fmt.Sprintf("+- %.2f", 100*p.CI95)
 			}
 			row := []string{s.Method, fmt.Sprintf("%.3g", p.Budget), fmt.Sprintf("%.4f", p.Cost), percent(p.Mean), half, fmt.Sprint(p.N)}
+			if timed {
+				row = slices.Insert(row, 3, fmt.Sprintf("%.4f", p.MS))
+			}
 			if measured {
 				row = slices.Insert(row, 3, fmt.Sprintf("%.4f", p.BitMACs))
 			}
@@ -325,7 +345,14 @@ func sweepPage(path string, r *sweep.Result, title string, command []string) err
 	if pairs.Head, pairs.Rows = pairTable(r); len(pairs.Rows) == 0 {
 		pairs.Note = "With two seeds or more, methods are compared here."
 	}
-	sections := []report.Section{frontier, pairs}
+	sections := []report.Section{frontier}
+	if svg := r.TimesSVG(); svg != "" {
+		sections = append(sections, report.Section{Heading: "Accuracy against time", SVG: svg, Note: "The same against milliseconds: each layer timed by itself in the integer runtime on this machine, one example at a time, first and last layers included, summed over layers. Kernels that multiply bytes take the same time for codes of all widths; what fewer bits save is reading weights."})
+	}
+	if svg := r.BitMACsSVG(); svg != "" {
+		sections = append(sections, report.Section{Heading: "Accuracy against bit-MACs", SVG: svg, Note: "The same selections, priced in MACs times bits."})
+	}
+	sections = append(sections, pairs)
 	if svg := r.CorrelationSVG(); svg != "" {
 		sections = append(sections, report.Section{Heading: "How alike gains are", SVG: svg, Note: "Rank correlation (Spearman) over groups of layers, of the gains at the widest precision."})
 	}
