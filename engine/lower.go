@@ -34,6 +34,8 @@ func (b *builder) lower(n *graph.Node) (*value, error) {
 		return b.reduce(n, in[0], o), nil
 	case graph.Reshape:
 		return b.reshape(n, in[0]), nil
+	case graph.After:
+		return b.after(n, in), nil
 	case graph.RunningStat:
 		return b.runningStat(n, in, o), nil
 	}
@@ -228,6 +230,13 @@ func (b *builder) reshape(n *graph.Node, x *value) *value {
 	v.alias = x
 	v.def = x.def
 	return v
+}
+
+// after copies a value once another is there. The copy is an instruction of its
+// own, so that what reads it cannot run, or be stored, before.
+func (b *builder) after(n *graph.Node, in []*value) *value {
+	out := b.value(n.Name(), n.Type(), in[0].last)
+	return b.add(&inst{op: n.Op(), name: n.Name(), in: in, out: out, class: global, all: func(*Plan) { copy(out.data, in[0].root().data) }})
 }
 
 func (b *builder) runningStat(n *graph.Node, in []*value, o graph.RunningStat) *value {

@@ -51,6 +51,7 @@ var ops = map[string]func(attrs []byte) (Op, error){
 	"reduce_sum": decodeOp[Reduce], "reduce_mean": decodeOp[Reduce],
 	"broadcast_to": decodeOp[BroadcastTo],
 
+	"after":      decodeOp[After],
 	"reshape":    decodeOp[Reshape],
 	"transpose":  decodeOp[Transpose],
 	"slice":      decodeOp[Slice],

@@ -81,6 +81,7 @@ func transformerOps(g *graph.Graph, param func(name string, role graph.Role, sha
 	y := g.Apply(a, q, q, x, lengths)
 	y = g.Add(y, a.Compose(g, []*graph.Node{q, q, x, lengths}, nil))
 	y = g.Mul(y, g.Reshape(g.Apply(graph.LengthMask{Seq: 4}, lengths), 8, 1))
+	g.Output("after", g.Apply(graph.After{}, x, y))
 	cache := g.Input("cache.k", tensor.F32, 2, 16, 8)
 	g.Output("cache.k", g.Apply(graph.CacheAppend{Seq: 4}, cache, q, position))
 	return y

@@ -8,6 +8,13 @@ import "fmt"
 // reverse graph order), so the result is deterministic; tied parameters
 // accumulate.
 func Gradients(g *Graph, loss *Node, wrt []*Node) ([]*Node, error) {
+	return gradients(g, loss, wrt, func(n *Node, _ []*Node) *Node { return n })
+}
+
+// gradients is Gradients of a graph whose gradient nodes read other nodes in
+// place of the forward ones: value returns what stands for n, given the gradients
+// by node that are complete.
+func gradients(g *Graph, loss *Node, wrt []*Node, value func(n *Node, grads []*Node) *Node) ([]*Node, error) {
 	if loss.Shape().Size() != 1 {
 		return nil, fmt.Errorf("graph: gradient of %s: want a scalar, got %v", loss.Name(), loss.typ)
 	}
@@ -28,7 +35,7 @@ func Gradients(g *Graph, loss *Node, wrt []*Node) ([]*Node, error) {
 		if !ok {
 			return nil, fmt.Errorf("graph: node %s: op %s has no gradient", n.Name(), n.op.Kind())
 		}
-		for i, dx := range d.Gradient(g, n, dy) {
+		for i, dx := range d.Gradient(g, value(n, grads), dy) {
 			x := n.in[i]
 			if dx == nil || !needed[x.id] {
 				continue

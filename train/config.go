@@ -68,6 +68,11 @@ type Config struct {
 	// examples' up to the order of summation, where each part's loss is the mean of
 	// as many terms an example. For a Source whose graph has no dropout.
 	Accumulate int `json:"accumulate,omitempty"`
+	// Recompute keeps for the backward pass the values between the network's blocks
+	// alone and computes those inside them again: less memory, one more forward
+	// pass, the same gradients up to the order of sums over examples. See
+	// graph.RecomputedGradients.
+	Recompute bool `json:"recompute,omitempty"`
 	// Seed decides the order, the augmentation, dropout, the held-out part and
 	// the start of parameters that have no weights.
 	Seed uint64 `json:"seed"`

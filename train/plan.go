@@ -51,7 +51,7 @@ func (r *run) plan(n, length int) (*batchPlan, error) {
 	for _, in := range g.Inputs() {
 		p.inputs[in.Name()] = true
 	}
-	if p.Stepper, err = newStepper(r.job.Engine, &r.memory, g, r.job.Store, r.Optim, r.job.Hooks.GradTaps); err != nil {
+	if p.Stepper, err = newStepper(r.job.Engine, &r.memory, g, r.job.Store, r.Optim, r.job.Hooks.GradTaps, r.Recompute); err != nil {
 		return nil, err
 	}
 	for _, name := range dropout {

@@ -6,6 +6,7 @@ import (
 
 	"lowbit/engine"
 	"lowbit/graph"
+	"lowbit/nn"
 	"lowbit/optim"
 	"lowbit/tensor"
 )
@@ -38,16 +39,16 @@ type positive struct {
 // optimizer state into the store and compiles both plans. The store must hold
 // the graph's parameters. g is extended and must not be used further.
 func NewStepper(e *engine.Engine, g *graph.Graph, store *tensor.Store, c optim.Config, gradTaps ...string) (*Stepper, error) {
-	return newStepper(e, nil, g, store, c, gradTaps)
+	return newStepper(e, nil, g, store, c, gradTaps, false)
 }
 
 // newStepper is NewStepper with the values of the forward plan in m, if it is
-// not nil.
-func newStepper(e *engine.Engine, m *engine.Memory, g *graph.Graph, store *tensor.Store, c optim.Config, gradTaps []string) (*Stepper, error) {
+// not nil, and with recomputation, if asked for.
+func newStepper(e *engine.Engine, m *engine.Memory, g *graph.Graph, store *tensor.Store, c optim.Config, gradTaps []string, again bool) (*Stepper, error) {
 	if err := c.Validate(); err != nil {
 		return nil, fmt.Errorf("train: %w", err)
 	}
-	params, err := addGradients(g, c, gradTaps)
+	params, err := addGradients(g, c, gradTaps, again)
 	if err != nil {
 		return nil, err
 	}
@@ -91,8 +92,8 @@ func (s *Stepper) bind(g *graph.Graph, params []*graph.Node, store *tensor.Store
 }
 
 // addGradients adds the outputs "grad:<name>" and returns the trained
-// parameters.
-func addGradients(g *graph.Graph, c optim.Config, taps []string) ([]*graph.Node, error) {
+// parameters. With again, values between blocks are computed a second time.
+func addGradients(g *graph.Graph, c optim.Config, taps []string, again bool) ([]*graph.Node, error) {
 	loss := g.OutputNode("loss")
 	if loss == nil {
 		return nil, fmt.Errorf("train: the graph has no output \"loss\"")
@@ -111,7 +112,13 @@ func addGradients(g *graph.Graph, c optim.Config, taps []string) ([]*graph.Node,
 		}
 		wrt = append(wrt, n)
 	}
-	grads, err := graph.Gradients(g, loss, wrt)
+	var grads []*graph.Node
+	var err error
+	if again {
+		grads, err = graph.RecomputedGradients(g, loss, wrt, g.InputNode(nn.InputName))
+	} else {
+		grads, err = graph.Gradients(g, loss, wrt)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("train: %w", err)
 	}

@@ -24,6 +24,7 @@ type languageFlags struct {
 	static, query bool
 	textLength    int
 	accumulate    int
+	recompute     bool
 	tokens        int64
 	crossEntropy  float64
 	smooth        float64
@@ -34,7 +35,7 @@ type languageFlags struct {
 // ofLanguage lists the flags that language models take, beside the common ones.
 var ofLanguage = []string{
 	"model", "data", "method", "bits", "epochs", "batch", "lr", "step-lr", "weight-decay", "distill", "init", "calibration", "batches",
-	"percentile", "resume", "checkpoint-seconds", "static", "query", "text-length", "tokens", "cross-entropy", "accumulate", "windows", "window-length", "smooth",
+	"percentile", "resume", "checkpoint-seconds", "static", "query", "text-length", "tokens", "cross-entropy", "accumulate", "recompute", "windows", "window-length", "smooth",
 }
 
 func (v *languageFlags) add(cmd *cobra.Command) {
@@ -45,6 +46,7 @@ func (v *languageFlags) add(cmd *cobra.Command) {
 	f.Int64Var(&v.tokens, "tokens", 0, "silq: tokens of an epoch; 0: all of the text")
 	f.Float64Var(&v.crossEntropy, "cross-entropy", 0, "silq: weight of learning from the text itself")
 	f.IntVar(&v.accumulate, "accumulate", 1, "silq: parts of a batch that run one after the other, for less memory")
+	f.BoolVar(&v.recompute, "recompute", false, "silq: compute what is inside a block again in the backward pass, for much less memory; the same result")
 	f.Float64Var(&v.smooth, "smooth", 0, "silq, and ptq of language models: move the scales of inputs into the weights first (SmoothQuant's alpha, such as 0.5); 0: off")
 	f.IntVar(&v.windows, "windows", 16, "silq: test windows; 0: all")
 	f.IntVar(&v.windowLength, "window-length", 512, "silq: tokens of a test window")
@@ -140,6 +142,7 @@ func (q *quantizeFlags) silq(cmd *cobra.Command) (silq.Config, error) {
 		"step-lr": func() { c.StepLR = q.stepLR }, "weight-decay": func() { c.WeightDecay = q.weightDecay },
 		"distill": func() { c.Distill = q.distill }, "cross-entropy": func() { c.CrossEntropy = q.text.crossEntropy },
 		"accumulate": func() { c.Accumulate = q.text.accumulate },
+		"recompute":  func() { c.Recompute = q.text.recompute },
 		"smooth":     func() { c.Start.Smooth = q.text.smooth },
 		"batches":    func() { c.Start.Windows = q.batches }, "percentile": func() { c.Start.Percentile = q.percentile },
 	} {

@@ -24,6 +24,9 @@ type Config struct {
 	// Accumulate is the parts of a batch that run one after the other to need less
 	// memory, see train.Config; 0: 1.
 	Accumulate int `json:"accumulate,omitempty"`
+	// Recompute computes the values inside blocks again for the backward pass, to
+	// need less memory, see train.Config.
+	Recompute bool `json:"recompute,omitempty"`
 	// LR is the highest learning rate; it falls to zero along a cosine. SiLQ
 	// trains 8 billion parameters at 5e-6; small models want more.
 	LR float64 `json:"lr"`
@@ -85,7 +88,7 @@ func (c Config) Recipe(seed uint64, windows int) train.Config {
 		}
 	}
 	t := train.Config{
-		Epochs: c.Epochs, Batch: c.Batch, Accumulate: c.Accumulate, DropLast: true, Seed: seed, Optim: o,
+		Epochs: c.Epochs, Batch: c.Batch, Accumulate: c.Accumulate, Recompute: c.Recompute, DropLast: true, Seed: seed, Optim: o,
 		Loss:     train.Loss{CrossEntropy: c.CrossEntropy, Distill: c.Distill},
 		Schedule: optim.Schedule{Kind: optim.Cosine, LR: c.LR},
 	}
