@@ -191,6 +191,14 @@ type Job struct {
 	// 300. There is always one after each epoch. Keep is how many are kept; 0: 2.
 	CheckpointSeconds float64
 	Keep              int
+	// Brief puts off all files of a run that may take seconds only: they are
+	// written from the first time on that CheckpointSeconds have passed, or when
+	// the run is interrupted; a run that ends before leaves none. One with
+	// Config.Best writes them at once.
+	Brief bool
+	// Memory, if not nil, is what the run computes in. Trainings that follow
+	// each other may share one.
+	Memory *Memory
 	// MetricsEvery is the number of steps between lines in metrics.jsonl; 0: 50.
 	MetricsEvery int
 
@@ -210,6 +218,10 @@ type Job struct {
 	Warn     func(message string)
 	Hooks    Hooks
 }
+
+// Memory is what the plans of a training and of its teacher compute in; see
+// engine.Memory.
+type Memory struct{ training, teacher engine.Memory }
 
 // Hooks lets a method look into a run or change it. Every one may be nil. An
 // error ends the run.

@@ -24,7 +24,7 @@ func (r *run) failed(p *batchPlan, b *data.Batch, cause error) error {
 		where = "the search for the first layer failed: " + err.Error()
 	}
 	cause = fmt.Errorf("train: epoch %d, step %d: %w; %s", r.pos.Epoch, r.pos.Step, cause, where)
-	if r.job.Out == "" {
+	if !r.begun {
 		return cause
 	}
 	good, _, err := readCheckpoint(filepath.Join(r.job.Out, r.saved.fileName()))

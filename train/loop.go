@@ -51,6 +51,9 @@ func (r *run) epoch(ctx context.Context) error {
 	}
 	r.show(true)
 	r.result()
+	if r.job.Brief && !r.begun && !r.due() {
+		return nil
+	}
 	return r.checkpoint()
 }
 
@@ -174,12 +177,14 @@ func (r *run) step(b *data.Batch) error {
 // an epoch's end is written by epoch.
 func (r *run) afterStep() error {
 	r.show(false)
-	due := time.Since(r.savedAt).Seconds() >= r.job.CheckpointSeconds
-	if due && r.pos.Step < r.loader.Steps() {
+	if r.due() && r.pos.Step < r.loader.Steps() {
 		return r.checkpoint()
 	}
 	return nil
 }
+
+// due reports whether the last checkpoint, or the beginning, is too long ago.
+func (r *run) due() bool { return time.Since(r.savedAt).Seconds() >= r.job.CheckpointSeconds }
 
 // seconds is the run's wall time so far.
 func (r *run) seconds() float64 { return r.before + time.Since(r.began).Seconds() }
@@ -231,6 +236,11 @@ func (r *run) checkpoint() error {
 	r.saved, r.savedAt = r.pos, time.Now()
 	if r.job.Out == "" {
 		return nil
+	}
+	if !r.begun {
+		if err := errors.Join(r.begin(), r.openMetrics()); err != nil {
+			return err
+		}
 	}
 	if err := writeCheckpoint(r.job.Out, r.job.Store, r.names, r.pos, r.job.Keep); err != nil {
 		return err
@@ -296,7 +306,7 @@ func (r *run) result() {
 // finish gives the last state its name, chooses the weights, evaluates the
 // test part and completes the record.
 func (r *run) finish() error {
-	if r.job.Out != "" {
+	if r.begun {
 		from := filepath.Join(r.job.Out, r.pos.fileName())
 		if err := linkOrCopy(from, filepath.Join(r.job.Out, lastName)); err != nil {
 			return err
@@ -324,7 +334,7 @@ func (r *run) finish() error {
 	}
 	r.result()
 	res.Complete = true
-	if r.job.Out == "" {
+	if !r.begun {
 		return nil
 	}
 	res.Weights = weights
@@ -347,7 +357,7 @@ func (r *run) choose() (string, error) {
 		if err != nil {
 			return "", fmt.Errorf("train: %w", err)
 		}
-		if r.job.Out != "" {
+		if r.begun {
 			if err := r.writeWeights(averageName, averaged); err != nil {
 				return "", err
 			}

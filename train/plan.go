@@ -51,7 +51,7 @@ func (r *run) plan(n, length int) (*batchPlan, error) {
 	for _, in := range g.Inputs() {
 		p.inputs[in.Name()] = true
 	}
-	if p.Stepper, err = newStepper(r.job.Engine, &r.memory, g, r.job.Store, r.Optim, r.job.Hooks.GradTaps, r.Recompute); err != nil {
+	if p.Stepper, err = newStepper(r.job.Engine, &r.memory.training, g, r.job.Store, r.Optim, r.job.Hooks.GradTaps, r.Recompute); err != nil {
 		return nil, err
 	}
 	for _, name := range dropout {
@@ -81,7 +81,7 @@ func (r *run) addTeacher(p *batchPlan, t *Teacher, at shape) error {
 		g, err = graph.WithShape(g, at.batch, at.length)
 	}
 	if err == nil {
-		p.teacher, err = r.job.Engine.CompileIn(&r.teacherMemory, g, t.Store)
+		p.teacher, err = r.job.Engine.CompileIn(&r.memory.teacher, g, t.Store)
 	}
 	if err != nil {
 		return fmt.Errorf("train: teacher: %w", err)

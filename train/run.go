@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"lowbit/data"
-	"lowbit/engine"
 	"lowbit/eval"
 	"lowbit/graph"
 	"lowbit/optim"
@@ -25,23 +24,23 @@ import (
 // run is one call of Run.
 type run struct {
 	Config
-	job    Job
-	train  *data.Dataset
-	source Source // in its place
-	held   *Job   // what measures the held-out part; nil without one
-	loader feed   // nil without epochs
-	plans  map[shape]*batchPlan
-	sums   [][]float32 // of the gradients of a batch in parts
-	// What the plans, and those of the teacher, compute in: one runs at a time.
-	memory, teacherMemory engine.Memory
-	heldOut               func() (eval.Result, error)
-	judged                *tensor.Store // what heldOut evaluates: the job's or averages
-	pos                   position
-	saved                 position      // of the last checkpoint
-	names                 []string      // tensors of a checkpoint
-	best                  *tensor.Store // without a directory
-	record                Record
-	metrics               *os.File
+	job     Job
+	train   *data.Dataset
+	source  Source // in its place
+	held    *Job   // what measures the held-out part; nil without one
+	loader  feed   // nil without epochs
+	plans   map[shape]*batchPlan
+	sums    [][]float32 // of the gradients of a batch in parts
+	memory  *Memory     // of the plans: one runs at a time
+	heldOut func() (eval.Result, error)
+	judged  *tensor.Store // what heldOut evaluates: the job's or averages
+	pos     position
+	saved   position      // of the last checkpoint
+	names   []string      // tensors of a checkpoint
+	best    *tensor.Store // without a directory
+	record  Record
+	begun   bool // the directory has the run's files
+	metrics *os.File
 
 	began         time.Time
 	before        float64 // seconds of earlier sessions
@@ -73,7 +72,8 @@ func Run(ctx context.Context, c Config, job Job) (Result, error) {
 	if (job.Teacher != nil) != (c.Loss.Distill > 0) {
 		return Result{}, fmt.Errorf("train: distillation weight %g with teacher %t: want both or none", c.Loss.Distill, job.Teacher != nil)
 	}
-	r := &run{Config: c.resolved(), job: job.withDefaults(), plans: map[shape]*batchPlan{}, pos: start()}
+	r := &run{Config: c.resolved(), job: job.withDefaults(), plans: map[shape]*batchPlan{}, memory: cmp.Or(job.Memory, new(Memory)), pos: start()}
+	r.job.Brief = job.Brief && !c.Best
 	r.began = time.Now()
 	unlock, err := r.open()
 	if unlock != nil {
@@ -242,20 +242,39 @@ func (r *run) openDir() (unlock func(), err error) {
 	if err := removeFiles(dir, ofRun); err != nil {
 		return unlock, err
 	}
+	if r.job.Brief {
+		return unlock, nil
+	}
+	return unlock, r.begin()
+}
+
+// begin writes what a run directory has before the first checkpoint.
+func (r *run) begin() error {
 	code, err := graph.Encode(r.job.Graph)
 	if err != nil {
-		return unlock, fmt.Errorf("train: %w", err)
+		return fmt.Errorf("train: %w", err)
 	}
-	if err := writeBytes(filepath.Join(dir, graphName), code); err != nil {
-		return unlock, err
+	if err := writeBytes(filepath.Join(r.job.Out, graphName), code); err != nil {
+		return err
 	}
-	return unlock, r.record.write(dir)
+	r.begun = true
+	return r.record.write(r.job.Out)
+}
+
+// openMetrics makes metrics.jsonl ready for further lines.
+func (r *run) openMetrics() (err error) {
+	r.metrics, err = os.OpenFile(filepath.Join(r.job.Out, metricsName), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o666)
+	if err != nil {
+		return fmt.Errorf("train: %w", err)
+	}
+	return nil
 }
 
 // resume loads the directory's last checkpoint, or the final weights of a run
 // that is complete.
 func (r *run) resume() error {
 	dir := r.job.Out
+	r.begun = true
 	old, err := ReadRecord(dir)
 	if err != nil {
 		return err
@@ -302,7 +321,7 @@ func (r *run) all(ctx context.Context) error {
 		err := r.epoch(ctx)
 		if err != nil {
 			r.result()
-			if r.job.Out != "" {
+			if r.begun {
 				err = errors.Join(err, r.record.write(r.job.Out))
 			}
 			return err
@@ -338,15 +357,13 @@ func (r *run) prepare() error {
 			return err
 		}
 	}
-	r.savedAt, r.shown = time.Now(), time.Now()
-	if r.job.Out == "" {
+	r.savedAt, r.shown, r.saved = time.Now(), time.Now(), r.pos
+	if !r.begun {
 		return nil
 	}
-	r.metrics, err = os.OpenFile(filepath.Join(r.job.Out, metricsName), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o666)
-	if err != nil {
-		return fmt.Errorf("train: %w", err)
+	if err := r.openMetrics(); err != nil {
+		return err
 	}
-	r.saved = r.pos
 	if r.pos.Total == 0 {
 		return r.checkpoint()
 	}

@@ -267,3 +267,34 @@ func TestKilledScoringGoesOn(t *testing.T) {
 		t.Errorf("%+v, want %+v, %v", got, want, err)
 	}
 }
+
+// Trials that follow each other, which share their memory, measure what each
+// does by itself, and leave nothing but their results.
+func TestTrialsDoNotSeeEachOther(t *testing.T) {
+	tr, p := trainer(t)
+	trials := Trials(p, tr.Base.Seed)[:4]
+	dir := filepath.Join(t.TempDir(), "alps")
+	together, err := mixed.RunTrials(context.Background(), dir, trials, tr, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, trial := range trials {
+		alone := &Trainer{Config: tr.Config, Base: tr.Base, Job: tr.Job}
+		m, err := alone.Trial(context.Background(), trial, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if m.Seconds = together[i].Seconds; m != together[i] {
+			t.Errorf("%s: %+v alone, %+v after others", trial.Key, m, together[i])
+		}
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		if e.IsDir() {
+			t.Errorf("%s stays", e.Name())
+		}
+	}
+}

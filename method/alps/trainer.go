@@ -25,6 +25,8 @@ type Trainer struct {
 	// distils, and what goes into run records. Its Out, Test and hooks are not
 	// used. Nothing of it changes.
 	Job train.Job
+	// memory is what all trials compute in, one after the other.
+	memory train.Memory
 }
 
 // Trial implements mixed.TrialRunner.
@@ -38,6 +40,8 @@ func (t *Trainer) Trial(ctx context.Context, trial mixed.Trial, dir string) (mix
 	base.Seed, base.HoldOut, base.EvalEvery, base.Best = trial.Seed, 0, 0, false
 	job.Hooks = train.Hooks{}
 	job.Out, job.Resume, job.Force = dir, true, false
+	// A trial that is killed within CheckpointSeconds is done again.
+	job.Brief, job.Memory = true, &t.memory
 	c := t.LSQ
 	c.Bits = trial.Plan
 	if c.Distill == 0 {
