@@ -5,6 +5,7 @@ import (
 
 	"lowbit/graph"
 	"lowbit/internal/kernel"
+	"lowbit/tensor"
 )
 
 // fillRope computes the tables in float64.
@@ -109,29 +110,45 @@ func (b *builder) rowNormGrad(n *graph.Node, in []*value, o graph.RowNormGrad) *
 	return b.add(i)
 }
 
+// normBlocks is the most parts that a norm's rows are summed in.
+const normBlocks = 32
+
+// rowNormGradParams sums over all rows in parts that depend on their number
+// alone, whatever runs at the same level: with and without recomputation it gives
+// the same bits.
 func (b *builder) rowNormGradParams(n *graph.Node, in []*value, o graph.RowNormGradParams) *value {
 	x, dy := b.plain(in[0]), b.plain(in[1])
 	d := x.shape[len(x.shape)-1]
 	out := b.value(n.Name(), n.Type(), false)
+	size, rows := out.size(), x.size()/d
+	per := (rows + normBlocks - 1) / normBlocks
+	blocks := (rows + per - 1) / per
+	parts := &value{name: n.Name() + ".parts", dtype: tensor.F32, shape: tensor.Shape{blocks * size}, phys: []int{blocks * size}}
 	k := b.plan.k
-	i := &inst{op: o, name: n.Name(), in: []*value{x, dy}, out: out, class: partial, scratch: 2 * d, extra: out.size()}
-	whole := i.rowLocal(x)
-	i.acc = func(w *worker, part []float32, r0, r1 int) {
-		src, g := w.rowsOf(i.in[0], whole, r0, r1), w.rowsOf(i.in[1], whole, r0, r1)
-		h, t := w.kernel[:d], w.kernel[d:2*d]
-		for ; len(src) > 0; src, g = src[d:], g[d:] {
-			inv := center(k, o.RowNorm, h, src[:d], t)
+	sums := &inst{op: o, name: n.Name(), in: []*value{x, dy}, out: parts, class: global, scratch: 2 * d, tasks: blocks}
+	sums.task = func(w *worker, t int) {
+		part := parts.data[t*size : (t+1)*size]
+		clear(part)
+		h, u := w.kernel[:d], w.kernel[d:2*d]
+		src, g := sums.in[0].root().data, sums.in[1].root().data
+		for r := t * per; r < min((t+1)*per, rows); r++ {
+			inv := center(k, o.RowNorm, h, src[r*d:(r+1)*d], u)
 			for j, v := range h {
-				t[j] = v * inv
+				u[j] = v * inv
 			}
-			k.AccMul(part[:d], t, g[:d])
+			k.AccMul(part[:d], u, g[r*d:(r+1)*d])
 			if o.F == graph.LayerNorm {
-				k.Acc(part[d:], g[:d])
+				k.Acc(part[d:], g[r*d:(r+1)*d])
 			}
 		}
 	}
-	i.finish = func(sum []float32) { copy(out.data, sum) }
-	return b.add(i)
+	b.add(sums)
+	return b.add(&inst{op: "norm_sums", name: n.Name(), in: []*value{parts}, out: out, class: global, parallel: true, all: func(*Plan) {
+		copy(out.data, parts.data[:size])
+		for t := 1; t < blocks; t++ {
+			k.Acc(out.data, parts.data[t*size:(t+1)*size])
+		}
+	}})
 }
 
 // activation emits a smooth activation function: d = f(x).
