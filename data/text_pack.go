@@ -19,6 +19,7 @@ type Packed struct {
 
 	tokens []int32 // all documents, each followed by the end mark
 	starts []int32 // where each document begins in tokens
+	scored []bool  // tokens that are targets; nil: all
 }
 
 // Ignored is the target of a position that no loss counts.
@@ -57,7 +58,8 @@ func (p *Packed) Tokens() int { return len(p.tokens) }
 // Window fills the three slices, of Length elements each, with window i:
 //
 //	tokens   the inputs
-//	targets  the token after each; Ignored where that is another document's
+//	targets  the token after each; Ignored where that is another document's, or
+//	         one that is not scored
 //	segments the number of the document within the window, from 0: attention
 //	         stays inside one; may be nil
 //
@@ -79,11 +81,17 @@ func (p *Packed) Window(i int, tokens, targets, segments []int32) {
 		if next < len(p.starts) && int(p.starts[next]) == from+k+1 {
 			targets[k] = Ignored
 		}
+		if p.scored != nil && !p.scored[from+k+1] {
+			targets[k] = Ignored
+		}
 		if segments != nil {
 			segments[k] = segment
 		}
 	}
 }
+
+// Scored reports whether some tokens alone are targets.
+func (p *Packed) Scored() bool { return p.scored != nil }
 
 // packDomain keeps the order's randomness apart from other uses of a seed.
 const packDomain = 0x7061636b

@@ -6,6 +6,7 @@ import (
 
 	"lowbit/data"
 	"lowbit/eval"
+	"lowbit/nn"
 )
 
 // outcome is what a batch's forward pass gave.
@@ -19,6 +20,7 @@ type outcome struct {
 func (r *run) gradient(b *data.Batch) (*batchPlan, outcome, error) {
 	var p *batchPlan
 	var o outcome
+	var total float64 // of the parts' shares
 	n, part := len(b.Index), len(b.Index)
 	if r.Accumulate > 1 {
 		part = r.partSize()
@@ -43,8 +45,11 @@ func (r *run) gradient(b *data.Batch) (*batchPlan, outcome, error) {
 		}
 		if part < n {
 			share := float64(len(one.Index)) / float64(n)
-			loss *= share
-			r.accumulate(p, float32(share), from == 0, from+part >= n)
+			if r.Loss.Scored {
+				share = p.rows()
+			}
+			loss, total = loss*share, total+share
+			r.accumulate(p, float32(share), from == 0)
 		}
 		r.engineSeconds += time.Since(began).Seconds()
 		o.loss += loss
@@ -53,27 +58,50 @@ func (r *run) gradient(b *data.Batch) (*batchPlan, outcome, error) {
 			o.scored += scored(labels)
 		}
 	}
+	if part < n {
+		if r.Loss.Scored { // the mean of all rows that count, of whichever part
+			o.loss /= max(total, 1)
+		} else {
+			total = 1
+		}
+		r.share(p, float32(max(total, 1)))
+	}
 	return p, o, nil
 }
 
-// accumulate adds a share of the plan's gradients to the sums; the last part's
-// plan gets the sums as its gradients.
-func (r *run) accumulate(p *batchPlan, share float32, first, last bool) {
+// rows is the number of rows that count in the batch that is bound.
+func (p *batchPlan) rows() float64 {
+	n := 0.0
+	for _, w := range p.Forward.Input(nn.WeightsName).Float32s() {
+		n += float64(w)
+	}
+	return n
+}
+
+// accumulate adds a share of the plan's gradients to the sums.
+func (r *run) accumulate(p *batchPlan, share float32, first bool) {
 	if r.sums == nil {
 		for _, g := range p.grads {
 			r.sums = append(r.sums, make([]float32, g.Len()))
 		}
 	}
 	for i, g := range p.grads {
-		v, sum := g.Float32s(), r.sums[i]
+		sum := r.sums[i]
 		if first {
 			clear(sum)
 		}
-		for j, x := range v {
+		for j, x := range g.Float32s() {
 			sum[j] += float32(share * x)
 		}
-		if last {
-			copy(v, sum)
+	}
+}
+
+// share makes the sums over a total the gradients of the plan.
+func (r *run) share(p *batchPlan, total float32) {
+	for i, g := range p.grads {
+		v := g.Float32s()
+		for j, x := range r.sums[i] {
+			v[j] = x / total
 		}
 	}
 }

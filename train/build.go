@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"lowbit/graph"
+	"lowbit/nn"
 	"lowbit/tensor"
 )
 
@@ -47,14 +48,20 @@ func lossGraph(g *graph.Graph, at shape, c Config, h Hooks) (*graph.Graph, error
 func (l Loss) node(g *graph.Graph, logits *graph.Node) *graph.Node {
 	rows := logits.Shape()[0] // examples, or tokens
 	var sum *graph.Node
+	mean := g.Mean
+	if l.Scored {
+		weights := g.Input(nn.WeightsName, tensor.F32, rows)
+		count := g.Apply(graph.Binary{F: graph.Max}, g.Sum(weights), g.Scalar(1))
+		mean = func(x *graph.Node, _ ...int) *graph.Node { return g.Div(g.Sum(g.Mul(x, weights)), count) }
+	}
 	if l.CrossEntropy > 0 {
 		labels := g.Input("labels", tensor.I32, rows)
-		ce := g.Mean(g.Apply(graph.CrossEntropy{Smooth: l.Smooth}, logits, labels))
+		ce := mean(g.Apply(graph.CrossEntropy{Smooth: l.Smooth}, logits, labels))
 		sum = weighted(g, l.CrossEntropy, ce)
 	}
 	if l.Distill > 0 {
 		teacher := g.Input("teacher_logits", tensor.F32, logits.Shape()...)
-		kl := weighted(g, l.Distill, g.Mean(g.Apply(graph.KLDivergence{T: l.Temperature}, logits, teacher)))
+		kl := weighted(g, l.Distill, mean(g.Apply(graph.KLDivergence{T: l.Temperature}, logits, teacher)))
 		if sum == nil {
 			return kl
 		}

@@ -52,6 +52,10 @@ type Loss struct {
 	// with T = Temperature (Hinton, arXiv 1503.02531); 0: no teacher.
 	Distill     float64 `json:"distill,omitempty"`
 	Temperature float64 `json:"temperature,omitempty"`
+	// Scored makes it the mean over the rows that have a target alone, for both
+	// terms: the input "weights", f32 [rows], is 1 there and 0 elsewhere. For
+	// Windows.
+	Scored bool `json:"scored,omitempty"`
 }
 
 // Config is everything that decides a run's result besides the network, its

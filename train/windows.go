@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"slices"
 
 	"lowbit/data"
 	"lowbit/engine"
@@ -71,6 +72,11 @@ func (w *Windows) Describe() (name, sum string) {
 			b = b[:0]
 			for _, id := range window {
 				b = append(b, byte(id), byte(id>>8), byte(id>>16), byte(id>>24))
+			}
+			if s.Scored() {
+				for _, target := range other[:len(window)] {
+					b = append(b, byte(target))
+				}
 			}
 			h.Write(b)
 		}
@@ -142,6 +148,14 @@ func (w *Windows) Fill(index []int32, input func(name string) *tensor.Tensor) er
 		if t := input(nn.LabelsName); t != nil {
 			copy(t.Int32s()[row*n:], w.targets)
 		}
+		if t := input(nn.WeightsName); t != nil {
+			for k, target := range w.targets {
+				t.Float32s()[row*n+k] = 0
+				if target != data.Ignored {
+					t.Float32s()[row*n+k] = 1
+				}
+			}
+		}
 		w.keepApart(row*n, input(nn.StartsName), input(nn.PositionsName))
 	}
 	return nil
@@ -175,6 +189,12 @@ func (w *Windows) Documents() bool {
 		}
 	}
 	return false
+}
+
+// Scored reports whether a set has tokens that are no targets, such as the
+// questions of chats.
+func (w *Windows) Scored() bool {
+	return slices.ContainsFunc(w.Sets, (*data.Packed).Scored)
 }
 
 // First returns the first n windows of the sets in turn, or as many as there

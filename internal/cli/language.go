@@ -13,7 +13,7 @@ import (
 )
 
 // textKinds are the kinds of data that a language model reads.
-const textKinds = "wikitext2:PATH, text:PATH, hellaswag:FILE, arc:FILE, piqa:FILE"
+const textKinds = "wikitext2:PATH, text:PATH, chat:FILE, hellaswag:FILE, arc:FILE, piqa:FILE"
 
 // choiceKinds are those of multiple-choice questions.
 var choiceKinds = []string{"hellaswag", "arc", "piqa"}
@@ -37,14 +37,14 @@ func openTokenized(spec string) (*load.Language, error) {
 // textSpec cuts KIND:PATH.
 func textSpec(s string) (kind, path string, err error) {
 	kind, path, ok := strings.Cut(s, ":")
-	if known := append([]string{"wikitext2", "text"}, choiceKinds...); s == "" || !ok || path == "" || !slices.Contains(known, kind) {
+	if known := append([]string{"wikitext2", "text", "chat"}, choiceKinds...); s == "" || !ok || path == "" || !slices.Contains(known, kind) {
 		return "", "", usagef("data %q: a language model reads %s", s, textKinds)
 	}
 	return kind, path, nil
 }
 
 // testTokens reads a text's test part as one row of tokens, without begin marks;
-// documents are followed by the end mark.
+// documents are followed by the end mark, chats stand as the template writes them.
 func testTokens(l *load.Language, kind, path string) ([]int32, error) {
 	if kind == "wikitext2" {
 		w, err := data.ReadWikiText2(path)
@@ -55,6 +55,10 @@ func testTokens(l *load.Language, kind, path string) ([]int32, error) {
 			return nil, err
 		}
 		return l.Tokenizer.Append(nil, w.Test), nil
+	}
+	if kind == "chat" {
+		all, err := renderedChats(l, path)
+		return joined(all), err
 	}
 	docs, err := data.ReadDocuments(path, data.TextConfig{})
 	if err != nil {

@@ -37,7 +37,10 @@ Methods:
   silq  language models (a .gguf file, a Hugging Face folder, a .bin file of
         llama2.c): steps for each channel of the weights, inputs and the cache of
         keys and values rounded token by token, training by distillation from the
-        model as it was (Esser et al. 2025); ptq stops before the training
+        model as it was (Esser et al. 2025); ptq stops before the training.
+        chat:FILE is a set of chats, JSON lines {"messages": [{"role": "user",
+        "content": "..."}, {"role": "assistant", "content": "..."}]}, written by
+        the model's template; only answers count
 
 An encoder that train made a classifier of is quantized by lsq or ptq on sst2:PATH or
 mrpc:PATH: tables of embeddings and the classifier have 8 bits. lsq then has a recipe
@@ -59,6 +62,7 @@ const quantizeExample = `  lowbit quantize --model resnet20 --data cifar10 --met
   lowbit quantize --model runs/sst2 --data sst2:glue/SST-2 --method lsq --bits w4a4 --epochs 1
   lowbit quantize --model runs/r20 --data cifar10 --method faq --bits w4a4 --epochs 20 --hold-out 5000
   lowbit quantize --model smollm2.gguf --data wikitext2:wikitext-2 --method silq --bits w4a8kv8 --out runs/smol4
+  lowbit quantize --model smollm2.gguf --data chat:chats.jsonl:0.75,text:books:0.25 --bits w4a8kv8 --recompute
   lowbit quantize --model smollm2.gguf --data text:books --method ptq --bits w8a8kv8 --calibration max`
 
 type quantizeFlags struct {

@@ -42,6 +42,9 @@ type Config struct {
 	// text's next tokens. SiLQ: 1 and 0.
 	Distill      float64 `json:"distill"`
 	CrossEntropy float64 `json:"cross_entropy,omitempty"`
+	// Scored counts the tokens alone that have a target, of chats those of the
+	// answers. See train.Loss.
+	Scored bool `json:"scored,omitempty"`
 }
 
 // DefaultConfig is SiLQ's recipe at the size of small models: AdamW (0.9, 0.95,
@@ -89,7 +92,7 @@ func (c Config) Recipe(seed uint64, windows int) train.Config {
 	}
 	t := train.Config{
 		Epochs: c.Epochs, Batch: c.Batch, Accumulate: c.Accumulate, Recompute: c.Recompute, DropLast: true, Seed: seed, Optim: o,
-		Loss:     train.Loss{CrossEntropy: c.CrossEntropy, Distill: c.Distill},
+		Loss:     train.Loss{CrossEntropy: c.CrossEntropy, Distill: c.Distill, Scored: c.Scored},
 		Schedule: optim.Schedule{Kind: optim.Cosine, LR: c.LR},
 	}
 	if c.Distill > 0 {
