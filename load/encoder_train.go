@@ -118,7 +118,7 @@ func (n *Encoder) Keep(dir string) error {
 		atomicfile.WriteJSON(filepath.Join(dir, "sentence_bert_config.json"), map[string]int{"max_seq_length": n.MaxTokens}),
 	)
 	for _, name := range []string{"tokenizer.json", "tokenizer_config.json", "vocab.txt"} {
-		if from := filepath.Join(n.Spec, name); exists(from) {
+		if from := filepath.Join(n.folder, name); exists(from) {
 			err = errors.Join(err, copyFile(from, filepath.Join(dir, name)))
 		}
 	}

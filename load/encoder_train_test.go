@@ -104,11 +104,12 @@ func TestEncoderRunsAreModels(t *testing.T) {
 	if g, _, err = lsq.Train(context.Background(), base, job, c); err != nil {
 		t.Fatal(err)
 	}
+	n.MaxTokens = 12
 	if err := n.Keep(dir); err != nil {
 		t.Fatal(err)
 	}
 	back, err := load.OpenEncoder(dir)
-	if err != nil || back.Run == nil || back.Gives() != "2 classes" || back.MaxTokens != n.MaxTokens || back.Tokenizer.Size() != 9 {
+	if err != nil || back.Run == nil || back.Gives() != "2 classes" || back.MaxTokens != 12 || back.Tokenizer.Size() != 9 {
 		t.Fatalf("%+v, %v", back, err)
 	}
 	same, err := back.Classifier(2, 7)

@@ -32,7 +32,7 @@ type Encoder struct {
 	// if the folder has it, else the network's.
 	MaxTokens int
 	Source    string // the file of the weights
-	// Run is a run directory's network, with or without quantizers, of one batch
+	folder    string // of the tokenizer	// Run is a run directory's network, with or without quantizers, of one batch
 	// size and length, and Record its record; nil for other folders.
 	Run    *graph.Graph
 	Record *train.Record
@@ -75,8 +75,12 @@ type hfBert struct {
 	NumLabels     int               `json:"num_labels"`
 }
 
-// IsEncoder reports whether spec is a Hugging Face folder of a BERT.
+// IsEncoder reports whether spec is a Hugging Face folder of a BERT, or an ONNX
+// file of one.
 func IsEncoder(spec string) bool {
+	if isONNX(spec) {
+		return isBertONNX(spec)
+	}
 	var h hfBert
 	return readSmallJSON(filepath.Join(spec, configName), &h) == nil && h.isBert()
 }
@@ -106,11 +110,16 @@ func readSmallJSON(path string, v any) error {
 
 // OpenEncoder loads a Hugging Face folder of a BERT: config.json, weights in
 // *.safetensors or pytorch_model.bin, and tokenizer.json or vocab.txt; or the run
-// directory of one that was trained. With the modules.json of
-// sentence-transformers the network gives sentence vectors. Names, shapes and
-// values are checked as Model checks them.
+// directory of one that was trained; or an ONNX file that PyTorch's exporters made
+// of a Hugging Face BERT, with the tokenizer's files in its folder or in the one
+// above. With the modules.json of sentence-transformers the network gives sentence
+// vectors. Names, shapes and values are checked as Model checks them.
 func OpenEncoder(dir string) (*Encoder, error) {
-	n, err := openBert(dir)
+	open := openBert
+	if isONNX(dir) {
+		open = openBertONNX
+	}
+	n, err := open(dir)
 	if err != nil {
 		return nil, fmt.Errorf("load: %w", err)
 	}
@@ -124,7 +133,7 @@ func openBert(dir string) (*Encoder, error) {
 	if err := readSmallJSON(path, &h); err != nil {
 		return nil, err
 	}
-	n := &Encoder{}
+	n := &Encoder{folder: dir}
 	var err error
 	if n.Config, err = h.bert(); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
@@ -136,13 +145,18 @@ func openBert(dir string) (*Encoder, error) {
 	if err := n.weights(dir); err != nil {
 		return nil, err
 	}
-	if n.Tokenizer, err = text.Open(dir); errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%s: no tokenizer.json and no vocab.txt", dir)
+	return n, n.tokenizer()
+}
+
+// tokenizer reads the folder's tokenizer.
+func (n *Encoder) tokenizer() (err error) {
+	if n.Tokenizer, err = text.Open(n.folder); errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%s: no tokenizer.json and no vocab.txt", n.folder)
 	}
 	if err == nil && n.Tokenizer.Size() > n.Config.Vocab {
-		err = fmt.Errorf("%s: the tokenizer has %d tokens, the network %d", dir, n.Tokenizer.Size(), n.Config.Vocab)
+		err = fmt.Errorf("%s: the tokenizer has %d tokens, the network %d", n.folder, n.Tokenizer.Size(), n.Config.Vocab)
 	}
-	return n, err
+	return err
 }
 
 // weights fills the store from a folder's weights, or from its run.
@@ -221,8 +235,18 @@ func (h hfBert) bert() (model.Bert, error) {
 	return c, c.Validate()
 }
 
-// sentence reads what sentence-transformers adds to a folder.
+// sentence reads what sentence-transformers adds to a folder: the length that
+// texts are cut to, which runs have, too, and what makes vectors of tokens.
 func (n *Encoder) sentence(dir string) error {
+	var s struct {
+		MaxTokens int `json:"max_seq_length"`
+	}
+	if err := readSmallJSON(filepath.Join(dir, "sentence_bert_config.json"), &s); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if s.MaxTokens > 0 {
+		n.MaxTokens = min(n.MaxTokens, s.MaxTokens)
+	}
 	path := filepath.Join(dir, "modules.json")
 	var modules []struct{ Path, Type string }
 	if err := readSmallJSON(path, &modules); errors.Is(err, fs.ErrNotExist) {
@@ -242,17 +266,7 @@ func (n *Encoder) sentence(dir string) error {
 			return fmt.Errorf("%s: module %q is not supported, have Transformer, Pooling, Normalize", path, m.Type)
 		}
 	}
-	var s struct {
-		MaxTokens int `json:"max_seq_length"`
-	}
-	err := readSmallJSON(filepath.Join(dir, "sentence_bert_config.json"), &s)
-	if s.MaxTokens > 0 {
-		n.MaxTokens = min(n.MaxTokens, s.MaxTokens)
-	}
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	return err
+	return nil
 }
 
 // meanPooling demands that sentence vectors are means over tokens alone.
@@ -270,12 +284,17 @@ func meanPooling(path string) error {
 }
 
 // read returns the folder's tensors, and sets Source and the prefix of names.
-// Norms of old checkpoints call their parameters gamma and beta.
 func (n *Encoder) read(dir string) (*tensor.Store, error) {
 	from, err := n.open(dir)
 	if err != nil {
 		return nil, err
 	}
+	return n.named(from)
+}
+
+// named gives tensors the names that networks of this package have, and sets the
+// prefix of names. Norms of old checkpoints call their parameters gamma and beta.
+func (n *Encoder) named(from *tensor.Store) (*tensor.Store, error) {
 	weights := tensor.NewStore()
 	for _, name := range from.Names() {
 		t := from.Get(name)

@@ -158,7 +158,7 @@ func (l *Loaded) put(path, name string) error {
 func run(dir, weights string) (*Loaded, error) {
 	if _, err := os.Stat(filepath.Join(dir, "run.json")); errors.Is(err, fs.ErrNotExist) {
 		if IsEncoder(dir) {
-			return nil, fmt.Errorf("folder %s holds a BERT, no run of one: lowbit train --model %s --data sst2:PATH makes one", dir, dir)
+			return nil, noRun("folder", dir)
 		}
 		return nil, fmt.Errorf("folder %s: no run.json, want a run directory", dir)
 	}
@@ -174,6 +174,11 @@ func run(dir, weights string) (*Loaded, error) {
 		return nil, fmt.Errorf("%s: %w", dir, err)
 	}
 	return l, checkGraph(g)
+}
+
+// noRun is the error for a BERT where a network that learned a task is wanted.
+func noRun(what, path string) error {
+	return fmt.Errorf("%s %s holds a BERT, no run of one: lowbit train --model %s --data sst2:PATH makes one", what, path, path)
 }
 
 // runFile puts a weights file onto a run's graph.

@@ -17,6 +17,9 @@ func isONNX(path string) bool { return strings.EqualFold(filepath.Ext(path), ".o
 // onnxFile opens an ONNX model whose first input are images and whose first
 // output are logits.
 func onnxFile(path string) (*Loaded, error) {
+	if isBertONNX(path) {
+		return nil, noRun("file", path)
+	}
 	m, err := onnx.Read(path)
 	if err != nil {
 		return nil, err

@@ -125,9 +125,13 @@ func (im *importer) sources() error {
 		im.values[t.Name] = known(t)
 		im.budget += 4 * t.Size()
 	}
-	for i := range im.m.Graph.Nodes {
-		if n := &im.m.Graph.Nodes[i]; n.Op == "Gather" && len(n.Inputs) > 1 {
+	for i := len(im.m.Graph.Nodes) - 1; i >= 0; i-- {
+		n := &im.m.Graph.Nodes[i]
+		switch {
+		case n.Op == "Gather" && len(n.Inputs) > 1:
 			im.indices[n.Inputs[1]] = true
+		case n.Op == "Cast" && len(n.Inputs) == 1 && len(n.Outputs) == 1 && im.indices[n.Outputs[0]]:
+			im.indices[n.Inputs[0]] = true
 		}
 	}
 	first := true

@@ -21,16 +21,19 @@ func init() {
 		"Softmax": importSoftmax, "LogSoftmax": importSoftmax, "Gelu": importGelu, "Sum": importSum,
 		"Identity": importSame, "Dropout": importSame, "Cast": importCast,
 		"Constant": importConstant, "ConstantOfShape": importConstantOfShape, "Shape": importShape, "Range": importRange,
-		"Equal": importKnown, "Where": importWhere, "Expand": importExpand,
+		"Where": importWhere, "And": importLogic, "Or": importLogic, "Not": importNot, "IsNaN": importIsNaN, "Expand": importExpand,
 		"Reshape": importReshape, "Flatten": importFlatten, "Squeeze": importSqueeze, "Unsqueeze": importUnsqueeze,
 		"Transpose": importTranspose, "Concat": importConcat, "Slice": importSlice, "Split": importSplit,
-		"Gather": importGather, "Pad": importPad, "ReduceMean": importReduce, "ReduceSum": importReduce,
+		"Gather": importGather, "GatherND": importGatherND, "Pad": importPad, "ReduceMean": importReduce, "ReduceSum": importReduce,
 	}
 	for op := range binaries {
 		handlers[op] = importBinary
 	}
 	for op := range unaries {
 		handlers[op] = importUnary
+	}
+	for op := range comparisons {
+		handlers[op] = importComparison
 	}
 }
 
@@ -199,8 +202,10 @@ func importPow(im *importer, c call) ([]*value, error) {
 		return []*value{{n: im.g.Sqrt(x)}}, nil
 	case 1:
 		return []*value{{n: x}}, nil
+	case 3:
+		return []*value{{n: im.g.Mul(im.g.Mul(x, x), x)}}, nil
 	}
-	return nil, fmt.Errorf("exponent %g, want 2, 1 or 0.5", e[0])
+	return nil, fmt.Errorf("exponent %g, want 3, 2, 1 or 0.5", e[0])
 }
 
 // importHard: HardSigmoid is min(max(alpha*x+beta, 0), 1), HardSwish x times

@@ -2,30 +2,15 @@ package onnx
 
 import (
 	"fmt"
+	"slices"
 
 	"lowbit/graph"
 	"lowbit/tensor"
 )
 
 func importConcat(im *importer, c call) ([]*value, error) {
-	all := true
-	for _, v := range c.in {
-		all = all && v != nil && v.c != nil
-	}
-	if all && len(c.in) > 0 && len(c.in[0].c.shape) == 1 {
-		out := &constant{name: c.Outputs[0], typ: c.in[0].c.typ}
-		for _, v := range c.in {
-			x, err := v.c.numbers()
-			if err != nil {
-				return nil, err
-			}
-			if im.budget -= len(x); im.budget < 0 {
-				return nil, errFold
-			}
-			out.v = append(out.v, x...)
-		}
-		out.shape = tensor.Shape{len(out.v)}
-		return []*value{{c: out}}, nil
+	if known, err := im.concatKnown(c); known != nil || err != nil {
+		return []*value{{c: known}}, err
 	}
 	var xs []*graph.Node
 	for _, v := range c.in {
@@ -40,6 +25,52 @@ func importConcat(im *importer, c call) ([]*value, error) {
 		axis += len(xs[0].Shape())
 	}
 	return []*value{{n: im.g.Concat(axis, xs...)}}, nil
+}
+
+// concatKnown joins constants; nil if an operand is computed, or all are weights
+// of layers, which stay as they are stored.
+func (im *importer) concatKnown(c call) (*constant, error) {
+	var shape tensor.Shape
+	axis := attrInt(c, "axis", 0)
+	for i, v := range c.in {
+		if v == nil || v.c == nil || v.c.grid != nil {
+			return nil, nil
+		}
+		s := v.c.shape
+		if i == 0 {
+			if shape = s.Clone(); axis < 0 {
+				axis += len(s)
+			}
+			if axis < 0 || axis >= len(s) {
+				return nil, fmt.Errorf("axis %d of %v", axis, s)
+			}
+			continue
+		}
+		if len(s) != len(shape) || !slices.Equal(s[:axis], shape[:axis]) || !slices.Equal(s[axis+1:], shape[axis+1:]) {
+			return nil, fmt.Errorf("%w: %v beside %v along axis %d", tensor.ErrShape, s, shape, axis)
+		}
+		shape[axis] += s[axis]
+	}
+	if len(c.in) == 0 {
+		return nil, nil
+	}
+	out, err := im.fold(c.Outputs[0], c.in[0].c.typ, shape)
+	if err != nil {
+		return nil, err
+	}
+	row, at := shape[axis:].Size(), 0
+	for _, v := range c.in {
+		x, err := v.c.numbers()
+		if err != nil {
+			return nil, err
+		}
+		n := v.c.shape[axis:].Size()
+		for i := 0; n > 0 && i < len(x)/n; i++ {
+			copy(out.v[i*row+at:], x[i*n:(i+1)*n])
+		}
+		at += n
+	}
+	return out, nil
 }
 
 // cut takes start, start+step, ... before end along an axis; backwards only of
@@ -251,6 +282,15 @@ func (im *importer) gatherKnown(c call, k *constant, places []int, axis int) (*v
 }
 
 func (im *importer) gatherPlaces(c call, places []int, axis int, s tensor.Shape) ([]*value, error) {
+	at := c.in[1].c.shape
+	if n := len(places); n > 0 && isRun(places) && len(at) > 0 { // such as a mask that PyTorch picks element by element
+		v, err := im.cut("", c.in[0], axis, places[0], places[0]+n, 1)
+		if err != nil || len(at) == 1 {
+			return []*value{v}, err
+		}
+		v, err = im.reshape(v, slices.Concat(s[:axis], at, s[axis+1:]))
+		return []*value{v}, err
+	}
 	const most = 64
 	if len(places) == 0 || len(places) > most || len(c.in[1].c.shape) > 1 {
 		return nil, fmt.Errorf("of %d places, want 1 to %d", len(places), most)
@@ -280,6 +320,54 @@ func (im *importer) gatherPlaces(c call, places []int, axis int, s tensor.Shape)
 		return []*value{v}, err
 	}
 	return []*value{{n: n}}, nil
+}
+
+// isRun reports whether numbers count upwards from one of at least 0.
+func isRun(v []int) bool {
+	for i := range v {
+		if v[i] != v[0]+i || v[0] < 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// importGatherND passes all elements on in their order, in another shape: so
+// PyTorch indexes a mask by batch and position.
+func importGatherND(im *importer, c call) ([]*value, error) {
+	if len(c.in) != 2 || attrInt(c, "batch_dims", 0) != 0 {
+		return nil, fmt.Errorf("want two operands and batch_dims 0")
+	}
+	s, err := im.shapeOf(c.in[0])
+	if err != nil {
+		return nil, err
+	}
+	index, err := list(c, 1)
+	if err != nil {
+		return nil, err
+	}
+	at := c.in[1].c.shape
+	if len(at) == 0 || at[len(at)-1] != len(s) || len(s) == 0 {
+		return nil, fmt.Errorf("indices %v of a value %v, want one number for each axis", at, s)
+	}
+	places := make([]int, len(index)/len(s))
+	for i := range places {
+		for d, size := range s {
+			k := index[i*len(s)+d]
+			if k < 0 {
+				k += size
+			}
+			if k < 0 || k >= size {
+				return nil, fmt.Errorf("place %d of axis %d of %v", k, d, s)
+			}
+			places[i] = places[i]*size + k
+		}
+	}
+	if len(places) != s.Size() || !isRun(places) {
+		return nil, fmt.Errorf("%d elements of %v, want all in their order", len(places), s)
+	}
+	v, err := im.reshape(c.in[0], at[:len(at)-1].Clone())
+	return []*value{v}, err
 }
 
 func importPad(im *importer, c call) ([]*value, error) {

@@ -130,42 +130,6 @@ func importRange(im *importer, c call) ([]*value, error) {
 	return []*value{{c: out}}, nil
 }
 
-// importKnown works out Equal.
-func importKnown(im *importer, c call) ([]*value, error) {
-	if len(c.in) != 2 || c.in[0].c == nil || c.in[1].c == nil {
-		return nil, fmt.Errorf("of computed values")
-	}
-	out, err := im.foldBinary(c.Outputs[0], c.in[0].c, c.in[1].c, func(x, y float64) float64 { return float64(b2i(x == y)) })
-	if err == nil {
-		out.typ = Bool
-	}
-	return []*value{{c: out}}, err
-}
-
-func importWhere(im *importer, c call) ([]*value, error) {
-	if len(c.in) != 3 || c.in[0].c == nil || c.in[1].c == nil || c.in[2].c == nil {
-		return nil, fmt.Errorf("of computed values")
-	}
-	mask, a, b := c.in[0].c, c.in[1].c, c.in[2].c
-	// mask*a + (1-mask)*b, but without products of 0 and infinity
-	first, err := im.foldBinary("", a, mask, func(x, m float64) float64 {
-		if m != 0 {
-			return x
-		}
-		return math.NaN()
-	})
-	if err != nil {
-		return nil, err
-	}
-	out, err := im.foldBinary(c.Outputs[0], first, b, func(x, y float64) float64 {
-		if math.IsNaN(x) {
-			return y
-		}
-		return x
-	})
-	return []*value{{c: out}}, err
-}
-
 func importExpand(im *importer, c call) ([]*value, error) {
 	dims, err := list(c, 1)
 	if err != nil {

@@ -15,11 +15,13 @@
 // Import makes a graph of: Conv, ConvInteger, MatMul, MatMulInteger, Gemm,
 // BatchNormalization, LayerNormalization, Relu, Clip, Sigmoid, Tanh, Erf, Gelu,
 // HardSigmoid, HardSwish, Softmax, LogSoftmax, Add, Sub, Mul, Div, Min, Max, Sum,
-// Neg, Abs, Sqrt, Exp, Log, Pow (2 and 0.5), Reciprocal, MaxPool, AveragePool,
+// Neg, Abs, Sqrt, Exp, Log, Pow (3, 2 and 0.5), Reciprocal, MaxPool, AveragePool,
 // GlobalAveragePool, ReduceMean, ReduceSum, Reshape, Flatten, Transpose, Pad,
-// Slice, Split, Gather, Concat, Squeeze, Unsqueeze, Expand, Identity, Dropout,
-// QuantizeLinear, DequantizeLinear; and works out, where all operands are known,
-// Shape, Constant, ConstantOfShape, Range, Cast, Equal, Where and the above.
+// Slice, Split, Gather, GatherND (of all elements), Concat, Squeeze, Unsqueeze,
+// Expand, Identity, Dropout, QuantizeLinear, DequantizeLinear; of masks, which are
+// floats of 0 and 1, Where, And, Or, Not; and works out, where all operands are
+// known, Shape, Constant, ConstantOfShape, Range, Cast, Equal, Less,
+// LessOrEqual, Greater, GreaterOrEqual and the above.
 //
 //	QuantizeLinear, [Clip,] DequantizeLinear  FakeQuant with that step, zero point and range
 //	DequantizeLinear of a stored tensor       FakeQuant of a parameter that holds step*code

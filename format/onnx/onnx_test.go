@@ -43,7 +43,7 @@ func load(b []byte) error {
 	if err != nil {
 		return err
 	}
-	_, err = Import(m, Options{})
+	_, err = Import(m, Options{Free: map[string]int{"batch": 1, "sequence": 4}})
 	return err
 }
 
@@ -157,9 +157,20 @@ func TestExternalDataStayInTheFolder(t *testing.T) {
 func FuzzImport(f *testing.F) {
 	f.Add(encoded(f))
 	f.Add(modelOf(op("Relu", "y", "x")).Encode())
+	for _, name := range []string{"classes-opset17", "tanh-opset20-dynamo"} {
+		b, err := os.ReadFile("testdata/bert/" + name + ".onnx")
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b)
+	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if err := load(b); err != nil && err.Error() == "" {
 			t.Error("an error without a text")
+		}
+		inputs, err := peekInputs(bytes.NewReader(b), int64(len(b)))
+		if m, bad := Decode(b); bad == nil && err == nil && len(inputs) != len(m.Graph.Inputs) {
+			t.Errorf("%d inputs by themselves, %d in the model", len(inputs), len(m.Graph.Inputs))
 		}
 	})
 }

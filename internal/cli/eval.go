@@ -25,9 +25,10 @@ measured by its perplexity on wikitext2:PATH or text:PATH, in windows that are r
 each by itself, and with --teacher by its divergence from another model; or by
 multiple-choice questions: hellaswag:FILE, arc:FILE, piqa:FILE.
 
-An encoder (a Hugging Face or sentence-transformers folder of a BERT) is measured on
-sst2:PATH, stsb:PATH, mrpc:PATH or squad:FILE; PATH is the folder of the task's files,
-or the one file to measure on. Sentence vectors are compared by their cosine.`
+An encoder (a Hugging Face or sentence-transformers folder of a BERT, or an ONNX file
+that PyTorch made of one, with its tokenizer beside it) is measured on sst2:PATH,
+stsb:PATH, mrpc:PATH or squad:FILE; PATH is the folder of the task's files, or the one
+file to measure on. Sentence vectors are compared by their cosine.`
 
 const evalExample = `  lowbit eval --model runs/r20-w4 --data cifar10
   lowbit eval --model r20-w4.lowbit.safetensors --data cifar10 --engine integer
@@ -35,6 +36,7 @@ const evalExample = `  lowbit eval --model runs/r20-w4 --data cifar10
   lowbit eval --model r20-w4.lowbit.safetensors --data cifar10 --engine integer --teacher resnet20
   lowbit eval --model smollm2.gguf --data wikitext2:wikitext-2 --windows 16
   lowbit eval --model all-MiniLM-L6-v2 --data stsb:glue/STS-B
+  lowbit eval --model all-MiniLM-L6-v2/onnx/model.onnx --data stsb:glue/STS-B
   lowbit eval --model small.gguf --teacher smollm2.gguf --data text:book.txt`
 
 // evalResult is the verb's result.

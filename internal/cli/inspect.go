@@ -21,12 +21,13 @@ well the codes of each layer's weights are used (entropy in bits).
 
 The size counts every weight packed at its bits and all else (biases, norms,
 running statistics, steps) in float32. A zoo network without weights is shown
-with random ones (those of --seed). Of a language model the costs are those of one
-token, without attention's to earlier ones.`
+with random ones (those of --seed). Of a language model and of an encoder the costs
+are those of one token, without attention's to others.`
 
 const inspectExample = `  lowbit inspect resnet20
   lowbit inspect runs/r20-w4 --json
-  lowbit inspect smollm2.gguf`
+  lowbit inspect smollm2.gguf
+  lowbit inspect all-MiniLM-L6-v2/onnx/model.onnx`
 
 // inspectResult is the verb's result.
 type inspectResult struct {
@@ -57,6 +58,9 @@ func (a *app) runInspect(m modelFlags) error {
 	if load.IsLanguage(m.model) {
 		return a.inspectLanguage(m.model)
 	}
+	if load.IsEncoder(m.model) {
+		return a.inspectEncoder(m.model)
+	}
 	l, err := m.load(nil)
 	if errors.Is(err, load.ErrNoWeights) {
 		l, err = a.fresh(m)
@@ -70,6 +74,36 @@ func (a *app) runInspect(m modelFlags) error {
 	}
 	out := inspectResult{n, m.model, l.Weights, l.Info}
 	return a.print(out, true, func(w io.Writer) { inspectText(w, out) })
+}
+
+// encoderInspectResult is the verb's result for an encoder.
+type encoderInspectResult struct {
+	inspectResult
+	Config    model.Bert `json:"config"`
+	MaxTokens int        `json:"max_tokens"`
+	Tokens    int        `json:"tokens"` // of the tokenizer
+}
+
+func (a *app) inspectEncoder(spec string) error {
+	e, err := load.OpenEncoder(spec)
+	if err != nil {
+		return err
+	}
+	g, err := e.Graph(1, 1)
+	if err != nil {
+		return err
+	}
+	n, err := inspect.Describe(g, e.Store, nil)
+	if err != nil {
+		return err
+	}
+	out := encoderInspectResult{inspectResult{Network: n, Model: spec, Weights: e.Source}, e.Config, e.MaxTokens, e.Tokenizer.Size()}
+	return a.print(out, true, func(w io.Writer) {
+		inspectText(w, out.inspectResult)
+		c := e.Config
+		fmt.Fprintf(w, "texts of    %s tokens, vocabulary %s, %d layers of %d, %d heads; gives %s\n",
+			thousands(int64(e.MaxTokens)), thousands(int64(c.Vocab)), c.Layers, c.Dim, c.Heads, e.Gives())
+	})
 }
 
 // languageInspectResult is the verb's result for a language model.

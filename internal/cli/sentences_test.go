@@ -192,6 +192,15 @@ func TestAnEncoderOnPairs(t *testing.T) {
 	}
 }
 
+func TestEncodersAreInspected(t *testing.T) {
+	encoder, _ := smallBert(t)
+	v := object(t, "inspect", encoder)
+	if len(items(t, v, "layers")) != 6 || number(t, v, "max_tokens") != 24 || number(t, v, "tokens") != 15 {
+		t.Errorf("%v", v)
+	}
+	fields(t, v, "config", "macs", "params", "size_bytes")
+}
+
 func TestEncodersSayWhatIsWrong(t *testing.T) {
 	encoder, sst2 := smallBert(t)
 	out := filepath.Join(t.TempDir(), "run")
@@ -207,7 +216,7 @@ func TestEncodersSayWhatIsWrong(t *testing.T) {
 		{1, []string{"train", "--model", encoder, "--data", "sst2:" + filepath.Join(sst2, "nothing")}, "nothing"},
 		{1, []string{"quantize", "--model", encoder, "--data", "sst2:" + sst2, "--bits", "w4a4"}, "puts a classifier on it"},
 		{1, []string{"select", "--model", encoder, "--data", "sst2:" + sst2}, "puts a classifier on it"},
-		{1, []string{"inspect", encoder}, "lowbit train --model"},
+		{1, []string{"bench", "infer", "--model", encoder}, "lowbit train --model"},
 	} {
 		args := c.args
 		if args[0] == "train" {

@@ -20,8 +20,8 @@ run directory or weights file starts from what it holds. The defaults are the
 usual recipe for the network's data: SGD with Nesterov momentum 0.9, batch 128,
 one cycle or a cosine, crops and flips.
 
-An encoder (a Hugging Face or sentence-transformers folder of a BERT) gets a
-classifier and is fine-tuned on sst2:PATH or mrpc:PATH, PATH being the folder of the
+An encoder (a Hugging Face or sentence-transformers folder of a BERT, or an ONNX file
+of one) gets a classifier and is fine-tuned on sst2:PATH or mrpc:PATH, PATH being the folder of the
 task's files: AdamW, batch 32, 3 epochs, a rate that rises to 5e-5 and falls
 linearly. Sentences of like lengths share a batch.
 
