@@ -84,6 +84,7 @@ type hfConfig struct {
 	LogitsScaling       float64 `json:"logits_scaling,omitempty"`
 
 	Quantization json.RawMessage `json:"quantization_config,omitempty"`
+	Own          *own            `json:"lowbit,omitempty"`
 }
 
 type hfRope struct {
@@ -139,8 +140,9 @@ func readConfig(dir string) (hfConfig, error) {
 
 // WriteConfig makes path the config.json of the model with tensors of a type
 // ("float32", "float16"), a head that is its embedding or not, and, if it is not
-// nil, a quantization_config.
-func (l *Language) WriteConfig(path, typ string, tied bool, quantization any) error {
+// nil, a quantization_config; with exact, what that lacks of the model's
+// quantizers, too.
+func (l *Language) WriteConfig(path, typ string, tied bool, quantization any, exact bool) error {
 	c := l.Config
 	h := hfConfig{
 		Architectures: []string{"LlamaForCausalLM"}, ModelType: "llama", VocabSize: c.Vocab, HiddenSize: c.Dim, Intermediate: c.Hidden,
@@ -168,6 +170,9 @@ func (l *Language) WriteConfig(path, typ string, tied bool, quantization any) er
 		if id, ok := l.Tokenizer.Special("eos"); ok {
 			h.EOS = id
 		}
+	}
+	if q := l.Quantizers; exact && q != nil && (q.Cache > 0 || q.Query > 0) {
+		h.Own = &own{q.Cache, q.Query}
 	}
 	if quantization != nil {
 		var err error
@@ -242,7 +247,7 @@ func openHuggingFace(dir string) (*Language, error) {
 	}
 	var weights *tensor.Store
 	if len(h.Quantization) > 0 && string(h.Quantization) != "null" {
-		weights, err = l.readCompressed(f, h.Quantization)
+		weights, err = l.readCompressed(f, h)
 	} else {
 		weights, err = l.readFolder(f)
 	}

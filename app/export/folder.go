@@ -28,7 +28,9 @@ const (
 	// Serving: codes of the layers' weights alone, for readers that compute with
 	// float activations; the head as float16. vLLM loads it.
 	Serving Form = "serving"
-	// Exact: codes of all weights, the head's too, and what rounds the inputs.
+	// Exact: codes of all weights, the head's too, and what rounds the inputs; the
+	// rest as float16 where that holds its values, else as float32. It is a
+	// quantized model for load.OpenLanguage.
 	Exact Form = "exact"
 )
 
@@ -114,6 +116,11 @@ func newFolder(l *load.Language, form Form) (*folder, error) {
 	}
 	for _, p := range g.Params() {
 		if p.Op().(graph.Param).Role == graph.Step {
+			if name, is := load.CacheScale(p.Name()); is && form == Exact {
+				if err := w.tensors.Put(name, l.Store.Get(p.Name())); err != nil {
+					return nil, err
+				}
+			}
 			continue
 		}
 		if err := w.parameter(p); err != nil {
@@ -275,8 +282,11 @@ func halves(t *tensor.Tensor) *tensor.Tensor {
 // plain writes a tensor of floats, of the folder's type.
 func (w *folder) plain(name string, t *tensor.Tensor, bits int, why string) error {
 	kept := t
-	if w.form != Floats {
+	switch w.form {
+	case Serving:
 		kept = halves(t)
+	case Exact:
+		kept = narrowed(t)
 	}
 	w.became = append(w.became, Tensor{Name: name, Type: kept.DType().String(), Bits: bits, Why: why, SizeBytes: kept.Len() * kept.DType().Size()})
 	return errors.Join(w.tensors.Put(name, kept), w.values.Put(name, t))
@@ -289,30 +299,24 @@ func (w *folder) write(dir string) error {
 	}
 	typ, description := "float32", any(nil)
 	if w.form != Floats {
-		typ, description = "float16", w.description()
+		description = w.description()
+	}
+	if w.form == Serving {
+		typ = "float16"
 	}
 	if w.tokenizer = w.l.WriteTokenizer(dir); w.tokenizer != nil && !errors.Is(w.tokenizer, text.ErrUntranslatable) {
 		return w.tokenizer
 	}
-	return w.l.WriteConfig(filepath.Join(dir, "config.json"), typ, w.tied, description)
+	return w.l.WriteConfig(filepath.Join(dir, "config.json"), typ, w.tied, description, w.form == Exact)
 }
 
 // verify reads the folder back and compares every weight.
 func (w *folder) verify(dir string) error {
-	var got *tensor.Store
-	if w.form == Exact {
-		s, err := load.CompressedWeights(dir)
-		if err != nil {
-			return err
-		}
-		got = s
-	} else {
-		l, err := load.OpenLanguage(dir)
-		if err != nil {
-			return err
-		}
-		got = l.Store
+	l, err := load.OpenLanguage(dir)
+	if err != nil {
+		return err
 	}
+	got := l.Store
 	for i, b := range w.became {
 		t := got.Get(b.Name)
 		if t == nil {
@@ -338,7 +342,11 @@ func (w *folder) notes() []string {
 		notes = append(notes, "inputs are not rounded by readers of this folder; in training they were, to "+fmt.Sprint(q.Bits.Default.Act)+" bits")
 	}
 	if q != nil && q.Cache > 0 {
-		notes = append(notes, fmt.Sprintf("the cache of %d bits is not part of the folder", q.Cache))
+		where := "is not part of the folder"
+		if w.form == Exact {
+			where = "stands in config.json's key lowbit, which other readers pass over"
+		}
+		notes = append(notes, fmt.Sprintf("the cache of %d bits %s", q.Cache, where))
 	}
 	if w.tokenizer != nil {
 		notes = append(notes, fmt.Sprintf("no tokenizer.json (%v): put that of the original model beside the weights", w.tokenizer))

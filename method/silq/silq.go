@@ -80,6 +80,29 @@ func (q Quantizers) Validate() error {
 	return nil
 }
 
+// Compact returns the same quantizers with the most frequent width of the inner
+// layers as the default, and without the names of the layers that have it.
+func (q Quantizers) Compact() Quantizers {
+	count := map[quant.Width]int{}
+	for _, w := range q.Bits.Layers {
+		count[w]++
+	}
+	most := q.Bits.Default
+	for w, n := range count {
+		if n > count[most] || n == count[most] && (w.Weight < most.Weight || w.Weight == most.Weight && w.Act < most.Act) {
+			most = w
+		}
+	}
+	layers := map[string]quant.Width{}
+	for name, w := range q.Bits.Layers {
+		if w != most {
+			layers[name] = w
+		}
+	}
+	q.Bits.Default, q.Bits.Layers = most, layers
+	return q
+}
+
 // Names of a layer's quantizers: parameter and node.
 const (
 	weightStep, weightQuant = ".weight_step", ".weight_quant"
