@@ -37,7 +37,7 @@ var workerScript string
 
 // The protocol is described at the top of ale_worker.py.
 const (
-	workerVersion = 2
+	workerVersion = 3
 
 	msgHello = 1
 	msgReset = 2
@@ -67,6 +67,7 @@ type workerHello struct {
 	Seeds   []uint32 `json:"seeds"`
 	Sticky  float64  `json:"sticky"`
 	Colour  string   `json:"colour"`
+	Codes   bool     `json:"codes"`
 	Screens int      `json:"screens"`
 }
 
@@ -79,6 +80,7 @@ type workerReady struct {
 	Names   []string `json:"names"`
 	MD5     string   `json:"md5"`
 	ALE     string   `json:"ale"`
+	Palette [][5]int `json:"palette"`
 }
 
 type workerRefusal struct {

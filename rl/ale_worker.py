@@ -3,16 +3,18 @@
 Started as `python3 -c <this text>`. Speaks on stdin and stdout, little endian,
 messages of  u32 length of the rest | u8 type | payload.
 
-    in   1 HELLO  JSON {version, game, n, seeds, sticky, colour, screens}
+    in   1 HELLO  JSON {version, game, n, seeds, sticky, colour, codes, screens}
          2 RESET  n x u32 seed: load the games anew
          3 STEP   n x (u8 action, u8 repeat); action 255 restarts the game,
                   repeat 0 leaves it alone
          4 CLOSE
-    out 16 READY  JSON {version, height, width, minimal, legal, names, md5, ale}
+    out 16 READY  JSON {version, height, width, minimal, legal, names, md5, ale,
+                  palette}; palette has a row code, r, g, b, gray for each colour,
+                  or none: then screens are not codes
         17 OBS    for each game with repeat > 0, in order: f32 reward, u8 over,
                   u8 lives, u16 frames played, then the last frame but one, if
                   screens is 2, and the last frame, each height x width bytes of
-                  gray, or x 3 of RGB
+                  codes; without a palette of gray, or x 3 of RGB
         18 DONE   answer to RESET
         19 ERROR  JSON {kind, text}
 
@@ -25,8 +27,9 @@ import os
 import signal
 import struct
 import sys
+import tempfile
 
-VERSION = 2
+VERSION = 3
 HELLO, RESET, STEP, CLOSE = 1, 2, 3, 4
 READY, OBS, DONE, ERROR = 16, 17, 18, 19
 RESTART = 255
@@ -111,14 +114,14 @@ class Game:
         ale.setInt("frame_skip", 1)
         ale.loadROM(self.path)
         self.ale = ale
-        self.draw = {"gray": ale.getScreenGrayscale, "rgb": ale.getScreenRGB}
+        self.draw = {"codes": ale.getScreen, "gray": ale.getScreenGrayscale, "rgb": ale.getScreenRGB}
         # act takes an Action at once and tries it first, before an int
         self.actions = {a.value: a for a in ale.getLegalActionSet()}
 
-    def play(self, action, repeat, screens, colour):
+    def play(self, action, repeat, screens, form):
         """Plays up to repeat frames; returns reward, over, lives, frames. The last
         of screens gets the last frame, another one the frame before."""
-        ale, draw = self.ale, self.draw[colour]
+        ale, draw = self.ale, self.draw[form]
         before, last = screens if len(screens) == 2 else (None, screens[-1])
         if action == RESTART:
             ale.reset_game()
@@ -143,6 +146,35 @@ class Game:
         return reward, over(with_truncation=False), ale.lives(), played
 
 
+# A cartridge of our own that gives the background another colour in each line:
+# the frame's start, then 256 times WSYNC, COLUBK = X, X += 2; reset to F000.
+RAINBOW = bytes.fromhex("a9008501a90285028500850285028502a9008500a200a00085028609e8e888d0f74c00f0")
+# The emulator wants the name of a game that it knows. This one's rules wait for
+# nothing at the start; those of others wait for memory that is never set here.
+RAINBOW_NAME = "qbert.bin"
+
+
+def colours(numpy, ale_py, game):
+    """Rows code, r, g, b, gray: what the emulator makes of the codes that getScreen
+    copies. None if a screen of the game, some seconds in, differs: games for
+    another television standard have other colours."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, RAINBOW_NAME)
+        with open(path, "wb") as f:
+            f.write(RAINBOW.ljust(4090, b"\0") + bytes([0, 0xF0] * 3))
+        ale = Game(ale_py, path, 0.0, 0).ale
+        ale.act(0)
+    codes, at = numpy.unique(ale.getScreen(), return_index=True)
+    rows = numpy.column_stack((codes, ale.getScreenRGB().reshape(-1, 3)[at], ale.getScreenGrayscale().reshape(-1)[at]))
+    table = numpy.full((256, 4), -1)
+    table[codes] = rows[:, 1:]
+    for _ in range(120):
+        game.act(0)
+    if not numpy.array_equal(table[game.getScreen()], numpy.dstack((game.getScreenRGB(), game.getScreenGrayscale()))):
+        return []
+    return rows.tolist()
+
+
 def serve(pipe):
     kind, body = pipe.receive()
     if kind != HELLO:
@@ -151,11 +183,14 @@ def serve(pipe):
     if hello["version"] != VERSION:
         raise Refused("protocol", "protocol version %s, this worker speaks %d" % (hello["version"], VERSION))
     np, ale_py, path = load(hello)
-    n, colour, screens = hello["n"], hello["colour"], hello["screens"]
+    n, form, screens = hello["n"], hello["colour"], hello["screens"]
     games = [Game(ale_py, path, hello["sticky"], s) for s in hello["seeds"]]
     ale = games[0].ale
     height, width = ale.getScreenDims()
-    shape = (height, width) if colour == "gray" else (height, width, 3)
+    palette = colours(np, ale_py, ale) if hello["codes"] else []
+    if palette:
+        form = "codes"
+    shape = (height, width, 3) if form == "rgb" else (height, width)
     size = int(np.prod(shape))
     legal = ale.getLegalActionSet()
     import hashlib
@@ -165,7 +200,7 @@ def serve(pipe):
         minimal=[a.value for a in ale.getMinimalActionSet()],
         legal=[a.value for a in legal], names=[a.name for a in legal],
         md5=hashlib.md5(open(path, "rb").read()).hexdigest(),
-        ale=getattr(ale_py, "__version__", "unknown"),
+        ale=getattr(ale_py, "__version__", "unknown"), palette=palette,
     )).encode())
 
     out = bytearray(8 + screens * size)  # one game's answer
@@ -185,7 +220,7 @@ def serve(pipe):
         for k, game in enumerate(games):
             action, repeat = body[2 * k], body[2 * k + 1]
             if repeat:
-                RESULT.pack_into(out, 0, *game.play(action, repeat, shown, colour))
+                RESULT.pack_into(out, 0, *game.play(action, repeat, shown, form))
                 pipe.put(out)
 
 

@@ -28,8 +28,9 @@ type atari struct {
 	legal    []uint8
 	fire     int // index of FIRE among the emulator's actions, or -1
 	view     *screenView
-	screens  int // that an answer holds: the last, or the last two
-	size     int // bytes of a screen
+	squares  []*square // of each game, if screens are codes
+	screens  int       // that an answer holds: the last, or the last two
+	size     int       // bytes of a screen
 	err      error
 	started  bool
 
@@ -110,7 +111,7 @@ func (e *atari) connect(game string, opt AtariOptions) error {
 		mine := (k+1)*n/opt.Workers - k*n/opt.Workers
 		ready, err = w.hello(workerHello{
 			Version: workerVersion, Game: game, N: mine, Seeds: make([]uint32, mine),
-			Sticky: e.info.Preset.Sticky, Colour: e.info.Preset.view.colour(), Screens: e.screens,
+			Sticky: e.info.Preset.Sticky, Colour: e.info.Preset.view.colour(), Codes: !opt.plain, Screens: e.screens,
 		})
 		if err != nil {
 			return err
@@ -148,10 +149,8 @@ func (e *atari) prepare(ready workerReady) error {
 			e.spec.Minimal = append(e.spec.Minimal, int32(k))
 		}
 	}
-	e.view = newScreenView(p, ready.Height, ready.Width)
-	e.size = ready.Height * ready.Width
-	if p.view.colour() == "rgb" {
-		e.size *= 3
+	if err := e.prepareView(ready); err != nil {
+		return err
 	}
 	e.commands = make([]uint8, 2*n)
 	e.reply = make([]byte, answerHead+e.screens*e.size)
@@ -160,6 +159,26 @@ func (e *atari) prepare(ready workerReady) error {
 	e.fresh = make([]bool, n)
 	e.stacks, e.final = make([]byte, n*e.spec.ObsBytes()), make([]byte, n*e.spec.ObsBytes())
 	e.finished = make([]Episode, 0, n)
+	return nil
+}
+
+// prepareView makes what turns screens into squares.
+func (e *atari) prepareView(ready workerReady) error {
+	p := e.info.Preset
+	e.view = newScreenView(p, ready.Height, ready.Width)
+	e.size = ready.Height * ready.Width
+	if len(ready.Palette) == 0 {
+		if p.view.colour() == "rgb" {
+			e.size *= 3
+		}
+		return nil
+	}
+	if err := e.view.setPalette(ready.Palette); err != nil {
+		return fmt.Errorf("rl: %s: %w: %v", e.spec.Name, ErrProtocol, err)
+	}
+	for range e.spec.Envs {
+		e.squares = append(e.squares, e.view.newSquare())
+	}
 	return nil
 }
 
@@ -241,18 +260,19 @@ func (e *atari) Step(act []int32, obs []byte, rew []float32, done, trunc []bool)
 		e.commands[2*i], e.commands[2*i+1] = e.legal[a], uint8(repeat)
 	}
 	ended := false
-	e.err = e.exchange(func(i int, a []byte) {
+	e.err = e.exchange(func(i int, a []byte) error {
 		rew[i] = math.Float32frombits(binary.LittleEndian.Uint32(a))
 		done[i] = a[4] != 0
 		e.frames[i] += int(binary.LittleEndian.Uint16(a[6:]))
 		e.length[i]++
 		e.ret[i] += float64(rew[i])
 		trunc[i] = !done[i] && (e.length[i] == e.maxSteps || p.MaxFrames > 0 && e.frames[i] >= p.MaxFrames)
-		e.push(i, a)
+		err := e.push(i, a)
 		if done[i] || trunc[i] {
 			e.end(i)
 			ended = true
 		}
+		return err
 	})
 	if e.err != nil {
 		return e.err
@@ -269,7 +289,7 @@ func (e *atari) Step(act []int32, obs []byte, rew []float32, done, trunc []bool)
 // exchange sends the commands and calls take with the answer of each game, in
 // order, as it comes: a screen is made small while the emulator plays the next
 // game. A game whose repeat is 0 has no answer.
-func (e *atari) exchange(take func(i int, answer []byte)) error {
+func (e *atari) exchange(take func(i int, answer []byte) error) error {
 	for k, w := range e.workers {
 		if err := w.send(msgStep, e.commands[2*e.first[k]:2*e.first[k+1]]); err != nil {
 			return err
@@ -292,7 +312,9 @@ func (e *atari) exchange(take func(i int, answer []byte)) error {
 			if err := w.read(e.reply); err != nil {
 				return err
 			}
-			take(i, e.reply)
+			if err := take(i, e.reply); err != nil {
+				return w.fail(err)
+			}
 		}
 		w.dog.Stop()
 	}
@@ -300,12 +322,21 @@ func (e *atari) exchange(take func(i int, answer []byte)) error {
 }
 
 // push puts the screen of an answer at the end of game i's stack.
-func (e *atari) push(i int, answer []byte) {
+func (e *atari) push(i int, answer []byte) error {
 	stack := e.stacks[i*e.spec.ObsBytes():][:e.spec.ObsBytes()]
 	frame := e.spec.H * e.spec.W
 	copy(stack, stack[frame:])
-	screens := answer[answerHead:]
-	e.view.show(screens[:e.size], screens[len(screens)-e.size:], stack[len(stack)-frame:])
+	screens, newest := answer[answerHead:], stack[len(stack)-frame:]
+	before, last := screens[:e.size], screens[len(screens)-e.size:]
+	if e.squares == nil {
+		e.view.show(before, last, newest)
+		return nil
+	}
+	if err := e.view.update(e.squares[i], before, last); err != nil {
+		return fmt.Errorf("%w: %v", ErrProtocol, err)
+	}
+	copy(newest, e.squares[i].out)
+	return nil
 }
 
 // end records the episode of game i.
@@ -352,11 +383,11 @@ func (e *atari) startPhase(command func(i int) (action uint8, repeat int)) error
 	for again := true; again; {
 		again = false
 		restarts := make([]bool, len(e.fresh))
-		err := e.exchange(func(i int, a []byte) {
+		err := e.exchange(func(i int, a []byte) error {
 			clear(e.stacks[i*e.spec.ObsBytes():][:e.spec.ObsBytes()])
-			e.push(i, a)
 			restarts[i] = a[4] != 0 && e.commands[2*i] != restartAction
 			again = again || restarts[i]
+			return e.push(i, a)
 		})
 		if err != nil {
 			return err

@@ -113,6 +113,10 @@ func fakeHandshake(mode string, h workerHello) {
 		fakeSend(msgReady, []byte("{"))
 	case "version":
 		ready.Version = 99
+	case "palette":
+		ready.Palette = [][5]int{{0, 0, 0, 0, -1}}
+	case "colourless":
+		ready.Palette = [][5]int{{255, 0, 0, 0, 0}}
 	case "screen":
 		ready.Height = 1 << 20
 	case "package":

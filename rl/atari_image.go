@@ -59,28 +59,33 @@ func newAreaResizer(height, width, size int) *resizer {
 
 // area writes the reduced src [height, width] to dst [size, size].
 func (r *resizer) area(src, dst []uint8) {
+	for y := range r.rows {
+		r.areaRow(y, src, dst)
+	}
+}
+
+// areaRow writes row y of dst.
+func (r *resizer) areaRow(y int, src, dst []uint8) {
 	size := len(r.cols)
 	half := r.total / 2
-	for y := range r.rows {
-		r.addRows(src, &r.rows[y])
-		out := dst[y*size:][:size]
-		for x := range out {
-			col := &r.cols[x]
-			var sum uint32
-			if w := col.weight; len(w) == 3 {
-				v := r.acc[col.first:][:3]
-				sum = uint32(w[0])*v[0] + uint32(w[1])*v[1] + uint32(w[2])*v[2]
-			} else {
-				for k, v := range r.acc[col.first:][:len(w)] {
-					sum += uint32(w[k]) * v
-				}
+	r.addRows(src, &r.rows[y])
+	out := dst[y*size:][:size]
+	for x := range out {
+		col := &r.cols[x]
+		var sum uint32
+		if w := col.weight; len(w) == 3 {
+			v := r.acc[col.first:][:3]
+			sum = uint32(w[0])*v[0] + uint32(w[1])*v[1] + uint32(w[2])*v[2]
+		} else {
+			for k, v := range r.acc[col.first:][:len(w)] {
+				sum += uint32(w[k]) * v
 			}
-			q := uint32(uint64(sum+half) * r.inverse >> 40)
-			if q&1 == 1 && q*r.total == sum+half && r.total&1 == 0 {
-				q-- // a tie
-			}
-			out[x] = uint8(q)
 		}
+		q := uint32(uint64(sum+half) * r.inverse >> 40)
+		if q&1 == 1 && q*r.total == sum+half && r.total&1 == 0 {
+			q-- // a tie
+		}
+		out[x] = uint8(q)
 	}
 }
 
@@ -143,26 +148,36 @@ func triangleSpans(in, out int) (spans []span) {
 
 // triangle writes the reduced src [height, width] to dst [size, size].
 func (r *resizer) triangle(src, dst []uint8) {
-	size := len(r.cols)
-	const half = 1 << (filterBits - 1)
-	for y := range len(r.mid) / size {
-		line := src[y*r.width:][:r.width]
-		for x, s := range r.cols {
-			sum := int32(half)
-			for k, w := range s.weight {
-				sum += w * int32(line[s.first+k])
-			}
-			r.mid[y*size+x] = uint8(min(255, sum>>filterBits))
-		}
+	for y := range len(r.mid) / len(r.cols) {
+		r.narrowRow(y, src, r.mid)
 	}
-	for y, s := range r.rows {
-		for x := range size {
-			sum := int32(half)
-			for k, w := range s.weight {
-				sum += w * int32(r.mid[(s.first+k)*size+x])
-			}
-			dst[y*size+x] = uint8(min(255, sum>>filterBits))
+	for y := range r.rows {
+		r.triangleRow(y, r.mid, dst)
+	}
+}
+
+// narrowRow writes row y of mid [height, size] from row y of src.
+func (r *resizer) narrowRow(y int, src, mid []uint8) {
+	line := src[y*r.width:][:r.width]
+	out := mid[y*len(r.cols):][:len(r.cols)]
+	for x, s := range r.cols {
+		sum := int32(1 << (filterBits - 1))
+		for k, w := range s.weight {
+			sum += w * int32(line[s.first+k])
 		}
+		out[x] = uint8(min(255, sum>>filterBits))
+	}
+}
+
+// triangleRow writes row y of dst from mid.
+func (r *resizer) triangleRow(y int, mid, dst []uint8) {
+	size, s := len(r.cols), r.rows[y]
+	for x := range size {
+		sum := int32(1 << (filterBits - 1))
+		for k, w := range s.weight {
+			sum += w * int32(mid[(s.first+k)*size+x])
+		}
+		dst[y*size+x] = uint8(min(255, sum>>filterBits))
 	}
 }
 
@@ -188,16 +203,21 @@ func pointSpans(in, out int) (spans []span) {
 
 // point writes the reduced src [height, width] to dst [size, size].
 func (r *resizer) point(src, dst []uint8) {
-	size := len(r.cols)
-	for y, row := range r.rows {
-		a := src[row.first*r.width:][:r.width]
-		b := src[(row.first+1)*r.width:][:r.width]
-		for x, col := range r.cols {
-			top := col.weight[0]*int32(a[col.first]) + col.weight[1]*int32(a[col.first+1])
-			low := col.weight[0]*int32(b[col.first]) + col.weight[1]*int32(b[col.first+1])
-			sum := row.weight[0]*top + row.weight[1]*low
-			dst[y*size+x] = uint8((sum + 1<<(2*pointBits-1)) >> (2 * pointBits))
-		}
+	for y := range r.rows {
+		r.pointRow(y, src, dst)
+	}
+}
+
+// pointRow writes row y of dst.
+func (r *resizer) pointRow(y int, src, dst []uint8) {
+	size, row := len(r.cols), r.rows[y]
+	a := src[row.first*r.width:][:r.width]
+	b := src[(row.first+1)*r.width:][:r.width]
+	for x, col := range r.cols {
+		top := col.weight[0]*int32(a[col.first]) + col.weight[1]*int32(a[col.first+1])
+		low := col.weight[0]*int32(b[col.first]) + col.weight[1]*int32(b[col.first+1])
+		sum := row.weight[0]*top + row.weight[1]*low
+		dst[y*size+x] = uint8((sum + 1<<(2*pointBits-1)) >> (2 * pointBits))
 	}
 }
 
@@ -210,6 +230,7 @@ type screenView struct {
 	gray   []uint8
 	merged []uint8
 	sums   []int32
+	codes  codeTables
 	*resizer
 }
 
@@ -250,10 +271,15 @@ func (v *screenView) show(before, last, dst []uint8) {
 	case viewAsync:
 		for i := range v.gray {
 			p := last[3*i:][:3]
-			v.gray[i] = uint8(float64(0.7152*float64(p[0])) + float64(0.0722*float64(p[1])) + float64(0.2126*float64(p[2])))
+			v.gray[i] = asyncGray(p[0], p[1], p[2])
 		}
 		v.point(v.gray, dst)
 	}
+}
+
+// asyncGray is the luminance that the async-rl teachers saw.
+func asyncGray(r, g, b uint8) uint8 {
+	return uint8(float64(0.7152*float64(r)) + float64(0.0722*float64(g)) + float64(0.2126*float64(b)))
 }
 
 // brighter writes the element-wise maximum of a and b to dst. Most lines of
@@ -283,7 +309,15 @@ func (v *screenView) stretch(rgb []uint8) {
 		v.sums[i] = s
 		lo, hi = min(lo, s), max(hi, s)
 	}
-	var table [3*255 + 1]uint8
+	table := stretchTable(lo, hi)
+	for i, s := range v.sums {
+		v.gray[i] = table[s]
+	}
+}
+
+// stretchTable returns the gray of each sum of three colours between the least
+// and the greatest of a screen.
+func stretchTable(lo, hi int32) (table [3*255 + 1]uint8) {
 	dark := float64(lo) / 3
 	scale := 255.0
 	if hi > lo {
@@ -292,7 +326,5 @@ func (v *screenView) stretch(rgb []uint8) {
 	for s := lo; s <= hi; s++ {
 		table[s] = uint8(float64((float64(s)/3-dark)*scale) + 0.5)
 	}
-	for i, s := range v.sums {
-		v.gray[i] = table[s]
-	}
+	return table
 }

@@ -160,3 +160,83 @@ func TestAsyncViewWeighsColours(t *testing.T) {
 		}
 	}
 }
+
+// rainbow is a palette of all 128 codes with colours that have nothing in common.
+func rainbow() (rows [][5]int) {
+	seed := uint32(5)
+	for c := 0; c < 256; c += 2 {
+		row := [5]int{c}
+		for k := 1; k < 5; k++ {
+			seed = 1664525*seed + 1013904223
+			row[k] = int(seed >> 24)
+		}
+		rows = append(rows, row)
+	}
+	return rows
+}
+
+// TestSquaresOfCodesEqualThoseOfColours, while things move over screens that
+// stay, flicker, and change as a whole.
+func TestSquaresOfCodesEqualThoseOfColours(t *testing.T) {
+	const height, width = 210, 160
+	palette := rainbow()
+	for _, p := range AtariPresets() {
+		v, plain := newScreenView(p, height, width), newScreenView(p, height, width)
+		if err := v.setPalette(palette); err != nil {
+			t.Fatal(err)
+		}
+		form := func(codes []uint8) (out []uint8) {
+			for _, c := range codes {
+				row := palette[c/2]
+				if p.view.colour() == "gray" {
+					out = append(out, uint8(row[4]))
+					continue
+				}
+				out = append(out, uint8(row[1]), uint8(row[2]), uint8(row[3]))
+			}
+			return out
+		}
+		q, want := v.newSquare(), make([]uint8, p.Size*p.Size)
+		screens := [2][]uint8{make([]uint8, height*width), make([]uint8, height*width)}
+		seed, differ := uint32(9), 0
+		draw := func(n uint32) uint32 {
+			seed = 1664525*seed + 1013904223
+			return seed >> 8 % n
+		}
+		for k := range 60 {
+			before, last := screens[0], screens[1]
+			if k%20 == 19 {
+				for i := range last {
+					last[i], before[i] = uint8(draw(128)*2), uint8(draw(128)*2)
+				}
+			}
+			for _, s := range screens { // a block of the ball's size
+				y, x, c := draw(height-4), draw(width-4), uint8(draw(128)*2)
+				for i := range 16 {
+					s[(int(y)+i/4)*width+int(x)+i%4] = c
+				}
+			}
+			if err := v.update(q, before, last); err != nil {
+				t.Fatal(err)
+			}
+			plain.show(form(before), form(last), want)
+			if !bytes.Equal(q.out, want) {
+				t.Fatalf("%s: screen %d differs", p.Name, k)
+			}
+			if k > 0 && !bytes.Equal(q.out, make([]byte, len(q.out))) {
+				differ++
+			}
+		}
+		if differ == 0 {
+			t.Errorf("%s: all screens are black", p.Name)
+		}
+		screens[1][100*width] = 7
+		if err := v.update(q, screens[0], screens[1]); err == nil {
+			t.Errorf("%s: a code without a colour was shown", p.Name)
+		}
+	}
+	v := newScreenView(AtariPresets()[0], height, width)
+	if err := v.setPalette([][5]int{{0, 0, 0, 0, 256}}); err == nil {
+		t.Error("a palette with 256")
+	}
+}

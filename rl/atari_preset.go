@@ -15,6 +15,7 @@ type AtariOptions struct {
 	Timeout time.Duration // for one answer of a worker; default 60 s
 
 	command []string // of the worker, for tests
+	plain   bool     // screens as gray or RGB, not as codes; for tests
 }
 
 // DefaultAtari returns preset dqn2015, one worker and a minute's patience.

@@ -104,6 +104,7 @@ func TestAtariStartFailures(t *testing.T) {
 		"json":    {ErrProtocol, "READY"},
 		"version": {ErrProtocol, "version 99"},
 		"screen":  {ErrProtocol, "1048576"},
+		"palette": {ErrProtocol, "palette row"},
 		"package": {ErrNoEmulator, "pip install ale-py"},
 		"game":    {ErrUnknownGame, "breakout, pong"},
 		"refuse":  {ErrProtocol, "speaks 7"},
@@ -146,6 +147,14 @@ func TestAtariLateFailures(t *testing.T) {
 		if again := w.Step(w.act, w.obs, w.rew, w.done, w.trunc); again != err {
 			t.Errorf("%s: then %v", mode, again)
 		}
+	}
+}
+
+// TestAtariColourWithoutPalette: the worker shows a code that it did not announce.
+func TestAtariColourWithoutPalette(t *testing.T) {
+	w := open(t, "ale/pong", Options{Atari: fakeOptions("colourless", "dqn2015")})
+	if err := w.Reset(1, w.obs); !errors.Is(err, ErrProtocol) || !strings.Contains(err.Error(), "palette lacks") {
+		t.Errorf("%v", err)
 	}
 }
 
@@ -231,6 +240,32 @@ func TestEmulatorPlaysPong(t *testing.T) {
 	t.Logf("random play: %.1f ± %.1f in %.0f decisions", s.Mean, s.SE, s.MeanLength)
 	if s.Mean > -17 || s.Min < -21 {
 		t.Errorf("random play returns %.1f, want -21..-17", s.Mean)
+	}
+}
+
+// TestEmulatorCodesEqualColours: screens that come as codes give the bytes that
+// the emulator's own gray and colours give; adventure has no palette of ours.
+func TestEmulatorCodesEqualColours(t *testing.T) {
+	for _, game := range []string{"pong", "breakout", "adventure"} {
+		for _, preset := range AtariPresets() {
+			codes := openReal(t, game, Options{Envs: 3, MaxSteps: 50, Atari: &AtariOptions{Preset: preset.Name}})
+			colours := openReal(t, game, Options{Envs: 3, MaxSteps: 50, Atari: &AtariOptions{Preset: preset.Name, plain: true}})
+			if has := codes.VecEnv.(*atari).squares != nil; has != (game != "adventure") || colours.VecEnv.(*atari).squares != nil {
+				t.Fatalf("%s: codes %v", game, has)
+			}
+			codes.reset(t, 3)
+			colours.reset(t, 3)
+			p := NewRandom(len(codes.Spec().Actions), 1)
+			for k := range 80 {
+				p.Act(nil, nil, codes.act)
+				copy(colours.act, codes.act)
+				codes.step(t)
+				colours.step(t)
+				if !bytes.Equal(codes.obs, colours.obs) || !slices.Equal(codes.rew, colours.rew) {
+					t.Fatalf("%s, %s: decision %d differs", game, preset.Name, k)
+				}
+			}
+		}
 	}
 }
 
