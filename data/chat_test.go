@@ -98,3 +98,72 @@ func TestScoredDocumentsStandWhole(t *testing.T) {
 		}
 	}
 }
+
+func FuzzParseChat(f *testing.F) {
+	f.Add([]byte(`{"messages":[{"role":"user","content":"a"},{"role":"assistant","content":"b"}]}`))
+	f.Add([]byte(`{"messages":[{"role":"tool","content":null}]}`))
+	f.Add([]byte(`{"messages":{}}`))
+	f.Fuzz(func(t *testing.T, line []byte) {
+		messages, err := parseChat(line)
+		if err != nil {
+			return
+		}
+		answers := 0
+		for _, m := range messages {
+			if m.Role == "assistant" {
+				answers++
+			}
+		}
+		if answers == 0 {
+			t.Errorf("%q: %+v has no answer", line, messages)
+		}
+	})
+}
+
+// Windows of any scored documents have targets that are the next tokens of a
+// document, scored once each as far as the windows reach.
+func FuzzPackScored(f *testing.F) {
+	f.Add([]byte{3, 0, 7, 2, 200, 1}, 4)
+	f.Add([]byte{1, 1, 1}, 1)
+	f.Fuzz(func(t *testing.T, lengths []byte, window int) {
+		if window > 64 || len(lengths) > 64 {
+			return
+		}
+		var docs []Scored
+		scored := map[int32]bool{} // tokens that may be targets
+		for i, n := range lengths {
+			var d Scored
+			for k := range int(n) {
+				id := int32(i*256 + k)
+				d.Tokens, d.Scored = append(d.Tokens, id), append(d.Scored, k%3 == i%3)
+				if k > 0 && k%3 == i%3 && k < window {
+					scored[id] = true
+				}
+			}
+			docs = append(docs, d)
+		}
+		p, _, _, err := PackScored(docs, window)
+		if err != nil {
+			if len(scored) > 0 && window > 0 {
+				t.Errorf("%v, with %d targets", err, len(scored))
+			}
+			return
+		}
+		tokens, targets := make([]int32, window), make([]int32, window)
+		for i := range p.Len() {
+			p.Window(i, tokens, targets, nil)
+			for k, y := range targets {
+				if y == Ignored {
+					continue
+				}
+				if y != tokens[k]+1 || !scored[y] {
+					t.Fatalf("window %d: target %d behind %d, scored %v", i, y, tokens[k], scored[y])
+				}
+				delete(scored, y)
+			}
+		}
+		if len(scored) > 0 {
+			t.Errorf("%d targets are in no window", len(scored))
+		}
+	})
+}

@@ -236,6 +236,9 @@ func FuzzHuggingFaceConfig(f *testing.F) {
 	}
 	f.Add(b)
 	f.Add([]byte(`{"architectures":["LlamaForCausalLM"],"vocab_size":1,"hidden_size":2,"head_dim":-2}`))
+	exact := `"lowbit":{"kv_cache_bits":99},"quantization_config":{"quant_method":"compressed-tensors","format":"pack-quantized","config_groups":{"g":{"targets":["re:never"],` +
+		`"weights":{"num_bits":4,"type":"int","symmetric":true,"strategy":"channel"},"input_activations":{"num_bits":8,"type":"int","symmetric":true,"strategy":"token","dynamic":true}}}},`
+	f.Add(append([]byte("{"+exact), b[1:]...))
 	dir := f.TempDir()
 	if err := os.CopyFS(dir, os.DirFS("testdata/language/granite")); err != nil {
 		f.Fatal(err)
