@@ -56,6 +56,9 @@ type LanguageOutcome struct {
 	TrainSpeed  float64 `json:"train_tokens_per_s,omitempty"`
 	Seconds     float64 `json:"seconds"`
 	Complete    bool    `json:"complete"`
+	// PeakRSSBytes is the largest resident memory of the process, for a caller that
+	// measures it; 0: not known.
+	PeakRSSBytes int64 `json:"peak_rss_bytes,omitempty"`
 
 	SizeBytes     int64           `json:"size_bytes"`
 	FP32SizeBytes int64           `json:"fp32_size_bytes"`

@@ -59,6 +59,9 @@ func TestALanguageModelLearnsFromChats(t *testing.T) {
 	out := filepath.Join(base, "run")
 	v := object(t, args(mix, "--tokens", "8192", "--batch", "4", "--recompute", "--lr", "1e-3", "--out", out)...)
 	start := v["start"].(map[string]any)
+	if n, ok := v["peak_rss_bytes"]; ok && number(t, v, "peak_rss_bytes") < 1<<20 {
+		t.Errorf("at most %v bytes of memory", n)
+	}
 	if before, after := number(t, start, "kl"), number(t, v, "kl"); !(after < before) {
 		t.Errorf("KL %g before training, %g after", before, after)
 	}

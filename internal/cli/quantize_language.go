@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"lowbit/app/bench"
 	"lowbit/app/quantize"
 	"lowbit/engine"
 	"lowbit/method/silq"
@@ -95,6 +96,7 @@ func (q *quantizeFlags) language(a *app, cmd *cobra.Command) error {
 	if err != nil {
 		return hint(err, j.Train.Out)
 	}
+	o.PeakRSSBytes = bench.PeakRSS()
 	return a.print(o, false, func(w io.Writer) { languageText(w, o) })
 }
 
@@ -169,6 +171,9 @@ func languageText(w io.Writer, o quantize.LanguageOutcome) {
 	fmt.Fprintf(w, "\nmeasured    %d windows of %d tokens, float engine\nsize        %s (float32: %s)\n", o.Windows, o.Length, size(o.SizeBytes), size(o.FP32SizeBytes))
 	if o.TrainTokens > 0 {
 		fmt.Fprintf(w, "trained     %s tokens at %.0f/s\n", thousands(int64(o.TrainTokens)), o.TrainSpeed)
+	}
+	if o.PeakRSSBytes > 0 {
+		fmt.Fprintf(w, "memory      %s at most\n", size(o.PeakRSSBytes))
 	}
 	fmt.Fprintf(w, "time        %s\nrun         %s\n", duration(o.Seconds), o.Run)
 	fmt.Fprintf(w, "\nnext: lowbit run --model %s --prompt %q\n", o.Run, strings.TrimSpace("Once upon a time"))
