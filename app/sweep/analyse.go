@@ -33,8 +33,10 @@ type Spot struct {
 type Pair struct {
 	Method string `json:"method"`
 	// Baseline is a method at the same budget, or a uniform precision.
-	Baseline string  `json:"baseline"`
-	Budget   float64 `json:"budget"`
+	Baseline string `json:"baseline"`
+	// Budget is 0 for the mean over Budgets, in Result.Overall.
+	Budget  float64   `json:"budget,omitempty"`
+	Budgets []float64 `json:"budgets,omitempty"`
 	// Difference is the mean of accuracy minus the baseline's, CI95 half the
 	// width of its 95 % confidence interval (Student's t over seeds).
 	Difference float64 `json:"difference"`
@@ -85,7 +87,7 @@ func interval(v []float64) (mean, sd, half float64) {
 
 // analyse fills in what follows from points and gains.
 func (r *Result) analyse() {
-	r.Frontier, r.Pairs = nil, nil
+	r.Frontier, r.Pairs, r.Overall = nil, nil, nil
 	var methods []string
 	for _, p := range r.Points {
 		if p.Done && !slices.Contains(methods, p.Method) {
@@ -106,6 +108,11 @@ func (r *Result) analyse() {
 		for _, b := range slices.Concat(baselines, uniform) {
 			if m != b {
 				r.Pairs = append(r.Pairs, r.pairs(m, b, slices.Contains(uniform, b))...)
+			}
+		}
+		for _, b := range methods {
+			if p, ok := r.overall(m, b); ok && b != m && !slices.Contains(uniform, b) {
+				r.Overall = append(r.Overall, p)
 			}
 		}
 	}
@@ -178,6 +185,47 @@ func (r *Result) pairs(method, baseline string, only bool) []Pair {
 		out = append(out, pair)
 	}
 	return out
+}
+
+// overall compares two methods by their mean accuracy over all budgets that both
+// have, seed by seed: a seed counts where both are done at each. It is not ok for
+// fewer than two budgets or seeds.
+func (r *Result) overall(method, baseline string) (pair Pair, ok bool) {
+	budgets := r.budgets(method)
+	other := r.budgets(baseline)
+	budgets = slices.DeleteFunc(budgets, func(b float64) bool { return !slices.Contains(other, b) })
+	sums := map[uint64]float64{}
+	found := map[uint64]int{}
+	var seeds []uint64
+	for _, p := range r.Points {
+		sign := 1.0
+		switch {
+		case !p.Done || !slices.Contains(budgets, p.Budget):
+			continue
+		case p.Method == baseline:
+			sign = -1
+		case p.Method != method:
+			continue
+		}
+		if !slices.Contains(seeds, p.Seed) {
+			seeds = append(seeds, p.Seed)
+		}
+		sums[p.Seed] += sign * p.Accuracy / float64(len(budgets))
+		found[p.Seed]++
+	}
+	var diffs []float64
+	for _, s := range seeds {
+		if found[s] == 2*len(budgets) {
+			diffs = append(diffs, sums[s])
+		}
+	}
+	if len(budgets) < 2 || len(diffs) < 2 {
+		return Pair{}, false
+	}
+	pair = Pair{Method: method, Baseline: baseline, Budgets: budgets, N: len(diffs)}
+	pair.Difference, _, pair.CI95 = interval(diffs)
+	pair.Separated = math.Abs(pair.Difference) > pair.CI95
+	return pair, true
 }
 
 func (r *Result) correlate() {

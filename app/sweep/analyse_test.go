@@ -97,6 +97,44 @@ func TestPairsAreBySeed(t *testing.T) {
 	}
 }
 
+// Over budgets a seed is one figure, the mean of its differences, and counts only
+// where both methods are done at each budget.
+func TestOverallIsAMeanOverBudgets(t *testing.T) {
+	r := &Result{Widths: mixed.Square(2, 4)}
+	add := func(method string, seed uint64, accuracies ...float64) {
+		for i, a := range accuracies {
+			r.Points = append(r.Points, Point{Method: method, Budget: 0.6 + 0.1*float64(i), Seed: seed, Accuracy: a, Done: a > 0})
+		}
+	}
+	add("alps", 1, 0.70, 0.80)
+	add("alps", 2, 0.72, 0.84)
+	add("alps", 3, 0.71, 0) // not done at the second budget
+	add("random", 1, 0.69, 0.77)
+	add("random", 2, 0.70, 0.80)
+	add("random", 3, 0.10, 0.10)
+	add("w4a4", 1, 0.9)
+	add("w4a4", 2, 0.9)
+	r.analyse()
+	if len(r.Overall) != 2 {
+		t.Fatalf("%+v", r.Overall)
+	}
+	// Differences 0.02 and 0.03: mean 0.025, half an interval 12.7062 * 0.005.
+	p := r.Overall[0]
+	if p.Method != "alps" || p.Baseline != "random" || p.N != 2 || len(p.Budgets) != 2 || math.Abs(p.Difference-0.025) > 1e-9 ||
+		math.Abs(p.CI95-12.7062*0.005) > 1e-6 || p.Separated {
+		t.Errorf("%+v", p)
+	}
+	if q := r.Overall[1]; q.Method != "random" || math.Abs(q.Difference+p.Difference) > 1e-12 {
+		t.Errorf("%+v", q)
+	}
+	for i := range r.Points { // one budget is no mean
+		r.Points[i].Budget = 0.6
+	}
+	if r.analyse(); len(r.Overall) != 0 {
+		t.Errorf("%+v", r.Overall)
+	}
+}
+
 func TestCorrelationOfGains(t *testing.T) {
 	r := &Result{Scored: []Scored{
 		{Method: "a", Gains: mixed.Gains{Values: [][]float64{{0, 1}, {0, 2}, {0, 3}}}},

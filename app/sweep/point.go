@@ -69,6 +69,7 @@ type Result struct {
 	// Frontier, Pairs and Correlation are computed from these.
 	Frontier    []Series    `json:"frontier"`
 	Pairs       []Pair      `json:"pairs"`
+	Overall     []Pair      `json:"overall,omitempty"` // means over budgets
 	Correlation Correlation `json:"correlation"`
 }
 

@@ -290,13 +290,16 @@ func frontierTable(r *sweep.Result) (head []string, rows [][]string) {
 }
 
 // pairTable lists what methods gain over others, seed by seed.
-func pairTable(r *sweep.Result) (head []string, rows [][]string) {
-	for _, p := range r.Pairs {
-		separated := "not separated"
+func pairTable(pairs []sweep.Pair) (head []string, rows [][]string) {
+	for _, p := range pairs {
+		separated, budget := "not separated", fmt.Sprintf("%.3g", p.Budget)
 		if p.Separated {
 			separated = "separated"
 		}
-		rows = append(rows, []string{p.Method, p.Baseline, separated, fmt.Sprintf("%.3g", p.Budget),
+		if len(p.Budgets) > 0 {
+			budget = fmt.Sprintf("mean of %d", len(p.Budgets))
+		}
+		rows = append(rows, []string{p.Method, p.Baseline, separated, budget,
 			fmt.Sprintf("%+.2f", 100*p.Difference), fmt.Sprintf("%.2f", 100*p.CI95), fmt.Sprint(p.N)})
 	}
 	return []string{"method", "against", "verdict", "budget", "points", "95 % interval +-", "seeds"}, rows
@@ -342,15 +345,20 @@ func sweepPage(path string, r *sweep.Result, title string, command []string) err
 	}
 	frontier.Head, frontier.Rows = frontierTable(r)
 	pairs := report.Section{Heading: "Differences, paired by seed", Texts: 3, Note: "Accuracy of the method minus that of the other. Separated: the 95 % interval leaves out 0. Nothing is corrected for the number of comparisons."}
-	if pairs.Head, pairs.Rows = pairTable(r); len(pairs.Rows) == 0 {
+	if pairs.Head, pairs.Rows = pairTable(r.Pairs); len(pairs.Rows) == 0 {
 		pairs.Note = "With two seeds or more, methods are compared here."
 	}
+	overall := report.Section{Heading: "Differences over all budgets, paired by seed", Texts: 3, Note: "The mean of a method's accuracies over all budgets, minus that of the other: one figure a seed, so that budgets are no repetitions."}
+	overall.Head, overall.Rows = pairTable(r.Overall)
 	sections := []report.Section{frontier}
 	if svg := r.TimesSVG(); svg != "" {
 		sections = append(sections, report.Section{Heading: "Accuracy against time", SVG: svg, Note: "The same against milliseconds: each layer timed by itself in the integer runtime on this machine, one example at a time, first and last layers included, summed over layers. Kernels that multiply bytes take the same time for codes of all widths; what fewer bits save is reading weights."})
 	}
 	if svg := r.BitMACsSVG(); svg != "" {
 		sections = append(sections, report.Section{Heading: "Accuracy against bit-MACs", SVG: svg, Note: "The same selections, priced in MACs times bits."})
+	}
+	if len(overall.Rows) > 0 {
+		sections = append(sections, overall)
 	}
 	sections = append(sections, pairs)
 	if svg := r.CorrelationSVG(); svg != "" {
