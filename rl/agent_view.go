@@ -71,6 +71,15 @@ func (v View) Validate() error {
 // frames returns the planes of the stack before coding.
 func (v View) frames() int { return v.C * max(v.Stack, 1) }
 
+// Screens returns how many successive screens of equal size a view consists of,
+// oldest first and black before an episode's start; 1 where it is no such stack.
+func (v View) Screens() int {
+	if v.Code != Gray {
+		return 1
+	}
+	return v.frames()
+}
+
 // Shape returns channels, height and width of the network's input.
 func (v View) Shape() (c, h, w int) {
 	c = v.frames()

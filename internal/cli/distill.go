@@ -75,7 +75,7 @@ func (a *app) distill() *cobra.Command {
 	f.StringVar(&v.bits, "bits", "w4a4", "fp32, such as w2a2, binary or ternary")
 	f.IntVar(&v.width, "width", 1, "factor on the channels of the student's hidden layers")
 	f.StringVar(&v.loss, "loss", string(distill.KL), "kl, nll or mse")
-	f.StringVar(&v.mode, "mode", string(rl.Greedy), "how the student acts: greedy or sample")
+	f.StringVar(&v.mode, "mode", "", "how the student acts: greedy or sample (default: greedy, in Atari games the teacher's way)")
 	f.BoolVar(&v.resume, "resume", false, "go on with the run in --out")
 	v.recipe(cmd)
 	return cmd
@@ -157,7 +157,8 @@ func (v *distillFlags) config(a *app, cmd *cobra.Command) (distill.Config, error
 	take(set, "float", &c.Float, given.Float)
 	take(set, "hysteresis", &c.Student.Hysteresis, given.Student.Hysteresis)
 	c.Preset, c.Seed, c.Student.Width = given.Preset, a.seed, v.width
-	c.Loss, c.Mode = distill.Loss(v.loss), rl.ActMode(v.mode)
+	c.Loss = distill.Loss(v.loss)
+	take(set, "mode", &c.Mode, rl.ActMode(v.mode))
 	if v.teacherSteps < 0 {
 		return c, usagef("--teacher-steps %d, want 0 or more", v.teacherSteps)
 	}

@@ -10,6 +10,7 @@ package distill
 import (
 	"fmt"
 	"math"
+	"strings"
 
 	"lowbit/rl"
 )
@@ -37,7 +38,7 @@ type Config struct {
 	// Student is what learns, View what it sees; the zero View is chosen for it.
 	Student Student `json:"student"`
 	View    rl.View `json:"view"`
-	// Mode is how it acts; default greedy.
+	// Mode is how it acts; "" is the teacher's way.
 	Mode rl.ActMode `json:"mode"`
 
 	Loss Loss `json:"loss"`
@@ -92,7 +93,21 @@ func DefaultConfig(env string, s Student) Config {
 	if _, spiking, _ := s.plan(); spiking {
 		c.Float, c.LR, c.Updates, c.Segment = 0, 0.012, 20000, 1000
 	}
+	if strings.HasPrefix(env, "ale/") {
+		c.screens()
+	}
 	return c
+}
+
+// screens changes what Atari games need otherwise: each of few games plays 4,000
+// decisions a segment, so that it gets far; episodes that count last five minutes;
+// the student imitates the teacher's chances, not its choices alone.
+func (c *Config) screens() {
+	c.Envs, c.Collect, c.Mode = 16, 4, ""
+	c.EvalEpisodes, c.EvalSteps, c.TestEpisodes = 16, 4500, 30
+	if c.LR < 0.01 {
+		c.LR, c.Updates = 1e-3, 8000
+	}
 }
 
 // DefaultStudent has the hysteresis of the specification.
@@ -109,7 +124,7 @@ func (c Config) Validate() error {
 	switch {
 	case c.Loss != KL && c.Loss != NLL && c.Loss != MSE:
 		return fmt.Errorf("distill: loss %q, want %s, %s or %s", c.Loss, KL, NLL, MSE)
-	case c.Mode != rl.Greedy && c.Mode != rl.Sample:
+	case c.Mode != "" && c.Mode != rl.Greedy && c.Mode != rl.Sample:
 		return fmt.Errorf("distill: mode %q, want %s or %s", c.Mode, rl.Greedy, rl.Sample)
 	case !(c.Tau >= 0) || math.IsInf(c.Tau, 0):
 		return fmt.Errorf("distill: tau %g, want above 0", c.Tau)

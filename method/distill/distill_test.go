@@ -328,7 +328,7 @@ func TestConfigIsChecked(t *testing.T) {
 		"student":  func(c *Config) { c.Student.Arch = "mlp" },
 		"bits":     func(c *Config) { c.Student.Bits = "w1a1" },
 		"loss":     func(c *Config) { c.Loss = "l1" },
-		"mode":     func(c *Config) { c.Mode = "" },
+		"mode":     func(c *Config) { c.Mode = "asleep" },
 		"tau":      func(c *Config) { c.Tau = math.NaN() },
 		"mix":      func(c *Config) { c.Mix = 2 },
 		"ring":     func(c *Config) { c.Start = c.Ring + 1 },

@@ -142,6 +142,9 @@ func (d *distiller) build() error {
 		d.tau = d.teacher.Tau()
 	}
 	d.Tau = d.tau
+	if d.Mode == "" {
+		d.Mode = d.teacher.Mode()
+	}
 	actions := d.teacher.Actions()
 	g, err := d.Config.Student.Build(d.View, len(actions))
 	if err != nil {
@@ -158,10 +161,14 @@ func (d *distiller) build() error {
 	if err := graph.InitParams(g, d.student.Store, d.Seed); err != nil {
 		return fmt.Errorf("distill: %w", err)
 	}
-	if d.train, err = newRing(d.student.Store, "ring", d.Ring, d.View.Bytes(), len(actions)); err != nil {
+	if d.train, err = newRing(d.student.Store, "ring", d.Ring, n, d.View, len(actions)); err != nil {
 		return err
 	}
-	if d.out, err = newRing(d.student.Store, "held", max(256, d.Ring/16), d.View.Bytes(), len(actions)); err != nil {
+	held := max(256, d.Ring/16)
+	if d.View.Screens() > 1 {
+		held = max(held, 2*n*d.View.Screens())
+	}
+	if d.out, err = newRing(d.student.Store, "held", held, n, d.View, len(actions)); err != nil {
 		return err
 	}
 	d.obs = make([]byte, n*d.spec.ObsBytes())
@@ -309,10 +316,12 @@ func (d *distiller) collect() error {
 			d.held[i] = d.choices.Float64() < d.HoldOut
 		}
 		q := d.q[i*a : (i+1)*a]
+		r := d.train
 		if d.held[i] {
-			d.out.push(views[i*nb:(i+1)*nb], q)
-		} else {
-			d.train.push(views[i*nb:(i+1)*nb], q)
+			r = d.out
+		}
+		if err := r.push(i, views[i*nb:(i+1)*nb], q); err != nil {
+			return err
 		}
 		d.act[i] = d.teacher.Actions()[d.choose(i >= driven, q, z[i*a:(i+1)*a])]
 	}

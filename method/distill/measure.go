@@ -130,18 +130,20 @@ func (d *distiller) agreement() (float64, []rl.Recall, error) {
 	if err != nil {
 		return 0, nil, fmt.Errorf("distill: %w", err)
 	}
-	a, n := d.out.out, d.out.len()
+	a, n := d.out.out, 0
 	seen, right := make([]int, a), make([]int, a)
 	x := p.Input(rl.InputName).Float32s()
 	z := p.Output(rl.LogitsName).Float32s()
-	for at := 0; at < n; at += batch {
-		k := min(batch, n-at)
-		d.View.Floats(x[:k*d.View.Size()], d.out.views[at*d.out.nb:(at+k)*d.out.nb])
+	for at := 0; at < d.out.len(); {
+		states, next := d.out.whole(at, batch)
+		d.show(x, states)
+		at = next
 		if err := p.Run(); err != nil {
 			return 0, nil, fmt.Errorf("distill: %w", err)
 		}
-		for i := range k {
-			want := argmax(d.out.q[(at+i)*a : (at+i+1)*a])
+		n += len(states)
+		for i, k := range states {
+			want := argmax(d.out.q[k*a : (k+1)*a])
 			seen[want]++
 			if argmax(z[i*a:(i+1)*a]) == want {
 				right[want]++
@@ -152,19 +154,31 @@ func (d *distiller) agreement() (float64, []rl.Recall, error) {
 	total := 0
 	for k, name := range d.student.Info.Actions {
 		total += right[k]
-		recall = append(recall, rl.Recall{Action: name, Share: float64(seen[k]) / float64(n), Recall: float64(right[k]) / float64(max(1, seen[k]))})
+		recall = append(recall, rl.Recall{Action: name, Share: float64(seen[k]) / float64(max(1, n)), Recall: float64(right[k]) / float64(max(1, seen[k]))})
 	}
-	return float64(total) / float64(n), recall, nil
+	return float64(total) / float64(max(1, n)), recall, nil
+}
+
+// show writes the network's input for held-out states.
+func (d *distiller) show(x []float32, states []int) {
+	size := d.View.Size()
+	for i, k := range states {
+		d.View.Floats(x[i*size:(i+1)*size], d.out.read(k))
+	}
 }
 
 // health describes the binary layers on held-out states.
 func (d *distiller) health() ([]rl.LayerHealth, error) {
-	batch := min(256, d.out.len())
+	states, _ := d.out.whole(0, 256)
+	batch := len(states)
+	if batch == 0 {
+		return nil, nil
+	}
 	p, names, err := tapped(d.job.Engine, d.student, batch)
 	if err != nil || len(names) == 0 {
 		return nil, err
 	}
-	d.View.Floats(p.Input(rl.InputName).Float32s(), d.out.views[:batch*d.out.nb])
+	d.show(p.Input(rl.InputName).Float32s(), states)
 	if err := p.Run(); err != nil {
 		return nil, fmt.Errorf("distill: %w", err)
 	}
