@@ -114,16 +114,27 @@ func (n *Encoder) Keep(dir string) error {
 		return fmt.Errorf("load: %s gives %s, want classes", n.Spec, n.Gives())
 	}
 	err := errors.Join(
+		n.KeepTokenizer(dir),
 		atomicfile.WriteJSON(filepath.Join(dir, configName), h),
 		atomicfile.WriteJSON(filepath.Join(dir, "sentence_bert_config.json"), map[string]int{"max_seq_length": n.MaxTokens}),
 	)
-	for _, name := range []string{"tokenizer.json", "tokenizer_config.json", "vocab.txt"} {
-		if from := filepath.Join(n.folder, name); exists(from) {
-			err = errors.Join(err, copyFile(from, filepath.Join(dir, name)))
-		}
-	}
 	if err != nil {
 		return fmt.Errorf("load: %s: %w", dir, err)
+	}
+	return nil
+}
+
+// KeepTokenizer copies the tokenizer's files into a folder that has none.
+func (n *Encoder) KeepTokenizer(dir string) error {
+	if hasTokenizer(dir) {
+		return nil
+	}
+	for _, name := range []string{"tokenizer.json", "tokenizer_config.json", "vocab.txt"} {
+		if from := filepath.Join(n.folder, name); exists(from) {
+			if err := copyFile(from, filepath.Join(dir, name)); err != nil {
+				return fmt.Errorf("load: %s: %w", dir, err)
+			}
+		}
 	}
 	return nil
 }

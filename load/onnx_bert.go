@@ -1,9 +1,11 @@
 package load
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"path/filepath"
+	"slices"
 
 	"lowbit/engine"
 	"lowbit/format/onnx"
@@ -56,6 +58,9 @@ func openBertONNX(path string) (*Encoder, error) {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	weights, err := n.named(from)
+	if err == nil && hasCodes(net.Graph) {
+		err = errors.New("its weights are codes: the network was quantized for other runtimes; measure the run that it was made of")
+	}
 	if err == nil {
 		n.Config, err = bertShapes(n.Config.Prefix, weights, net.Graph)
 	}
@@ -74,7 +79,7 @@ func openBertONNX(path string) (*Encoder, error) {
 	if n.Store, err = fit(own, weights, spare); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	if err := n.sameAs(net); err != nil {
+	if err := n.Matches(net, n.Config.Graph, bertTolerance); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	n.MaxTokens = n.Config.Positions
@@ -87,6 +92,10 @@ func openBertONNX(path string) (*Encoder, error) {
 		}
 	}
 	return n, n.tokenizer()
+}
+
+func hasCodes(g *graph.Graph) bool {
+	return slices.ContainsFunc(g.Nodes(), func(n *graph.Node) bool { _, ok := n.Op().(graph.FakeQuant); return ok })
 }
 
 func hasTokenizer(dir string) bool {
@@ -177,14 +186,28 @@ func underRoot(n *graph.Node) (float64, bool) {
 // largest result.
 const bertTolerance = 1e-3
 
-// sameAs runs the file's own graph and the encoder's on the same tokens.
-func (n *Encoder) sameAs(file *onnx.Network) error {
+// ReadBertONNX imports the graph of an ONNX file of a BERT as it stands there.
+func ReadBertONNX(path string) (*onnx.Network, error) {
+	m, err := onnx.Read(path)
+	if err != nil {
+		return nil, fmt.Errorf("load: %w", err)
+	}
+	net, err := bertGraph(m)
+	if err != nil {
+		return nil, fmt.Errorf("load: %s: %w", path, err)
+	}
+	return net, nil
+}
+
+// Matches runs a file's graph and the encoder's, made by build, on the same tokens;
+// an error tells that results differ by more than tolerance times the largest.
+func (n *Encoder) Matches(file *onnx.Network, build func(batch, seq int) (*graph.Graph, error), tolerance float64) error {
 	ids := file.Graph.InputNode(bertIDs)
 	if ids == nil || len(ids.Shape()) != 2 {
 		return fmt.Errorf("no input %q of [batch, tokens]", bertIDs)
 	}
 	batch, seq := ids.Shape()[0], ids.Shape()[1]
-	own, err := n.Config.Graph(batch, seq)
+	own, err := build(batch, seq)
 	if err == nil {
 		own, err = graph.Inference(own)
 	}
@@ -225,12 +248,12 @@ func (n *Encoder) sameAs(file *onnx.Network) error {
 		}
 		got = got[:len(want)]
 	}
-	return sameTokens(got, want, mask)
+	return sameTokens(got, want, mask, tolerance)
 }
 
 // sameTokens compares results, of tokens that are no padding where there is one
 // for each token.
-func sameTokens(got, want, mask []float32) error {
+func sameTokens(got, want, mask []float32, tolerance float64) error {
 	if len(got) != len(want) {
 		return fmt.Errorf("%d results, want %d of a BERT of these weights", len(want), len(got))
 	}
@@ -246,7 +269,7 @@ func sameTokens(got, want, mask []float32) error {
 		}
 		worst = max(worst, d)
 	}
-	if worst > bertTolerance*largest {
+	if worst > tolerance*largest {
 		return fmt.Errorf("its results differ by up to %.3g (they go up to %.3g) from those of a BERT with these weights: it is another network", worst, largest)
 	}
 	return nil

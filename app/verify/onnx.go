@@ -113,8 +113,9 @@ func sameLogits(got, want *load.Loaded) error {
 	return nil
 }
 
-func floatResult(l *load.Loaded) ([]float32, error) {
-	g, err := graph.Rewrite(l.Graph, func(_ *graph.Graph, n *graph.Node, in []*graph.Node) *graph.Node {
+// floatActivations takes the quantizers of activations out of a graph.
+func floatActivations(g *graph.Graph) (*graph.Graph, error) {
+	return graph.Rewrite(g, func(_ *graph.Graph, n *graph.Node, in []*graph.Node) *graph.Node {
 		if _, ok := n.Op().(graph.FakeQuant); ok {
 			if _, weight := n.In()[0].Op().(graph.Param); !weight {
 				return in[0]
@@ -122,6 +123,10 @@ func floatResult(l *load.Loaded) ([]float32, error) {
 		}
 		return nil
 	})
+}
+
+func floatResult(l *load.Loaded) ([]float32, error) {
+	g, err := floatActivations(l.Graph)
 	if err == nil {
 		g, err = graph.Inference(g)
 	}

@@ -37,6 +37,7 @@ type exporter struct {
 	at    map[*graph.Node]string
 	used  map[string]bool
 	opset int64
+	seq   *sequences // of an encoder; nil: of images
 }
 
 // Export makes a model of an inference graph, node by node, with its parameters
@@ -52,8 +53,17 @@ func Export(g *graph.Graph, store *tensor.Store, info string) (*Model, error) {
 	if err != nil {
 		return nil, fmt.Errorf("onnx: %w", err)
 	}
-	e := &exporter{store: store, at: map[*graph.Node]string{}, used: map[string]bool{}, opset: opsetFor(g)}
+	return newExporter(store, opsetFor(g)).model(g, info)
+}
+
+func newExporter(store *tensor.Store, opset int64) *exporter {
+	e := &exporter{store: store, at: map[*graph.Node]string{}, used: map[string]bool{}, opset: opset}
 	e.g.Name = "lowbit"
+	return e
+}
+
+// model writes all of a graph.
+func (e *exporter) model(g *graph.Graph, info string) (*Model, error) {
 	for _, o := range g.Outputs() {
 		e.used[o.Name] = true
 	}
@@ -68,10 +78,24 @@ func Export(g *graph.Graph, store *tensor.Store, info string) (*Model, error) {
 		return nil, fmt.Errorf("onnx: %d nodes cannot be exported: %s", len(missing), strings.Join(missing, "; "))
 	}
 	for _, o := range g.Outputs() {
-		e.g.Nodes = append(e.g.Nodes, Node{Op: "Identity", Name: o.Name, Inputs: []string{e.at[o.Node]}, Outputs: []string{o.Name}})
-		e.g.Outputs = append(e.g.Outputs, e.value(o.Name, o.Node))
+		e.result(o)
 	}
 	return NewModel(e.g, e.opset, info), nil
+}
+
+// result declares an output; one with a row for each token has the axes
+// [batch, sequence, ...].
+func (e *exporter) result(o graph.Output) {
+	from, v := e.at[o.Node], e.value(o.Name, o.Node)
+	if q := e.seq; q != nil {
+		v.Dims[0].Name = batchDim
+		if o.Node.Shape()[0] == q.batch*q.length {
+			from = e.step(o.Name+"_tokens", "Reshape", []string{from, e.seq.dims(e, -1, lengthDim, o.Node.Shape()[1])})
+			v.Dims = slices.Insert(v.Dims, 1, Dim{Name: sequenceDim})
+		}
+	}
+	e.g.Nodes = append(e.g.Nodes, Node{Op: "Identity", Name: o.Name, Inputs: []string{from}, Outputs: []string{o.Name}})
+	e.g.Outputs = append(e.g.Outputs, v)
 }
 
 // opsetFor is the lowest opset from 17 on that has the types of the weights.
@@ -154,6 +178,11 @@ func (e *exporter) node(n *graph.Node) error {
 	for _, x := range n.In() {
 		in = append(in, e.at[x])
 	}
+	if e.seq != nil {
+		if done, err := e.sequence(n, in); done || err != nil {
+			return err
+		}
+	}
 	switch o := n.Op().(type) {
 	case graph.Input:
 		e.at[n] = e.name(n.Name())
@@ -214,6 +243,7 @@ func (e *exporter) quantizer(n *graph.Node, o graph.FakeQuant, in []string) erro
 	}
 	typ := Int8
 	switch {
+	case e.seq != nil && e.seq.activations:
 	case o.Spec.Bits == 2:
 		typ = Int2
 	case o.Spec.Bits <= 4:

@@ -113,6 +113,9 @@ func (im *importer) finish() (*Network, error) {
 	return &Network{Graph: g, Store: store}, nil
 }
 
+// passing are operations that leave numbers of rows what they are.
+var passing = []string{"Cast", "Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze"}
+
 // sources declares initializers and inputs.
 func (im *importer) sources() error {
 	for _, t := range im.m.Graph.Initializers {
@@ -130,7 +133,7 @@ func (im *importer) sources() error {
 		switch {
 		case n.Op == "Gather" && len(n.Inputs) > 1:
 			im.indices[n.Inputs[1]] = true
-		case n.Op == "Cast" && len(n.Inputs) == 1 && len(n.Outputs) == 1 && im.indices[n.Outputs[0]]:
+		case slices.Contains(passing, n.Op) && len(n.Inputs) > 0 && len(n.Outputs) == 1 && im.indices[n.Outputs[0]]:
 			im.indices[n.Inputs[0]] = true
 		}
 	}

@@ -20,7 +20,8 @@ it: codes of every layer on a picture of noise, or every weight.
   onnx     what ONNX Runtime and OpenVINO run on integers, with the same codes:
            uint8 activations, int8 weights with a scale a channel. With --onnx-style
            int4, weights of 4 and 2 bits are packed and activations stay in floats.
-           A network in full precision is written as it is
+           A network in full precision is written as it is. An encoder has the inputs
+           of Hugging Face's exports, and its tokenizer's files beside it
   gguf     a language model for llama.cpp, Ollama and others: each weight in the
            block type that holds its codes without loss
   compressed-tensors
@@ -39,6 +40,7 @@ Labels and normalisation are those of the data set that the network was made for
 const exportExample = `  lowbit export --model runs/r20-w4 --to packed --out r20-w4.lowbit.safetensors
   lowbit run --model r20-w4.lowbit.safetensors cat.png
   lowbit export --model runs/r20-w4 --to onnx --out r20-w4.onnx
+  lowbit export --model runs/sst2-w8 --to onnx --out sst2-w8/model.onnx
   lowbit export --model runs/smol4 --to gguf --out smol4.gguf
   lowbit export --model runs/smol4 --to compressed-tensors --out smol4-w4a16
   lowbit export --model runs/core --to nir --out core.nir`
@@ -90,8 +92,9 @@ func (v *exportFlags) run(a *app) error {
 	if load.IsLanguage(v.model.model) {
 		return v.language(a)
 	}
-	if load.IsEncoder(v.model.model) {
-		return fmt.Errorf("%s is an encoder: those are not exported yet; its weights stand in the run directory as safetensors, under Hugging Face's names", v.model.model)
+	encoder := load.IsEncoder(v.model.model)
+	if encoder && v.to != "onnx" {
+		return usagef("--to %q: %s is an encoder, which is exported to onnx", v.to, v.model.model)
 	}
 	ext, known := map[string]string{"packed": ".safetensors", "onnx": ".onnx"}[v.to]
 	if !known {
@@ -108,6 +111,9 @@ func (v *exportFlags) run(a *app) error {
 	}
 	if err := a.free(a.out); err != nil {
 		return err
+	}
+	if encoder {
+		return v.encoder(a)
 	}
 	var ds *data.Dataset
 	if v.data.data != "" {

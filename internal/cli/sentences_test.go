@@ -106,7 +106,6 @@ func TestAnEncoderFromTrainingToSweep(t *testing.T) {
 		}
 	}
 	object(t, with("quantize", at("full"), "--method", "ptq", "--bits", "w8a8", "--out", at("ptq"))...)
-	wantFailure(t, 1, []string{"export", "--model", at("w4a4"), "--to", "onnx", "--out", at("x.onnx")}, "not exported yet")
 	encoderSelects(t, with, at)
 	dev := at("dev")
 	if err := errors.Join(os.Mkdir(dev, 0o777), os.Link(filepath.Join(sst2, "dev.tsv"), filepath.Join(dev, "dev.tsv"))); err != nil {
@@ -190,6 +189,30 @@ func TestAnEncoderOnPairs(t *testing.T) {
 	if number(t, q, "examples") != 16 || q["part"] != "train-heldout" {
 		t.Errorf("%v", q)
 	}
+}
+
+func TestEncodersAreExported(t *testing.T) {
+	encoder, sst2 := smallBert(t)
+	base := t.TempDir()
+	at := func(name string) string { return filepath.Join(base, name) }
+	object(t, "train", "--model", encoder, "--data", "sst2:"+sst2, "--epochs", "1", "--threads", "1", "--out", at("run"))
+	v := object(t, "export", "--model", at("run"), "--to", "onnx", "--out", at("fp32/model.onnx"))
+	if v["verified"] != true || number(t, v, "size_bytes") < 1000 {
+		t.Errorf("%v", v)
+	}
+	want := object(t, "eval", "--model", at("run"), "--data", "sst2:"+sst2)
+	got := object(t, "eval", "--model", at("fp32/model.onnx"), "--data", "sst2:"+sst2)
+	if want["value"] != got["value"] || number(t, got, "examples") != 60 {
+		t.Errorf("the file's value is %v of %v, the run's %v", got["value"], got["examples"], want["value"])
+	}
+	object(t, "quantize", "--model", at("run"), "--data", "sst2:"+sst2, "--method", "ptq", "--bits", "w4a8", "--threads", "1", "--out", at("w4"))
+	q := object(t, "export", "--model", at("w4"), "--to", "onnx", "--out", at("w4.onnx"))
+	p := object(t, "export", "--model", at("w4"), "--to", "onnx", "--onnx-style", "int4", "--out", at("int4.onnx"))
+	if q["verified"] != true || p["verified"] != true || number(t, p, "size_bytes") >= number(t, q, "size_bytes") {
+		t.Errorf("%v\n%v", q, p)
+	}
+	wantFailure(t, 1, []string{"eval", "--model", at("w4.onnx"), "--data", "sst2:" + sst2}, "its weights are codes")
+	wantFailure(t, 2, []string{"export", "--model", at("w4"), "--to", "packed", "--out", at("w4.lowbit.safetensors")}, "an encoder, which is exported to onnx")
 }
 
 func TestEncodersAreInspected(t *testing.T) {
