@@ -1,8 +1,10 @@
 package text_test
 
 import (
+	"encoding/json"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -60,6 +62,51 @@ func TestAnswersAreToldFromQuestions(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// Ids and answers are those that transformers gives with templates that mark them
+// (peer/golden_answers.py).
+func TestAnswersAreTheReferences(t *testing.T) {
+	var golden struct {
+		Cases []struct {
+			Template     string
+			Messages     []text.Message
+			IDs, Answers []int32
+		}
+	}
+	b, err := os.ReadFile(filepath.Join("testdata", "chat", "answers.json"))
+	if err == nil {
+		err = json.Unmarshal(b, &golden)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	k, err := text.Open(filepath.Join("testdata", "smollm.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, g := range golden.Cases {
+		c, err := text.NewChat(g.Template)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ids, answers, err := k.Answers(c, g.Messages)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Equal(ids, g.IDs) {
+			t.Errorf("case %d: ids %v, want %v", i, ids, g.IDs)
+			continue
+		}
+		for j, a := range answers {
+			if a != (g.Answers[j] == 1) {
+				t.Errorf("case %d: token %d %q: an answer: %v", i, j, k.Token(ids[j]), a)
+			}
+		}
+	}
+	if len(golden.Cases) != 6 {
+		t.Errorf("%d cases", len(golden.Cases))
 	}
 }
 
