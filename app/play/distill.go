@@ -20,6 +20,8 @@ type DistillConfig struct {
 	// TeacherSteps are the decisions of a teacher that is trained; 0: the
 	// recipe's.
 	TeacherSteps int64
+	// From is an agent whose weights the student starts with, or "".
+	From string
 	// Distill is the student's part; distill.DefaultConfig fills it.
 	Distill distill.Config
 	// Atari says how Atari games are started.
@@ -31,6 +33,7 @@ type DistillReport struct {
 	Teacher       string  `json:"teacher"`
 	Env           string  `json:"env"`
 	Student       string  `json:"student"`
+	From          string  `json:"from,omitempty"`
 	Bits          string  `json:"bits"`
 	TeacherReturn float64 `json:"teacher_return"`
 	TeacherSE     float64 `json:"teacher_se"`
@@ -61,12 +64,19 @@ func Distill(ctx context.Context, c DistillConfig, job rl.Job) (*DistillReport, 
 	if err != nil {
 		return nil, err
 	}
-	r, err := distill.Run(ctx, c.Distill, distill.Job{Job: job, Teacher: teacher, Atari: c.Atari})
+	d := distill.Job{Job: job, Teacher: teacher, Atari: c.Atari}
+	if c.From != "" {
+		if d.From, err = OpenModel(c.From, c.Distill.Env, c.Atari); err != nil {
+			return nil, err
+		}
+		c.Distill.From = filepath.Base(c.From)
+	}
+	r, err := distill.Run(ctx, c.Distill, d)
 	if err != nil {
 		return nil, err
 	}
 	report := &DistillReport{
-		Teacher: c.Teacher, Env: c.Distill.Env, Student: c.Distill.Student.Arch, Bits: c.Distill.Student.Bits,
+		Teacher: c.Teacher, Env: c.Distill.Env, Student: c.Distill.Student.Arch, From: c.Distill.From, Bits: c.Distill.Student.Bits,
 		TeacherReturn: r.Teacher.Mean, TeacherSE: r.Teacher.SE, StudentReturn: r.Student.Mean, ReturnSE: r.Student.SE,
 		RandomReturn: r.Random.Mean, Share: r.Share, Agreement: r.Agreement, Episodes: r.Student.Episodes, MaxSteps: c.Distill.EvalSteps,
 		BestUpdates: r.Best.Updates, Updates: r.Updates, Steps: r.Steps, Seconds: r.Seconds, Run: r.Dir,

@@ -40,10 +40,12 @@ with the same result as without the break.`
 const distillExample = `  lowbit distill --teacher planner --env minatar/breakout --student conv --bits w2a2 --out runs/b2
   lowbit distill --teacher planner --env minatar/breakout --student corenet --bits ternary --out runs/core
   lowbit distill --teacher ppo --env minatar/seaquest --student conv --bits w4a4 --out runs/sea
-  lowbit distill --teacher ppo --env minatar/seaquest --student conv --bits w4a4 --out runs/sea --resume`
+  lowbit distill --teacher ppo --env minatar/seaquest --student conv --bits w4a4 --out runs/sea --resume
+  lowbit distill --teacher runs/sea/teacher --env minatar/seaquest --bits w2a2 --from runs/sea --out runs/sea2`
 
 type distillFlags struct {
 	teacher, env, student, bits string
+	from                        string
 	teacherSteps                int64
 	width                       int
 	loss, mode                  string
@@ -73,6 +75,7 @@ func (a *app) distill() *cobra.Command {
 	f.StringVar(&v.env, "env", "", "minatar/GAME or ale/GAME")
 	f.StringVar(&v.student, "student", distill.Conv, "conv or corenet")
 	f.StringVar(&v.bits, "bits", "w4a4", "fp32, such as w2a2, binary or ternary")
+	f.StringVar(&v.from, "from", "", "a student's run directory, of the same layers and any bits, whose weights this one starts with")
 	f.IntVar(&v.width, "width", 1, "factor on the channels of the student's hidden layers")
 	f.StringVar(&v.loss, "loss", string(distill.KL), "kl, nll or mse")
 	f.StringVar(&v.mode, "mode", "", "how the student acts: greedy or sample (default: greedy, in Atari games the teacher's way)")
@@ -225,6 +228,11 @@ func (v *distillFlags) run(a *app, cmd *cobra.Command) error {
 	if err := checkAgent("teacher", v.teacher, v.env, "planner", "ppo", "dqn"); err != nil {
 		return err
 	}
+	if v.from != "" {
+		if _, err := os.Stat(v.from); err != nil {
+			return usagef("--from %q is no run directory and no file", v.from)
+		}
+	}
 	c, err := v.config(a, cmd)
 	if err != nil {
 		return err
@@ -242,7 +250,7 @@ func (v *distillFlags) run(a *app, cmd *cobra.Command) error {
 		Progress: line.distilling(v.teacher == "ppo" || v.teacher == "dqn", c.Updates),
 	}
 	line.set("distill " + v.env)
-	r, err := play.Distill(a.ctx, play.DistillConfig{Teacher: v.teacher, TeacherSteps: v.teacherSteps, Distill: c}, job)
+	r, err := play.Distill(a.ctx, play.DistillConfig{Teacher: v.teacher, TeacherSteps: v.teacherSteps, From: v.from, Distill: c}, job)
 	line.clear()
 	if err != nil {
 		return hint(err, dir)

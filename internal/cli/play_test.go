@@ -143,6 +143,7 @@ func TestMistakesAboutGamesAreExplained(t *testing.T) {
 	}{
 		{d("--teacher", "planner"), []string{"--env"}},
 		{d("--env", "minatar/breakout"), []string{"--teacher", "planner, ppo, dqn"}},
+		{d("--teacher", "planner", "--env", "minatar/breakout", "--from", "runs/none"), []string{"--from", "runs/none"}},
 		{d("--teacher", "planner", "--env", "minatar/brekout"), []string{"minatar/seaquest", `did you mean "breakout"?`}},
 		{d("--teacher", "planner", "--env", "pong"), []string{"minatar/asterix", "ale/GAME"}},
 		{d("--teacher", "planner", "--env", "minatar/freeway"), []string{"planner plays minatar/breakout"}},

@@ -38,6 +38,8 @@ type Config struct {
 	// Student is what learns, View what it sees; the zero View is chosen for it.
 	Student Student `json:"student"`
 	View    rl.View `json:"view"`
+	// From names the agent whose weights the student starts with (Job.From).
+	From string `json:"from,omitempty"`
 	// Mode is how it acts; "" is the teacher's way.
 	Mode rl.ActMode `json:"mode"`
 

@@ -162,6 +162,44 @@ func TestAgentsTeach(t *testing.T) {
 	}
 }
 
+// TestStudentStartsFromAnother: with a rate of almost nothing the weights stay
+// those of the student that it started from.
+func TestStudentStartsFromAnother(t *testing.T) {
+	c := tiny(Conv, "fp32")
+	dir := t.TempDir()
+	if _, err := Run(t.Context(), c, Job{Job: rl.Job{Engine: newEngine(t, 1), Dir: dir}, Teacher: Planner()}); err != nil {
+		t.Fatal(err)
+	}
+	from, err := rl.OpenRun(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	start := from.Store.Get("fc1.weight").Clone()
+	c = tiny(Conv, "w2a2")
+	c.From, c.LR, c.Seed = "fp32", 1e-20, 7
+	r, err := Run(t.Context(), c, Job{Job: rl.Job{Engine: newEngine(t, 1)}, Teacher: Planner(), From: from})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(r.Agent.Store.Get("fc1.weight").Float32s(), start.Float32s()) {
+		t.Error("the student does not start with the weights of the other")
+	}
+	if !slices.Equal(from.Store.Get("fc1.weight").Float32s(), start.Float32s()) {
+		t.Error("the other's weights changed")
+	}
+	for want, change := range map[string]func(c *Config, a *rl.Agent){
+		`parameter "conv1.weight" is`: func(c *Config, _ *rl.Agent) { c.Student.Width = 2 },
+		`no parameter "fc1`:           func(_ *Config, a *rl.Agent) { a.Store = a.Store.Clone(); a.Store.Delete("fc1.weight") },
+		"has actions":                 func(_ *Config, a *rl.Agent) { a.Info.Actions = a.Info.Actions[:2] },
+	} {
+		bad, a := c, *from
+		change(&bad, &a)
+		if _, err := Run(t.Context(), bad, Job{Job: rl.Job{Engine: newEngine(t, 1)}, Teacher: Planner(), From: &a}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("error %v, want one with %q", err, want)
+		}
+	}
+}
+
 func TestTargetsDivideTheTeacherAlone(t *testing.T) {
 	q := []float32{1, 2, 4, 1000, 1000, -1000}
 	pi, entropy := make([]float32, 6), make([]float32, 2)

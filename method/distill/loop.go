@@ -3,6 +3,7 @@ package distill
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"lowbit/engine"
 	"lowbit/graph"
@@ -19,6 +20,9 @@ import (
 type Job struct {
 	rl.Job
 	Teacher Source
+	// From, if not nil, is a student of the same layers whose weights the student
+	// starts with; steps of quantizers begin anew.
+	From *rl.Agent
 	// Atari says how Atari games are started; its preset is Config.Preset's.
 	Atari *rl.AtariOptions
 }
@@ -161,6 +165,9 @@ func (d *distiller) build() error {
 	if err := graph.InitParams(g, d.student.Store, d.Seed); err != nil {
 		return fmt.Errorf("distill: %w", err)
 	}
+	if err := d.start(); err != nil {
+		return err
+	}
 	if d.train, err = newRing(d.student.Store, "ring", d.Ring, n, d.View, len(actions)); err != nil {
 		return err
 	}
@@ -175,6 +182,30 @@ func (d *distiller) build() error {
 	d.fresh, d.held, d.done, d.trunc = make([]bool, n), make([]bool, n), make([]bool, n), make([]bool, n)
 	d.act, d.rew = make([]int32, n), make([]float32, n)
 	d.q, d.pi = make([]float32, n*len(actions)), make([]float32, d.Batch*len(actions))
+	return nil
+}
+
+// start gives the student the weights of another.
+func (d *distiller) start() error {
+	from := d.job.From
+	if from == nil {
+		return nil
+	}
+	if got, want := from.Info, d.student.Info; got.View != want.View || !slices.Equal(got.Actions, want.Actions) {
+		return fmt.Errorf("distill: from %s: it sees %+v and has actions %v, the student %+v and %v", d.From, got.View, got.Actions, want.View, want.Actions)
+	}
+	for _, n := range d.student.Graph.Params() {
+		t := from.Store.Get(n.Name())
+		if t == nil {
+			return fmt.Errorf("distill: from %s: no parameter %q, want a student of the same layers", d.From, n.Name())
+		}
+		if to := d.student.Store.Get(n.Name()); t.DType() != to.DType() || !t.Shape().Equal(to.Shape()) {
+			return fmt.Errorf("distill: from %s: parameter %q is %v of %v, want %v of %v", d.From, n.Name(), t.DType(), t.Shape(), to.DType(), to.Shape())
+		}
+		if err := d.student.Store.Put(n.Name(), t.Clone()); err != nil {
+			return fmt.Errorf("distill: %w", err)
+		}
+	}
 	return nil
 }
 
