@@ -49,6 +49,8 @@ var builders = []struct {
 	build func(s Scoring, src Source, seed uint64) mixed.Scorer
 }{
 	{"eagl", func(s Scoring, _ Source, _ uint64) mixed.Scorer { return s.EAGL }},
+	{"eagl-difference", func(s Scoring, _ Source, _ uint64) mixed.Scorer { return variant(s.EAGL, eagl.Difference) }},
+	{"eagl-bits", func(s Scoring, _ Source, _ uint64) mixed.Scorer { return variant(s.EAGL, eagl.TotalBits) }},
 	{"alps", func(s Scoring, src Source, _ uint64) mixed.Scorer {
 		return alps.Scorer{Trainer: src.trainer(s.ALPS), Dir: src.Dir, Progress: src.Trials}
 	}},
@@ -64,6 +66,13 @@ var builders = []struct {
 	{"regression", func(s Scoring, src Source, _ uint64) mixed.Scorer {
 		return oracle.Scorer{Config: s.Oracle, Trainer: src.trainer(s.ALPS), Dir: src.Dir, Progress: src.Trials}
 	}},
+}
+
+// variant is EAGL with another form of the gain, as a method beside the one that
+// Scoring names.
+func variant(s eagl.Scorer, v eagl.Variant) mixed.Scorer {
+	s.Variant = v
+	return s
 }
 
 func (s Source) trainer(c alps.Config) *alps.Trainer {

@@ -87,7 +87,7 @@ func (s *sweep) plan(ctx context.Context) error {
 	for _, g := range p.Select {
 		s.result.Groups = append(s.result.Groups, p.Groups[g].Name)
 	}
-	for _, m := range s.Methods {
+	for _, m := range s.scored() {
 		seeds := s.Seeds[:1]
 		if perSeed(m) {
 			seeds = s.Seeds
@@ -108,7 +108,7 @@ func (s *sweep) plan(ctx context.Context) error {
 		}
 		for _, b := range s.Budgets {
 			for _, sc := range s.result.Scored {
-				if perSeed(sc.Method) && sc.Seed != seed {
+				if perSeed(sc.Method) && sc.Seed != seed || !slices.Contains(s.Methods, sc.Method) {
 					continue
 				}
 				sel, err := mixed.Select(p, sc.Gains, b)
@@ -123,6 +123,11 @@ func (s *sweep) plan(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// scored are the methods to score: those to train, then those to rank alone.
+func (s *sweep) scored() []string {
+	return slices.Concat(s.Methods, slices.DeleteFunc(slices.Clone(s.Ranked), func(m string) bool { return slices.Contains(s.Methods, m) }))
 }
 
 // score reads what a method found before, or scores.

@@ -48,6 +48,9 @@ type Config struct {
 	Methods []string  `json:"methods"` // of Methods()
 	Budgets []float64 `json:"budgets"` // shares of the cost at the widest precision
 	Seeds   []uint64  `json:"seeds"`   // of the final trainings
+	// Ranked methods are scored for the correlation of gains alone: nothing is
+	// trained with their bits. Those that are in Methods too are trained.
+	Ranked []string `json:"-"`
 	// Widths are the allowed precisions, narrowest first; Cost is the name of
 	// the cost model: MeasuredCost or one that mixed.CostNamed knows.
 	Widths []quant.Width `json:"widths"`
@@ -81,7 +84,7 @@ func DefaultConfig(base train.Config) Config {
 
 // Validate returns an error that names the first setting that makes no sense.
 func (c Config) Validate() error {
-	for _, m := range c.Methods {
+	for _, m := range slices.Concat(c.Methods, c.Ranked) {
 		if !known(m) {
 			_, err := NewScorer(m, c.Scoring, Source{}, 0)
 			return err

@@ -153,9 +153,15 @@ func TestSweepIsInterruptedAndGoesOn(t *testing.T) {
 	grows(t, c, job)
 }
 
-// grows adds a method to a sweep that is done, then another recipe.
+// grows adds gains to a sweep that is done, then a method, then another recipe.
 func grows(t *testing.T, c Config, job train.Job) {
 	t.Helper()
+	c.Ranked = []string{"eagl-bits", "eagl", "eagl-difference"}
+	if more, err := Run(context.Background(), c, job, nil); err != nil || len(more.Points) != 16 || !more.Complete ||
+		!slices.Equal(more.Correlation.Methods, []string{"eagl", "eagl-bits", "eagl-difference"}) {
+		t.Errorf("gains to rank: %+v, %v", more, err)
+	}
+	c.Ranked = nil
 	c.Methods = append(c.Methods, "last-to-first")
 	if more, err := Run(context.Background(), c, job, nil); err != nil || len(more.Points) != 20 {
 		t.Errorf("a method more: %v", err)
@@ -174,6 +180,7 @@ func withOut(job train.Job, dir string) train.Job {
 func TestSweepRefuses(t *testing.T) {
 	c, job := small(t, filepath.Join(t.TempDir(), "sweep"))
 	for want, change := range map[string]func(*Config, *train.Job){
+		"ranks":          func(c *Config, _ *train.Job) { c.Ranked = []string{"ranks"} },
 		"method":         func(c *Config, _ *train.Job) { c.Methods = []string{"luck"} },
 		"outside (0, 1]": func(c *Config, _ *train.Job) { c.Budgets = []float64{1.2} },
 		"no choice fits": func(c *Config, _ *train.Job) { c.Budgets = []float64{0.4} },

@@ -40,7 +40,7 @@ const selectExample = `  lowbit select --model runs/r20-w4 --data cifar10 --meth
   lowbit quantize --model runs/r20-w4 --data cifar10 --method lsq --bits bits.json`
 
 // dataFree are the methods that read the network alone.
-var dataFree = []string{"eagl", "inverse-eagl", "mse", "uniform", "first-to-last", "last-to-first", "random"}
+var dataFree = []string{"eagl", "eagl-difference", "eagl-bits", "inverse-eagl", "mse", "uniform", "first-to-last", "last-to-first", "random"}
 
 type selectFlags struct {
 	mixedFlags

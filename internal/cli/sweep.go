@@ -37,7 +37,7 @@ const sweepExample = `  lowbit sweep --model runs/r20-w4 --data cifar10 --method
 
 type sweepFlags struct {
 	mixedFlags
-	methods         []string
+	methods, ranked []string
 	budgets         []float64
 	seeds           []uint
 	epochs          int
@@ -67,6 +67,7 @@ func (a *app) sweep() *cobra.Command {
 	v.add(cmd)
 	f := cmd.Flags()
 	f.StringSliceVar(&v.methods, "methods", d.Methods, "ways to select")
+	f.StringSliceVar(&v.ranked, "ranked", nil, "further ways whose gains are compared, and not trained with")
 	f.Float64SliceVar(&v.budgets, "budgets", d.Budgets, "shares of the cost at the widest precision")
 	f.UintSliceVar(&v.seeds, "seeds", []uint{1, 2, 3, 4, 5}, "seeds of the trainings")
 	f.IntVar(&v.epochs, "epochs", 0, "epochs of each training (default: the recipe's)")
@@ -81,8 +82,8 @@ func (a *app) sweep() *cobra.Command {
 
 // resolve fills the Config but for the base.
 func (v *sweepFlags) resolve(a *app, cmd *cobra.Command) (sweep.Config, error) {
-	c := sweep.Config{Methods: v.methods, Budgets: v.budgets, KeepWeights: v.keepWeights, Times: v.times}
-	for _, m := range v.methods {
+	c := sweep.Config{Methods: v.methods, Ranked: v.ranked, Budgets: v.budgets, KeepWeights: v.keepWeights, Times: v.times}
+	for _, m := range slices.Concat(v.methods, v.ranked) {
 		if !slices.Contains(sweep.Methods(), m) {
 			return c, usagef("method %q, want %s%s", m, strings.Join(sweep.Methods(), ", "), didYouMean(m, sweep.Methods()))
 		}
@@ -161,7 +162,7 @@ func (v *sweepFlags) run(a *app, cmd *cobra.Command) error {
 	if err := s.needs(true, true); err != nil {
 		return err
 	}
-	if err := v.trials(v.methods, s); err != nil {
+	if err := v.trials(slices.Concat(v.methods, v.ranked), s); err != nil {
 		return err
 	}
 	l, err := v.model.network(s)
