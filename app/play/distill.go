@@ -53,6 +53,16 @@ type DistillReport struct {
 	Steps       int64   `json:"steps"`
 	Seconds     float64 `json:"seconds"`
 	Run         string  `json:"run"`
+	// Curve has the returns on held-out seeds after each segment, of the student
+	// as it then was.
+	Curve []CurvePoint `json:"curve,omitempty"`
+}
+
+// CurvePoint is a measurement on the way.
+type CurvePoint struct {
+	Updates  int     `json:"updates"`
+	Return   float64 `json:"return"`
+	ReturnSE float64 `json:"return_se"`
 }
 
 // Distill runs a distillation; job says where.
@@ -81,7 +91,27 @@ func Distill(ctx context.Context, c DistillConfig, job rl.Job) (*DistillReport, 
 		RandomReturn: r.Random.Mean, Share: r.Share, Agreement: r.Agreement, Episodes: r.Student.Episodes, MaxSteps: c.Distill.EvalSteps,
 		BestUpdates: r.Best.Updates, Updates: r.Updates, Steps: r.Steps, Seconds: r.Seconds, Run: r.Dir,
 	}
+	if report.Curve, err = curve(r.Dir); err != nil {
+		return nil, err
+	}
 	return report, report.write()
+}
+
+// curve reads the evaluations of a run directory; none without one.
+func curve(dir string) (points []CurvePoint, err error) {
+	if dir == "" {
+		return nil, nil
+	}
+	lines, err := rl.ReadMetrics(dir)
+	if err != nil {
+		return nil, err
+	}
+	for _, m := range lines {
+		if m.Kind == "eval" && m.Return != nil {
+			points = append(points, CurvePoint{m.Updates, *m.Return, m.ReturnSE})
+		}
+	}
+	return points, nil
 }
 
 // ReportFile is the name of a run directory's file with the DistillReport.

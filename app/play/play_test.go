@@ -7,6 +7,7 @@ import (
 	"image/gif"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -36,7 +37,7 @@ func student(t *testing.T, arch, bits string) string {
 	if r.Run != dir || r.Episodes != 4 || r.TeacherReturn <= r.RandomReturn || r.Updates != 40 {
 		t.Errorf("report %+v", r)
 	}
-	if kept, err := ReadReport(dir); err != nil || *kept != *r {
+	if kept, err := ReadReport(dir); err != nil || !reflect.DeepEqual(kept, r) {
 		t.Errorf("stored report %+v, error %v; want %+v", kept, err, r)
 	}
 	return dir

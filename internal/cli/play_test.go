@@ -29,6 +29,10 @@ func TestDistillInspectPlay(t *testing.T) {
 	if number(t, d, "max_steps") != 60 {
 		t.Errorf("%v: episodes were cut after 60 decisions", d)
 	}
+	curve := items(t, d, "curve")
+	if len(curve) != 2 || number(t, curve[1], "updates") != 20 || number(t, curve[0], "return") < 0 {
+		t.Errorf("curve %v, want an evaluation after 10 and 20 updates", curve)
+	}
 	page := filepath.Join(t.TempDir(), "players.html")
 	object(t, "report", run, "--out", page)
 	for _, want := range []string{"corenet of planner", "Return against precision", "Learning", "Agreement with the teacher", "Spikes of core", "Cores of core", "splitters"} {
