@@ -58,7 +58,10 @@ type Scored struct {
 
 // Result is all that a sweep knows so far.
 type Result struct {
-	Complete  bool          `json:"complete"`
+	Complete bool `json:"complete"`
+	// Identity is a checksum of all that decides results: network, checkpoint,
+	// data, recipes. Results of equal ones may be put together.
+	Identity  string        `json:"identity,omitempty"`
 	CostModel string        `json:"cost_model"`
 	Widths    []quant.Width `json:"widths"`
 	Groups    []string      `json:"groups"` // that are selected, in order
@@ -83,7 +86,7 @@ type Times struct {
 // plan scores by all methods and lists all points, seed by seed.
 func (s *sweep) plan(ctx context.Context) error {
 	p := s.problem
-	s.result = Result{CostModel: s.Cost, Widths: s.Widths, Times: s.result.Times}
+	s.result = Result{Identity: s.result.Identity, CostModel: s.Cost, Widths: s.Widths, Times: s.result.Times}
 	for _, g := range p.Select {
 		s.result.Groups = append(s.result.Groups, p.Groups[g].Name)
 	}
@@ -133,12 +136,10 @@ func (s *sweep) scored() []string {
 // score reads what a method found before, or scores.
 func (s *sweep) score(ctx context.Context, method string, seed uint64) error {
 	sc := Scored{Method: method}
-	name := method
 	if perSeed(method) {
 		sc.Seed = seed
-		name = fmt.Sprintf("%s-s%d", method, seed)
 	}
-	path := filepath.Join(s.dir, "gains", name+".json")
+	path := s.gainsPath(sc)
 	found, err := readJSON(path, &sc)
 	if err != nil {
 		return err
@@ -211,6 +212,14 @@ func (s *sweep) add(sel *mixed.Selection, seed uint64, own bool) error {
 	}
 	s.result.Points, s.plans = append(s.result.Points, pt), append(s.plans, plan)
 	return nil
+}
+
+func (s *sweep) gainsPath(sc Scored) string {
+	name := sc.Method
+	if perSeed(sc.Method) {
+		name = fmt.Sprintf("%s-s%d", sc.Method, sc.Seed)
+	}
+	return filepath.Join(s.dir, "gains", name+".json")
 }
 
 func (s *sweep) recordPath(pt Point) string { return filepath.Join(s.dir, "points", pt.Run+".json") }

@@ -65,6 +65,9 @@ type Config struct {
 	// and gives all points their milliseconds, too. It decides nothing
 	// else, and may be asked for later.
 	Times bool `json:"-"`
+	// From, if not nil, is an earlier result of the same sweep, whose directory
+	// is gone: what it found and measured is taken over and not done again.
+	From *Result `json:"-"`
 	// KeepWeights leaves the weights of every final training in the directory;
 	// else their records stay.
 	KeepWeights bool `json:"-"`
@@ -108,6 +111,9 @@ func (c Config) Validate() error {
 			return err
 		}
 	}
+	if c.From != nil && c.KeepWeights {
+		return errors.New("sweep: an earlier result has no weights to keep")
+	}
 	return c.LSQ.Validate()
 }
 
@@ -143,6 +149,9 @@ func Run(ctx context.Context, c Config, job train.Job, progress func(Progress)) 
 		return nil, err
 	}
 	defer release()
+	if err := s.takeOver(); err != nil {
+		return nil, err
+	}
 	if err := s.measure(ctx); err != nil {
 		return nil, err
 	}

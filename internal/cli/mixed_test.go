@@ -244,6 +244,12 @@ func TestSweepGoesOn(t *testing.T) {
 	if b, err := os.ReadFile(copied); err != nil || !strings.Contains(string(b), "<h1>Our sweep</h1>") {
 		t.Errorf("the copy lacks its title: %v", err)
 	}
+	again := object(t, sweepArgs(run, out+"-again", "1,2", "0.75", "--from", filepath.Join(out, "points.json"), "--ranked", "eagl-bits")...)
+	if more := items(t, again, "points"); len(more) != len(all) || number(t, more[3], "seconds") != number(t, all[3], "seconds") ||
+		number(t, more[3], "accuracy") != number(t, all[3], "accuracy") || len(items(t, again, "scored")) != len(items(t, v, "scored"))+1 {
+		t.Errorf("from its result: %v, want %v", more, all)
+	}
+	wantFailure(t, 1, sweepArgs(run, out+"-other", "1,2", "0.75", "--from", filepath.Join(out, "points.json"), "--epochs", "2"), "the earlier result", "identity")
 	wantFailure(t, 1, sweepArgs(run, out, "1,2", "0.75", "--epochs", "2"), "another lsq")
 	wantFailure(t, 1, sweepArgs(run, filepath.Dir(run), "1,2", "0.75"), "holds something else")
 	wantFailure(t, 1, sweepArgs(run, out+"2", "1,2", "0.75,0.3"), "0.3", "no choice fits")

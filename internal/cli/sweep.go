@@ -30,7 +30,8 @@ trained beside them.
 Start from a run trained at the widest of --bits. All results stand in --out
 (default runs/MODEL-sweep), with report.html and frontier.svg. A sweep that was stopped, in
 whatever way, goes on where it was with the same command; methods, budgets and
-seeds may be added. See select for the methods.`
+seeds may be added. Where the folder is gone and the result is left, --from goes
+on from that, from the same checkpoint. See select for the methods.`
 
 const sweepExample = `  lowbit sweep --model runs/r20-w4 --data cifar10 --methods eagl,alps,random --budgets 0.6,0.8 --seeds 1,2,3 --epochs 10
   lowbit report runs/r20-w4-sweep --out report.html`
@@ -45,6 +46,7 @@ type sweepFlags struct {
 	recipe, teacher string
 	keepWeights     bool
 	times           bool
+	from            string
 }
 
 // sweepResult is the verb's result.
@@ -75,6 +77,7 @@ func (a *app) sweep() *cobra.Command {
 	f.Float64Var(&v.weightDecay, "weight-decay", 0, "decay of weights (default: the recipe's)")
 	f.StringVar(&v.recipe, "recipe", "paper", "paper, or short for a few epochs: better first steps, and a teacher")
 	f.StringVar(&v.teacher, "teacher", "", "MODEL whose outputs are learned, too; self: the full-precision network that the run was made from")
+	f.StringVar(&v.from, "from", "", "earlier result of the same sweep whose folder is gone (points.json, or a record of it): go on from there")
 	f.BoolVar(&v.times, "times", true, "measure the layers in the integer runtime on this machine and draw accuracy against milliseconds, too (default for encoders: false)")
 	f.BoolVar(&v.keepWeights, "keep-weights", false, "keep the weights of every training")
 	return cmd
@@ -92,6 +95,11 @@ func (v *sweepFlags) resolve(a *app, cmd *cobra.Command) (sweep.Config, error) {
 		c.Seeds = append(c.Seeds, uint64(s))
 	}
 	var err error
+	if v.from != "" {
+		if c.From, err = sweep.LoadResult(v.from); err != nil {
+			return c, err
+		}
+	}
 	if c.Widths, err = v.widths(); err != nil {
 		return c, err
 	}
