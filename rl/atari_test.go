@@ -246,24 +246,25 @@ func TestEmulatorPlaysPong(t *testing.T) {
 // TestEmulatorCodesEqualColours: screens that come as codes give the bytes that
 // the emulator's own gray and colours give; adventure has no palette of ours.
 func TestEmulatorCodesEqualColours(t *testing.T) {
-	for _, game := range []string{"pong", "breakout", "adventure"} {
-		for _, preset := range AtariPresets() {
-			codes := openReal(t, game, Options{Envs: 3, MaxSteps: 50, Atari: &AtariOptions{Preset: preset.Name}})
-			colours := openReal(t, game, Options{Envs: 3, MaxSteps: 50, Atari: &AtariOptions{Preset: preset.Name, plain: true}})
-			if has := codes.VecEnv.(*atari).squares != nil; has != (game != "adventure") || colours.VecEnv.(*atari).squares != nil {
-				t.Fatalf("%s: codes %v", game, has)
-			}
-			codes.reset(t, 3)
-			colours.reset(t, 3)
-			p := NewRandom(len(codes.Spec().Actions), 1)
-			for k := range 80 {
-				p.Act(nil, nil, codes.act)
-				copy(colours.act, codes.act)
-				codes.step(t)
-				colours.step(t)
-				if !bytes.Equal(codes.obs, colours.obs) || !slices.Equal(codes.rew, colours.rew) {
-					t.Fatalf("%s, %s: decision %d differs", game, preset.Name, k)
-				}
+	for _, c := range [][2]string{{"pong", "dqn2015"}, {"pong", "baby-a3c"}, {"breakout", "async-rl"}, {"adventure", "dqn2015"}} {
+		game := c[0]
+		o := AtariOptions{Preset: c[1]}
+		codes := openReal(t, game, Options{Envs: 2, MaxSteps: 50, Atari: &o})
+		o.plain = true
+		colours := open(t, "ale/"+game, Options{Envs: 2, MaxSteps: 50, Atari: &o})
+		if has := codes.VecEnv.(*atari).squares != nil; has != (game != "adventure") || colours.VecEnv.(*atari).squares != nil {
+			t.Fatalf("%s: codes %v", game, has)
+		}
+		codes.reset(t, 3)
+		colours.reset(t, 3)
+		p := NewRandom(len(codes.Spec().Actions), 1)
+		for k := range 80 {
+			p.Act(nil, nil, codes.act)
+			copy(colours.act, codes.act)
+			codes.step(t)
+			colours.step(t)
+			if !bytes.Equal(codes.obs, colours.obs) || !slices.Equal(codes.rew, colours.rew) {
+				t.Fatalf("%s, %s: decision %d differs", game, c[1], k)
 			}
 		}
 	}
