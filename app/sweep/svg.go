@@ -55,11 +55,12 @@ func (a axis) ticks() []float64 {
 // cost stand side by side, and a broken line joins the uniform precisions. It is
 // a picture to stand in a page as it is, empty if nothing is done.
 func (r *Result) FrontierSVG() string {
-	return r.frontierSVG("accuracy against cost", fmt.Sprintf("cost, share of %s at %v", r.CostModel, last(r)), 4, func(p Spot) float64 { return p.Cost })
+	return r.frontierSVG("accuracy against cost", fmt.Sprintf("cost, share of %s at %v", r.CostModel, last(r)), math.Inf(1), 4, func(p Spot) float64 { return p.Cost })
 }
 
 // TimesSVG draws accuracy against milliseconds an example, as FrontierSVG does
-// against cost; empty if no times are measured.
+// against cost; empty if no times are measured. Its axis begins at 0: times that
+// differ by noise alone shall not look like a choice.
 func (r *Result) TimesSVG() string {
 	if r.Times == nil {
 		return ""
@@ -68,7 +69,7 @@ func (r *Result) TimesSVG() string {
 	if r.Times.Threads != 1 {
 		threads = fmt.Sprintf("%d threads", r.Times.Threads)
 	}
-	return r.frontierSVG("accuracy against time", fmt.Sprintf("ms an example, sum of layers, %s, %s", r.Times.Kernel, threads), 0, func(p Spot) float64 { return p.MS })
+	return r.frontierSVG("accuracy against time", fmt.Sprintf("ms an example, sum of layers, %s, %s", r.Times.Kernel, threads), 0, 0, func(p Spot) float64 { return p.MS })
 }
 
 // BitMACsSVG is FrontierSVG against bit-MACs where budgets count in something
@@ -77,13 +78,13 @@ func (r *Result) BitMACsSVG() string {
 	if r.CostModel == "bit-macs" {
 		return ""
 	}
-	return r.frontierSVG("accuracy against bit-MACs", fmt.Sprintf("cost, share of bit-macs at %v", last(r)), 0, func(p Spot) float64 { return p.BitMACs })
+	return r.frontierSVG("accuracy against bit-MACs", fmt.Sprintf("cost, share of bit-macs at %v", last(r)), math.Inf(1), 0, func(p Spot) float64 { return p.BitMACs })
 }
 
-// frontierSVG draws accuracy against what of says of a spot; methods stand so
-// many pixels beside each other.
-func (r *Result) frontierSVG(title, nameX string, apart float64, of func(Spot) float64) string {
-	loX, hiX, loY, hiY := math.Inf(1), math.Inf(-1), math.Inf(1), math.Inf(-1)
+// frontierSVG draws accuracy against what of says of a spot, on an axis that
+// begins at loX or at the least; methods stand so many pixels beside each other.
+func (r *Result) frontierSVG(title, nameX string, loX, apart float64, of func(Spot) float64) string {
+	hiX, loY, hiY := math.Inf(-1), math.Inf(1), math.Inf(-1)
 	for _, s := range r.Frontier {
 		for _, p := range s.Spots {
 			loX, hiX = min(loX, of(p)), max(hiX, of(p))
@@ -91,7 +92,7 @@ func (r *Result) frontierSVG(title, nameX string, apart float64, of func(Spot) f
 			loY, hiY = min(loY, from), max(hiY, to)
 		}
 	}
-	if math.IsInf(loX, 0) {
+	if math.IsInf(hiX, 0) {
 		return ""
 	}
 	x := around(loX, hiX, marginLeft, svgWidth-marginRight)

@@ -74,8 +74,12 @@ func TestTimesSVGStandsByTheTimes(t *testing.T) {
 		}
 		return at
 	}
-	if a, b, c, d := x("random"), x("alps"), x("eagl"), x("w4a4"); math.Abs((b-a)-(c-b)) > 0.11 || math.Abs((d-c)-6*(c-b)) > 0.6 || a >= b {
-		t.Errorf("1, 2, 3 and 9 ms stand at %g, %g, %g and %g", a, b, c, d)
+	zero := axis{0, 9, 0, 1} // where 0 ms are, from the others
+	zero.from = x("random") - (x("w4a4")-x("random"))/8
+	for method, ms := range map[string]float64{"random": 1, "alps": 2, "eagl": 3, "w4a4": 9} {
+		if zero.to = x("w4a4"); math.Abs(x(method)-zero.at(ms)) > 0.11 || zero.from < marginLeft || zero.from > marginLeft+40 {
+			t.Errorf("%g ms stand at %g, want %g; 0 at %g", ms, x(method), zero.at(ms), zero.from)
+		}
 	}
 	if r.BitMACsSVG() != "" {
 		t.Error("two pictures of bit-MACs")
