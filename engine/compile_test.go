@@ -2,6 +2,7 @@ package engine
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 
@@ -84,5 +85,44 @@ func TestUpdatesApplyAfterTheRun(t *testing.T) {
 	}
 	if x, y := store.Get("a").Float32s(), store.Get("b").Float32s(); x[0] != 11 || x[1] != 21 || y[0] != 1 || y[1] != 2 {
 		t.Errorf("a %v, b %v", x, y)
+	}
+}
+
+// TestMergedDimensionsCopyTheSame: every order of axes, some of length one.
+func TestMergedDimensionsCopyTheSame(t *testing.T) {
+	var try func(shape, perm, rest []int)
+	try = func(shape, perm, rest []int) {
+		for i, p := range rest {
+			left := append(slices.Clone(rest[:i]), rest[i+1:]...)
+			try(shape, append(slices.Clone(perm), p), left)
+		}
+		if len(rest) > 0 {
+			return
+		}
+		dims, ss := make([]int, len(perm)), make([]int, len(perm))
+		size := 1
+		for i, p := range perm {
+			dims[i], ss[i] = shape[p], strides(shape)[p]
+			size *= shape[p]
+		}
+		src, got, want := make([]float32, size), make([]float32, size), make([]float32, size)
+		for i := range src {
+			src[i] = float32(i + 1)
+		}
+		copyND(want, src, dims, strides(dims), ss)
+		d, ds, s := merged(dims, strides(dims), ss)
+		if copyND(got, src, d, ds, s); !slices.Equal(got, want) {
+			t.Errorf("shape %v, order %v: merged to %v, differs", shape, perm, d)
+		}
+		if slices.IsSorted(perm) && len(d) > 1 {
+			t.Errorf("shape %v in its own order is %v, want one run", shape, d)
+		}
+	}
+	for _, shape := range [][]int{{2, 3, 4, 5}, {1, 4, 1, 3}, {3, 1, 2, 2}, {1, 1, 1}} {
+		axes := make([]int, len(shape))
+		for i := range axes {
+			axes[i] = i
+		}
+		try(shape, nil, axes)
 	}
 }

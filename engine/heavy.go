@@ -172,16 +172,18 @@ func (b *builder) transposed(n *graph.Node, x *value, o graph.Transpose) *value 
 	i := &inst{op: o, name: n.Name(), in: []*value{x}, out: out}
 	if len(perm) > 1 && o.Perm[0] == 0 {
 		i.class, i.local = rowwise, []bool{true}
+		dims, ds, ss := merged(out.phys[1:], dst[1:], perm[1:])
 		i.run = func(i *inst, w *worker, r0, r1 int) {
 			s, d := w.rows(i.in[0], r0, r1), w.rows(out, r0, r1)
 			for r := range r1 - r0 {
-				copyND(d[r*out.rowSize():], s[r*out.rowSize():], out.phys[1:], dst[1:], perm[1:])
+				copyND(d[r*out.rowSize():], s[r*out.rowSize():], dims, ds, ss)
 			}
 		}
 		return b.add(i)
 	}
 	i.class = global
-	i.all = func(*Plan) { copyND(out.data, x.root().data, out.phys, dst, perm) }
+	dims, ds, ss := merged(out.phys, dst, perm)
+	i.all = func(*Plan) { copyND(out.data, x.root().data, dims, ds, ss) }
 	return b.add(i)
 }
 
@@ -311,6 +313,22 @@ func strides(dims []int) []int {
 		step *= dims[i]
 	}
 	return s
+}
+
+// merged joins neighbouring dimensions that lie one in the other in both arrays,
+// and leaves out those of one element: a shuffle of channels copies whole maps.
+func merged(dims, ds, ss []int) (d, to, from []int) {
+	for i, n := range dims {
+		if n == 1 {
+			continue
+		}
+		if k := len(d) - 1; k >= 0 && to[k] == n*ds[i] && from[k] == n*ss[i] {
+			d[k], to[k], from[k] = d[k]*n, ds[i], ss[i]
+			continue
+		}
+		d, to, from = append(d, n), append(to, ds[i]), append(from, ss[i])
+	}
+	return d, to, from
 }
 
 // copyND copies a box of up to eight dimensions between strided arrays.
