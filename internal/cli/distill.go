@@ -78,7 +78,7 @@ func (a *app) distill() *cobra.Command {
 	f.StringVar(&v.from, "from", "", "a student's run directory, of the same layers and any bits, whose weights this one starts with")
 	f.IntVar(&v.width, "width", 1, "factor on the channels of the student's hidden layers")
 	f.StringVar(&v.loss, "loss", string(distill.KL), "kl, nll or mse")
-	f.StringVar(&v.mode, "mode", "", "how the student acts: greedy or sample (default: greedy, in Atari games the teacher's way)")
+	f.StringVar(&v.mode, "mode", "", "how the student acts: greedy or sample (default: greedy, in Atari games the teacher's way but on cores)")
 	f.BoolVar(&v.resume, "resume", false, "go on with the run in --out")
 	v.recipe(cmd)
 	return cmd

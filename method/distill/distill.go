@@ -103,9 +103,13 @@ func DefaultConfig(env string, s Student) Config {
 
 // screens changes what Atari games need otherwise: each of few games plays 4,000
 // decisions a segment, so that it gets far; episodes that count last five minutes;
-// the student imitates the teacher's chances, not its choices alone.
+// the student draws its actions as the teacher does, unless it is to play on
+// cores, which only count votes.
 func (c *Config) screens() {
-	c.Envs, c.Collect, c.Mode = 16, 4, ""
+	c.Envs, c.Collect = 16, 4
+	if _, spiking, _ := c.Student.plan(); !spiking || c.Student.Arch != CoreNet {
+		c.Mode = ""
+	}
 	c.EvalEpisodes, c.EvalSteps, c.TestEpisodes = 16, 4500, 30
 	if c.LR < 0.01 {
 		c.LR, c.Updates = 1e-3, 8000

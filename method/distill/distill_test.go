@@ -361,6 +361,23 @@ func TestCoreNetIsTheSpecifiedNetwork(t *testing.T) {
 	}
 }
 
+// TestRecipesFitTheirPlayers: what plays on cores is greedy.
+func TestRecipesFitTheirPlayers(t *testing.T) {
+	for _, c := range []struct {
+		env, arch, bits string
+		mode            rl.ActMode
+		envs            int
+	}{
+		{"ale/pong", Conv, "w2a2", "", 16}, {"ale/pong", Conv, Ternary, "", 16}, {"ale/pong", CoreNet, "w4a4", "", 16},
+		{"ale/pong", CoreNet, Ternary, rl.Greedy, 16}, {"minatar/breakout", Conv, "w2a2", rl.Greedy, 64},
+	} {
+		got := DefaultConfig(c.env, DefaultStudent(c.arch, c.bits))
+		if got.Mode != c.mode || got.Envs != c.envs || got.Validate() != nil {
+			t.Errorf("%s, %s %s: mode %q, %d games, error %v; want %q, %d", c.env, c.arch, c.bits, got.Mode, got.Envs, got.Validate(), c.mode, c.envs)
+		}
+	}
+}
+
 func TestConfigIsChecked(t *testing.T) {
 	for want, change := range map[string]func(c *Config){
 		"student":  func(c *Config) { c.Student.Arch = "mlp" },
