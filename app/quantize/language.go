@@ -33,6 +33,8 @@ type LanguageJob struct {
 	TestWindows, TestLength int
 	// Bits is what the user called them.
 	Bits string
+	// PeakRSS returns the largest resident memory of the process; it may be nil.
+	PeakRSS func() int64
 	// Stage is called as measurements and calibration go on; it may be nil.
 	Stage func(stage string, done, of int)
 }
@@ -56,8 +58,7 @@ type LanguageOutcome struct {
 	TrainSpeed  float64 `json:"train_tokens_per_s,omitempty"`
 	Seconds     float64 `json:"seconds"`
 	Complete    bool    `json:"complete"`
-	// PeakRSSBytes is the largest resident memory of the process, for a caller that
-	// measures it; 0: not known.
+	// PeakRSSBytes is the largest resident memory of the process; 0: not known.
 	PeakRSSBytes int64 `json:"peak_rss_bytes,omitempty"`
 
 	SizeBytes     int64           `json:"size_bytes"`
@@ -113,6 +114,9 @@ func Language(ctx context.Context, j LanguageJob) (LanguageOutcome, error) {
 		return o, err
 	}
 	o.SizeBytes, o.FP32SizeBytes, o.Layers = net.SizeBytes, net.FP32Bytes, net.Layers
+	if j.PeakRSS != nil {
+		o.PeakRSSBytes = j.PeakRSS()
+	}
 	if o.Run == "" {
 		return o, nil
 	}

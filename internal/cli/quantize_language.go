@@ -77,7 +77,7 @@ func (q *quantizeFlags) language(a *app, cmd *cobra.Command) error {
 	e := engine.New(a.threads)
 	defer e.Close()
 	j := quantize.LanguageJob{
-		Model: l, Config: c, Seed: a.seed, Text: windows, Test: test, Bits: q.bits, TestWindows: q.text.windows, TestLength: q.text.windowLength,
+		Model: l, Config: c, Seed: a.seed, Text: windows, Test: test, Bits: q.bits, TestWindows: q.text.windows, TestLength: q.text.windowLength, PeakRSS: bench.PeakRSS,
 		Train: train.Job{Engine: e, Resume: q.shared.resume, CheckpointSeconds: q.shared.checkpointSeconds, MetricsEvery: 10},
 	}
 	if have := len(test) / j.TestLength; j.TestWindows > have {
@@ -96,7 +96,6 @@ func (q *quantizeFlags) language(a *app, cmd *cobra.Command) error {
 	if err != nil {
 		return hint(err, j.Train.Out)
 	}
-	o.PeakRSSBytes = bench.PeakRSS()
 	return a.print(o, false, func(w io.Writer) { languageText(w, o) })
 }
 
