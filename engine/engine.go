@@ -16,10 +16,10 @@ import (
 type Engine struct {
 	pool *pool.Pool
 
-	// FloatConvolutions computes quantized convolutions from the rounded
-	// float32 values, as other frameworks do, instead of from their codes. Set
-	// it before Compile.
-	FloatConvolutions bool
+	// FloatProducts computes quantized convolutions and linear layers from the
+	// rounded float32 values, as other frameworks do, instead of from their
+	// codes. Set it before Compile.
+	FloatProducts bool
 }
 
 // New returns an engine with that many worker threads, or one for each CPU if

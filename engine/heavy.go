@@ -13,7 +13,7 @@ import (
 func (b *builder) lowerHeavy(n *graph.Node, in []*value) (*value, error) {
 	switch o := n.Op().(type) {
 	case graph.Conv2D:
-		if x, w, ok := b.quantizedOperands(n); ok {
+		if x, w, ok := b.plan.engine.quantizedOperands(n); ok {
 			return b.convInteger(n, x, w, o), nil
 		}
 		return b.conv(n, in[0], in[1], o), nil
@@ -22,6 +22,9 @@ func (b *builder) lowerHeavy(n *graph.Node, in []*value) (*value, error) {
 	case graph.Conv2DGradWeight:
 		return b.convGradWeight(n, in[0], in[1], o), nil
 	case graph.MatMul:
+		if x, w, ok := b.plan.engine.quantizedOperands(n); ok && integerLinear(o, x.Shape(), w.Shape()) {
+			return b.linearInteger(n, x, w), nil
+		}
 		return b.matmul(n, in[0], in[1], o), nil
 	case graph.Pool:
 		return b.pool(n, in[0], o), nil

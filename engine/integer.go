@@ -9,9 +9,9 @@ import (
 	"lowbit/tensor"
 )
 
-// A convolution whose two operands come out of quantizers runs on the integer
-// codes: exact sums in 32 bits, then one multiplication by the product of the
-// steps. It equals the product of the rounded float32 values within their
+// A convolution or a linear layer whose two operands come out of quantizers runs on
+// the integer codes: exact sums in 32 bits, then a multiplication by the product of
+// the steps. It equals the product of the rounded float32 values within their
 // rounding error and costs a quarter of it. Gradients stay in float32.
 
 // codesOp makes u8 codes of a quantizer's input: signed grids are stored with
@@ -25,16 +25,19 @@ func (o codesOp) zero() uint8 {
 	return uint8(o.Spec.Zero)
 }
 
-// quantizedOperands returns the quantizers before a convolution, if the integer
-// path can serve them.
-func (b *builder) quantizedOperands(n *graph.Node) (x, w *graph.Node, ok bool) {
-	if b.plan.engine.FloatConvolutions {
+// quantizedOperands returns the quantizers before a convolution or a linear layer,
+// if the integer path can serve them.
+func (e *Engine) quantizedOperands(n *graph.Node) (x, w *graph.Node, ok bool) {
+	if e.FloatProducts {
 		return nil, nil, false
 	}
 	x, w = n.In()[0], n.In()[1]
 	qx, okx := x.Op().(graph.FakeQuant)
 	qw, okw := w.Op().(graph.FakeQuant)
-	if !okx || !okw || qx.Spec.Granularity != quant.PerTensor || qx.Spec.Bits > 8 || !qw.Spec.Signed || qw.Spec.Bits > 8 {
+	if !okx || !okw || qx.Spec.Bits > 8 || !qw.Spec.Signed || qw.Spec.Bits > 8 {
+		return nil, nil, false
+	}
+	if _, conv := n.Op().(graph.Conv2D); qx.Spec.Granularity != quant.PerTensor && (conv || qx.Spec.Granularity != quant.PerToken) {
 		return nil, nil, false
 	}
 	perChannel := qw.Spec.Granularity == quant.PerChannel && qw.Spec.Axis == 0
@@ -48,7 +51,7 @@ func (b *builder) convInteger(n, xq, wq *graph.Node, o graph.Conv2D) *value {
 	in := func(q *graph.Node, i int) *value { return b.at[q.In()[i].ID()] }
 	codes, zero := b.activationCodes(xq, in(xq, 0), in(xq, 1))
 	packed := b.weightCodes(wq, in(wq, 0), in(wq, 1), s)
-	scale := b.stepProducts(wq.Name(), in(xq, 1), in(wq, 1), s.O)
+	scale := b.stepProducts(wq.Name(), in(xq, 1), in(wq, 1), s.O, blockFloats)
 	out := b.value(n.Name(), n.Type(), true)
 	image := s.OH() * s.OW() * s.O
 	bytes := (k.ConvS8Scratch(s) + 63) &^ 63
@@ -79,11 +82,12 @@ func (b *builder) activationCodes(q *graph.Node, x, step *value) (*value, uint8)
 	if v := b.packs[key]; v != nil {
 		return v, o.zero()
 	}
-	v := b.value(q.Name()+".codes", graph.Type{DType: tensor.U8, Shape: q.Shape()}, true)
+	v := b.value(q.Name()+".codes", graph.Type{DType: tensor.U8, Shape: q.Shape()}, x.last)
 	b.packs[key] = v
+	pat := stepPattern(o.Spec, x, step)
 	return b.add(&inst{
-		op: o, name: v.name, in: []*value{x, step}, local: []bool{true, false}, out: v, class: elementwise,
-		pats: []pattern{{1, x.size()}, {1, 1}},
+		op: o, name: v.name, in: []*value{x, step}, local: []bool{true, stepIsLocal(pat, x)}, out: v, class: elementwise,
+		pats: []pattern{{1, x.size()}, pat},
 	}), o.zero()
 }
 
@@ -114,18 +118,26 @@ func (b *builder) weightCodes(q *graph.Node, w, step *value, s *kernel.ConvShape
 	}})
 }
 
-// stepProducts adds the instruction that makes the scale of each output
-// channel, repeated to about a block.
-func (b *builder) stepProducts(name string, sx, sw *value, channels int) *value {
-	key := packKey{sw, "scale", [2]any{sx, channels}}
+// stepProducts adds the instruction that makes the scale of each output channel,
+// repeated to about size: the product of the steps, or that of the weights alone
+// where sx is nil.
+func (b *builder) stepProducts(name string, sx, sw *value, channels, size int) *value {
+	key := packKey{sw, "scale", [3]any{sx, channels, size}}
 	if v := b.packs[key]; v != nil {
 		return v
 	}
-	size := channels * max(1, blockFloats/channels)
+	size = channels * max(1, size/channels)
 	v := &value{name: name + ".scale", dtype: tensor.F32, shape: tensor.Shape{size}, phys: []int{size}}
 	b.packs[key] = v
-	return b.add(&inst{op: "scale", in: []*value{sx, sw}, out: v, class: global, parallel: true, all: func(*Plan) {
-		x, w := sx.root().data[0], sw.root().data
+	in := []*value{sw}
+	if sx != nil {
+		in = append(in, sx)
+	}
+	return b.add(&inst{op: "scale", in: in, out: v, class: global, parallel: true, all: func(*Plan) {
+		x, w := float32(1), sw.root().data
+		if sx != nil {
+			x = sx.root().data[0]
+		}
 		for i := range v.data {
 			v.data[i] = x * w[i%channels%len(w)]
 		}

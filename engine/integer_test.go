@@ -57,7 +57,7 @@ func TestIntegerConvolutionEqualsTheRoundedFloats(t *testing.T) {
 		for f := range 2 {
 			g, store := quantizedConv(t, c.x, c.w, c.o, c.shape, c.weights)
 			e := New(2)
-			e.FloatConvolutions = f == 1
+			e.FloatProducts = f == 1
 			p, err := e.Compile(g, store)
 			if err != nil {
 				t.Fatal(err)
@@ -87,7 +87,7 @@ func BenchmarkForwardConvolutions(b *testing.B) {
 			g, store := trainingStep(b, 128, 32, 16, 3, 4)
 			e := New(1)
 			defer e.Close()
-			e.FloatConvolutions = float
+			e.FloatProducts = float
 			p, err := e.Compile(g, store)
 			if err != nil {
 				b.Fatal(err)

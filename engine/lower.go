@@ -96,7 +96,7 @@ func (b *builder) quantizer(n *graph.Node, in []*value, s quant.Spec, c class) *
 	pat := stepPattern(s, x, in[1])
 	i.in = []*value{x, in[1]}
 	i.pats = []pattern{full, pat}
-	i.local = []bool{true, pat.count == x.size()/pat.inner && x.rows() > 1 && pat.count%x.rows() == 0 && pat.inner <= x.rowSize()}
+	i.local = []bool{true, stepIsLocal(pat, x)}
 	if len(in) == 3 {
 		i.in = append(i.in, b.layout(in[2], x.last))
 		i.pats = append(i.pats, full)
@@ -104,6 +104,11 @@ func (b *builder) quantizer(n *graph.Node, in []*value, s quant.Spec, c class) *
 	}
 	i.out = b.value(n.Name(), n.Type(), x.last && c == elementwise)
 	return b.add(i)
+}
+
+// stepIsLocal reports whether rows of x have steps of their own.
+func stepIsLocal(pat pattern, x *value) bool {
+	return pat.count == x.size()/pat.inner && x.rows() > 1 && pat.count%x.rows() == 0 && pat.inner <= x.rowSize()
 }
 
 func (b *builder) quantCodes(n *graph.Node, in []*value, o graph.QuantCodes) *value {

@@ -10,8 +10,9 @@ import (
 
 // RoundWeights returns the graph with its quantizers of weights replaced by
 // parameters that hold what they give: a graph that runs often and trains nothing
-// need not round its weights each time. Results keep their bits. Quantizers in
-// front of convolutions stay: those run on the codes.
+// need not round its weights each time. Its linear layers compute in floats, on any
+// number of rows: results have the bits of Engine.FloatProducts. Quantizers in front
+// of convolutions stay: those run on the codes.
 //
 // The parameters of the new graph are put into the store into: those of from as
 // they are, not copied, and the rounded ones under the names of their quantizers

@@ -38,6 +38,7 @@ func TestRoundWeightsKeepsTheBits(t *testing.T) {
 	}
 	e := New(2)
 	defer e.Close()
+	e.FloatProducts = true
 	run := func(g *graph.Graph, s *tensor.Store, rows int) []float32 {
 		p, err := e.Compile(g, s)
 		if err != nil {

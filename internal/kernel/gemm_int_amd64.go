@@ -10,16 +10,22 @@ func (is isa) packS8(dst, b []int8, n, k int) {
 	dst, b = dst[:is.packS8Size(n, k)], b[:n*k]
 	clear(dst)
 	sums := dst[4*is.padCols(n)*is.words(k):]
-	for j := 0; j < n; j++ {
+	for j := range n {
 		first := j / (2 * is.lanes()) * 2 * is.lanes()
 		nv, _ := is.panel(n - first)
 		panel, width := dst[4*first*is.words(k):], nv*is.lanes()
-		var sum int32
-		for p, w := range b[j*k:][:k] {
-			is.putWeight(panel, width, j-first, p, w)
-			sum += int32(w)
+		row := b[j*k:][:k]
+		whole := 0
+		if is == avx512 {
+			whole = k &^ 3
+			for p, at := 0, 4*(j-first); p < whole; p, at = p+4, at+4*width {
+				*(*[4]int8)(panel[at:]) = *(*[4]int8)(row[p:])
+			}
 		}
-		putSum(sums, j, sum)
+		for p, w := range row[whole:] {
+			is.putWeight(panel, width, j-first, whole+p, w)
+		}
+		putSum(sums, j, sumS8(row))
 	}
 }
 
@@ -40,6 +46,10 @@ func (is isa) gemmU8S8(c []int32, a []uint8, zero uint8, packed []int8, m, n, k,
 	direct := 0
 	if is == avx512 {
 		direct = k / 4 * 4
+		if direct == k { // a panel of b stays in the first cache for all rows
+			is.gemmU8S8Direct(c, a, zero, packed, 0, m, n, k, k, lda, ldc)
+			return
+		}
 	}
 	for r := 0; r < m; r += intRows {
 		count := min(intRows, m-r)
