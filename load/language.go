@@ -44,8 +44,11 @@ var ErrNoLanguage = errors.New("no language model")
 
 // IsLanguage reports whether spec has the form of a language model: a .gguf
 // file, a .bin file of llama2.c, a Hugging Face folder, or the run directory of
-// one.
+// one; or is the zoo's name of one.
 func IsLanguage(spec string) bool {
+	if _, zoo := model.LookupLlama(spec); zoo {
+		return true
+	}
 	if stat, err := os.Stat(spec); err == nil && stat.IsDir() {
 		if IsEncoder(spec) {
 			return false
@@ -81,6 +84,9 @@ func OpenLanguage(spec string) (*Language, error) {
 }
 
 func openLanguage(spec string) (*Language, error) {
+	if _, zoo := model.LookupLlama(spec); zoo {
+		return nil, fmt.Errorf("%s comes with %w: train it (lowbit train --model %s --data text:PATH) and name its run directory", spec, ErrNoWeights, spec)
+	}
 	stat, err := os.Stat(spec)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):

@@ -107,6 +107,8 @@ func (l *Language) KeepTokenizer(dir string) error {
 	}
 	var err error
 	switch {
+	case l.Form == formNew:
+		err = l.keepNewTokenizer(dir)
 	case l.Form == "gguf":
 		err = keepGGUFTokenizer(l.Source, filepath.Join(dir, ggufTokenizer))
 	case l.Form == "llama2.c":

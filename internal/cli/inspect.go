@@ -118,6 +118,9 @@ type languageInspectResult struct {
 
 func (a *app) inspectLanguage(spec string) error {
 	l, err := load.OpenLanguage(spec)
+	if errors.Is(err, load.ErrNoWeights) {
+		l, err = load.NewLanguage(spec, "", a.seed)
+	}
 	if err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"lowbit/data"
@@ -13,7 +14,7 @@ import (
 )
 
 // textKinds are the kinds of data that a language model reads.
-const textKinds = "wikitext2:PATH, text:PATH, chat:FILE, hellaswag:FILE, arc:FILE, piqa:FILE"
+const textKinds = "wikitext2:PATH, text:PATH, gosource:8MiB, chat:FILE, hellaswag:FILE, arc:FILE, piqa:FILE"
 
 // choiceKinds are those of multiple-choice questions.
 var choiceKinds = []string{"hellaswag", "arc", "piqa"}
@@ -37,7 +38,7 @@ func openTokenized(spec string) (*load.Language, error) {
 // textSpec cuts KIND:PATH.
 func textSpec(s string) (kind, path string, err error) {
 	kind, path, ok := strings.Cut(s, ":")
-	if known := append([]string{"wikitext2", "text", "chat"}, choiceKinds...); s == "" || !ok || path == "" || !slices.Contains(known, kind) {
+	if known := append([]string{"wikitext2", "text", "gosource", "chat"}, choiceKinds...); s == "" || !ok || path == "" || !slices.Contains(known, kind) {
 		return "", "", usagef("data %q: a language model reads %s", s, textKinds)
 	}
 	return kind, path, nil
@@ -60,7 +61,7 @@ func testTokens(l *load.Language, kind, path string) ([]int32, error) {
 		all, err := renderedChats(l, path)
 		return joined(all), err
 	}
-	docs, err := data.ReadDocuments(path, data.TextConfig{})
+	docs, err := documents(kind, path)
 	if err != nil {
 		return nil, err
 	}
@@ -73,4 +74,17 @@ func testTokens(l *load.Language, kind, path string) ([]int32, error) {
 		ids = l.Tokenizer.AppendPlain(ids, d.Text)
 	}
 	return ids, nil
+}
+
+// documents reads text:PATH or so much of the Go toolchain's source, gosource:8MiB.
+func documents(kind, path string) ([]data.Document, error) {
+	if kind != "gosource" {
+		return data.ReadDocuments(path, data.TextConfig{})
+	}
+	number, ok := strings.CutSuffix(path, "MiB")
+	n, err := strconv.ParseInt(number, 10, 32)
+	if !ok || err != nil || n < 1 || n > 1024 {
+		return nil, usagef("data gosource:%s: want 1MiB to 1024MiB", path)
+	}
+	return data.GoSource(n << 20)
 }

@@ -125,7 +125,7 @@ func trainingTokens(a *app, l *load.Language, kind, path string) (docs [][]int32
 		}
 		return [][]int32{l.Tokenizer.Append(nil, w.Train)}, l.Tokenizer.Append(nil, w.Test), nil
 	}
-	all, err := data.ReadDocuments(path, data.TextConfig{})
+	all, err := documents(kind, path)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -14,6 +14,7 @@ import (
 	"lowbit/app/bench"
 	"lowbit/app/quantize"
 	"lowbit/engine"
+	"lowbit/load"
 	"lowbit/method/silq"
 	"lowbit/train"
 )
@@ -29,6 +30,7 @@ type languageFlags struct {
 	smooth        float64
 	windows       int
 	windowLength  int
+	tokenizer     string // of train
 }
 
 // ofLanguage lists the flags that language models take, beside the common ones.
@@ -41,14 +43,27 @@ func (v *languageFlags) add(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.BoolVar(&v.static, "static", false, "silq: one learned step for each activation, not one of each token at run time")
 	f.BoolVar(&v.query, "query", false, "silq: queries of 16 bits")
-	f.IntVar(&v.textLength, "text-length", 256, "silq: tokens of a training window")
-	f.Int64Var(&v.tokens, "tokens", 0, "silq: tokens of an epoch; 0: all of the text")
 	f.Float64Var(&v.crossEntropy, "cross-entropy", 0, "silq: weight of learning from the text itself")
-	f.IntVar(&v.accumulate, "accumulate", 1, "silq: parts of a batch that run one after the other, for less memory")
-	f.BoolVar(&v.recompute, "recompute", false, "silq: compute what is inside a block again in the backward pass, for much less memory; the same result")
 	f.Float64Var(&v.smooth, "smooth", 0, "silq, and ptq of language models: move the scales of inputs into the weights first (SmoothQuant's alpha, such as 0.5); 0: off")
-	f.IntVar(&v.windows, "windows", 16, "silq: test windows; 0: all")
-	f.IntVar(&v.windowLength, "window-length", 512, "silq: tokens of a test window")
+	v.addText(f, "silq")
+}
+
+// addText adds what training on text has everywhere; whose says when it counts.
+func (v *languageFlags) addText(f *pflag.FlagSet, whose string) {
+	f.IntVar(&v.textLength, "text-length", 256, whose+": tokens of a training window")
+	f.Int64Var(&v.tokens, "tokens", 0, whose+": tokens of an epoch; 0: all of the text")
+	f.IntVar(&v.accumulate, "accumulate", 1, whose+": parts of a batch that run one after the other, for less memory")
+	f.BoolVar(&v.recompute, "recompute", false, whose+": compute what is inside a block again in the backward pass, for much less memory; the same result")
+	f.IntVar(&v.windows, "windows", 16, whose+": test windows; 0: all")
+	f.IntVar(&v.windowLength, "window-length", 512, whose+": tokens of a test window")
+}
+
+// fits compares the windows' lengths with what a model reads.
+func (v *languageFlags) fits(l *load.Language) error {
+	if most := max(v.textLength, v.windowLength); most > l.Config.Context || v.textLength < 2 || v.windowLength < 2 {
+		return usagef("windows of %d and %d tokens, %s reads 2 to %d", v.textLength, v.windowLength, l.Spec, l.Config.Context)
+	}
+	return nil
 }
 
 // language quantizes a language model.
@@ -66,8 +81,8 @@ func (q *quantizeFlags) language(a *app, cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	if most := max(q.text.textLength, q.text.windowLength); most > l.Config.Context || q.text.textLength < 2 || q.text.windowLength < 2 {
-		return usagef("windows of %d and %d tokens, %s reads 2 to %d", q.text.textLength, q.text.windowLength, q.model.model, l.Config.Context)
+	if err := q.text.fits(l); err != nil {
+		return err
 	}
 	windows, test, err := q.text.read(a, l, q.data.data, c.Batch)
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"lowbit/engine"
+	"lowbit/load"
 	"lowbit/model"
 	"lowbit/optim"
 	"lowbit/tensor"
@@ -25,13 +26,20 @@ of one) gets a classifier and is fine-tuned on sst2:PATH or mrpc:PATH, PATH bein
 task's files: AdamW, batch 32, 3 epochs, a rate that rises to 5e-5 and falls
 linearly. Sentences of like lengths share a batch.
 
+A language model (llama-tiny, llama-small, or one that is there already) learns to go
+on with text:PATH, wikitext2:PATH or gosource:8MiB, the Go files of this machine's
+toolchain: AdamW, batches of 16 windows of 256 tokens, a rate that rises to 1e-3 and
+falls as a cosine. A new one reads bytes, or the tokens of --tokenizer.
+
 The run directory holds the checkpoints, the metrics and run.json. Ctrl-C writes
 a checkpoint; --resume goes on, with the same result as without the break.`
 
 const trainExample = `  lowbit train --model resnet20 --data cifar10 --out runs/r20
   lowbit train --model resnet20 --data cifar10 --out runs/r20 --resume
   lowbit train --model resnet20 --width 0.5 --data cifar10 --epochs 30 --lr 0.2 --json
-  lowbit train --model all-MiniLM-L6-v2 --data sst2:glue/SST-2 --epochs 1 --out runs/sst2`
+  lowbit train --model all-MiniLM-L6-v2 --data sst2:glue/SST-2 --epochs 1 --out runs/sst2
+  lowbit train --model llama-tiny --data gosource:8MiB --out runs/go
+  lowbit train --model llama-small --tokenizer smollm2.gguf --data text:books --tokens 4000000`
 
 // trainFlags are those of train; recipe names which of them the user set.
 type trainFlags struct {
@@ -45,6 +53,7 @@ type trainFlags struct {
 	ema, clipNorm             float64
 	augment                   string
 	shared                    runFlags
+	text                      languageFlags
 }
 
 // runFlags are shared by verbs that train.
@@ -111,7 +120,7 @@ func (a *app) train() *cobra.Command {
 	t.shared.add(cmd)
 	f := cmd.Flags()
 	f.IntVar(&t.epochs, "epochs", 0, "passes over the training part (default: by the data)")
-	f.IntVar(&t.batch, "batch", 128, "examples a step; encoders: 32")
+	f.IntVar(&t.batch, "batch", 128, "examples a step; encoders: 32, language models: 16 windows")
 	f.Float64Var(&t.lr, "lr", 0, "highest learning rate (default: by the data)")
 	f.Float64Var(&t.momentum, "momentum", 0.9, "momentum of SGD")
 	f.BoolVar(&t.nesterov, "nesterov", true, "Nesterov momentum")
@@ -123,6 +132,8 @@ func (a *app) train() *cobra.Command {
 	f.Float64Var(&t.ema, "ema", 0, "evaluate an average of the weights with this decay a step; 0: off")
 	f.Float64Var(&t.clipNorm, "clip-norm", 0, "bound on the gradients' norm; 0: none")
 	f.StringVar(&t.augment, "augment", "standard", "standard (by the data) or none")
+	t.text.addText(f, "language models")
+	f.StringVar(&t.text.tokenizer, "tokenizer", "", "new language models: a tokenizer.json, a folder with one, or a .gguf file (default: bytes)")
 	return cmd
 }
 
@@ -238,6 +249,9 @@ type trainResult struct {
 }
 
 func (t *trainFlags) run(a *app, cmd *cobra.Command) error {
+	if load.IsLanguage(t.model.model) {
+		return t.language(a, cmd)
+	}
 	if err := t.model.check(); err != nil {
 		return err
 	}
