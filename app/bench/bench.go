@@ -91,9 +91,14 @@ func Train(ctx context.Context, e *engine.Engine, g *graph.Graph, store *tensor.
 	if err := c.Validate(); err != nil {
 		return Result{}, err
 	}
+	return measure(ctx, e, c, func() (*train.Stepper, int64, error) { return stepper(e, g, store, c) })
+}
+
+// measure compiles a training step, whose multiply-adds compile tells, and runs it.
+func measure(ctx context.Context, e *engine.Engine, c Config, compile func() (*train.Stepper, int64, error)) (Result, error) {
 	r := Result{Batch: c.Batch, Steps: c.Steps, Threads: e.Threads(), Kernel: engine.KernelRow()}
 	began := time.Now()
-	s, macs, err := stepper(e, g, store, c)
+	s, macs, err := compile()
 	if err != nil {
 		return r, err
 	}

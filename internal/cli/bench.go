@@ -21,7 +21,9 @@ import (
 )
 
 const benchTrainHelp = `Measures whole training steps (forward, backward, optimizer) on random images: in
-float32, or with LSQ's quantizers at --bits.
+float32, or with LSQ's quantizers at --bits. Of a language model (llama-tiny, a .gguf
+file, ...) steps of AdamW on --batch windows of random tokens, in float32 or with
+SiLQ's quantizers (w4a8kv8); nothing is distilled.
 
 GFLOP/s counts two operations for each multiply-add of convolutions and matrix
 products. The peak is what the same threads reach with nothing but float32
@@ -34,7 +36,8 @@ of threads that had nothing to do.`
 
 const benchTrainExample = `  lowbit bench train --model resnet20 --batch 128
   lowbit bench train --model resnet20 --batch 128 --bits w4a4 --json
-  lowbit bench train --model resnet20 --bits w4a4 --explain`
+  lowbit bench train --model resnet20 --bits w4a4 --explain
+  lowbit bench train --model smollm2.gguf --bits w4a8kv8 --batch 4 --steps 3 --explain`
 
 // benchResult is the verb's result.
 type benchResult struct {
@@ -45,9 +48,11 @@ type benchResult struct {
 }
 
 type benchFlags struct {
-	model modelFlags
-	bits  string
-	c     bench.Config
+	model  modelFlags
+	bits   string
+	c      bench.Config
+	length int
+	static bool
 }
 
 func (a *app) bench() *cobra.Command {
@@ -55,12 +60,14 @@ func (a *app) bench() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "train --model MODEL", Short: "measure training steps",
 		Long: benchTrainHelp, Example: benchTrainExample, Args: none,
-		RunE: func(*cobra.Command, []string) error { return v.train(a) },
+		RunE: func(cmd *cobra.Command, _ []string) error { return v.train(a, cmd) },
 	}
 	v.model.add(cmd)
 	f := cmd.Flags()
 	f.StringVar(&v.bits, "bits", "fp32", "fp32, w4a4 and the like, or a bits file")
-	f.IntVar(&v.c.Batch, "batch", v.c.Batch, "examples a step")
+	f.IntVar(&v.c.Batch, "batch", v.c.Batch, "examples a step; language models: 8 windows")
+	f.IntVar(&v.length, "text-length", 256, "language models: tokens of a window")
+	f.BoolVar(&v.static, "static", false, "language models: one learned step for each activation")
 	f.IntVar(&v.c.Steps, "steps", v.c.Steps, "measured steps")
 	f.IntVar(&v.c.Warmup, "warmup", v.c.Warmup, "steps before")
 	f.Float64Var(&v.c.PeakSeconds, "peak-seconds", v.c.PeakSeconds, "time to measure the machine's peak; 0: do not")
@@ -109,36 +116,37 @@ func noise(shape []int, n int, seed uint64) (*data.Dataset, error) {
 	return d, nil
 }
 
-func (v *benchFlags) train(a *app) error {
+func (v *benchFlags) train(a *app, cmd *cobra.Command) error {
 	v.c.Seed = a.seed
+	language := load.IsLanguage(v.model.model)
+	if language && !cmd.Flags().Changed("batch") {
+		v.c.Batch = 8
+	}
 	if err := v.c.Validate(); err != nil {
 		return usage(err)
 	}
-	if err := v.model.check(); err != nil {
+	if err := v.model.check(); err != nil && !language {
 		return err
 	}
 	e := engine.New(a.threads)
 	defer e.Close()
 	machine := train.ThisMachine()
-	plan, err := parseBits(v.bits)
+	run := v.images
+	if language {
+		run = v.language
+	}
+	r, err := run(a, e)
 	if err != nil {
 		return err
 	}
-	l, err := v.network(a, e, plan)
-	if err != nil {
-		return err
-	}
-	p := a.progress()
-	p.set(fmt.Sprintf("%d steps of %s", v.c.Warmup+v.c.Steps, v.model.model))
-	r, err := bench.Train(a.ctx, e, l.Graph, l.Store, v.c)
-	p.clear()
-	if err != nil {
-		return err
+	items := "images"
+	if language {
+		items = "tokens"
 	}
 	out := benchResult{r, v.model.model, v.bits, machine}
 	return a.print(out, true, func(w io.Writer) {
 		fmt.Fprintf(w, "step       %.2f ms median, %.2f min, %.2f p90, %.2f max (%d steps of %d)\n", r.MedianMS, r.MinMS, r.P90MS, r.MaxMS, r.Steps, r.Batch)
-		fmt.Fprintf(w, "speed      %.0f images/s, %.1f GFLOP/s", r.ItemsPerS, r.GFLOPS)
+		fmt.Fprintf(w, "speed      %.0f %s/s, %.1f GFLOP/s", r.ItemsPerS, items, r.GFLOPS)
 		if r.PeakGFLOPS > 0 {
 			fmt.Fprintf(w, ", %s of the measured peak of %.0f", percent(r.PeakShare), r.PeakGFLOPS)
 		}
@@ -148,6 +156,22 @@ func (v *benchFlags) train(a *app) error {
 			explained(w, r.Explanation)
 		}
 	})
+}
+
+// images measures a network of images.
+func (v *benchFlags) images(a *app, e *engine.Engine) (bench.Result, error) {
+	plan, err := parseBits(v.bits)
+	if err != nil {
+		return bench.Result{}, err
+	}
+	l, err := v.network(a, e, plan)
+	if err != nil {
+		return bench.Result{}, err
+	}
+	p := a.progress()
+	defer p.clear()
+	p.set(fmt.Sprintf("%d steps of %s", v.c.Warmup+v.c.Steps, v.model.model))
+	return bench.Train(a.ctx, e, l.Graph, l.Store, v.c)
 }
 
 // explained prints where the time of a step goes: all kinds, and the parts that

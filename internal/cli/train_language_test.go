@@ -64,3 +64,15 @@ func TestTrainingLanguageModelsSaysWhatIsWrong(t *testing.T) {
 	}
 	wantFailure(t, 1, []string{"quantize", "--model", "llama-tiny", "--data", "text:" + book, "--bits", "w4a8"}, "lowbit train --model llama-tiny")
 }
+
+func TestBenchOfALanguageModel(t *testing.T) {
+	args := []string{"bench", "train", "--model", "llama-tiny", "--batch", "1", "--text-length", "24", "--steps", "2", "--warmup", "0", "--peak-seconds", "0", "--threads", "1"}
+	for _, bits := range [][]string{nil, {"--bits", "w4a8kv8"}, {"--bits", "w2a8", "--static"}} {
+		v := object(t, append(args, bits...)...)
+		if ms := number(t, v, "median_ms"); ms <= 0 || number(t, v, "items_per_s") != 24/ms*1000 {
+			t.Errorf("%v: %v", bits, v)
+		}
+	}
+	wantFailure(t, 2, append(args, "--bits", "w99"), "want such as w4a8kv8")
+	wantFailure(t, 2, []string{"bench", "train", "--model", "llama-tiny", "--text-length", "600"}, "llama-tiny reads 2 to 512")
+}
