@@ -19,45 +19,89 @@ import (
 // formNew is the Form of a decoder with random weights.
 const formNew = "new"
 
-// NewLanguage makes a decoder of the zoo with random weights from the seed. Its
-// tokens are those of a tokenizer.json, of a folder with one, or of a GGUF file;
-// bytes if tokenizer is "".
-func NewLanguage(name, tokenizer string, seed uint64) (*Language, error) {
-	l, err := newLanguage(name, tokenizer, seed)
+// maxNewElements bounds the weights that a description may ask for; checkSize wants
+// an eighth of them in a file.
+const maxNewElements = 1 << 31
+
+// IsNewLanguage reports whether spec is a language model without weights: a name
+// of the zoo, or a folder with a Hugging Face config.json and no weights.
+func IsNewLanguage(spec string) bool {
+	if _, zoo := model.LookupLlama(spec); zoo {
+		return true
+	}
+	if !exists(filepath.Join(spec, configName)) || exists(filepath.Join(spec, "run.json")) || IsEncoder(spec) {
+		return false
+	}
+	files, err := filepath.Glob(filepath.Join(spec, "*.safetensors"))
+	return err == nil && len(files) == 0
+}
+
+// NewLanguage makes such a model with random weights from the seed. Its tokens are
+// those of a tokenizer.json, of a folder with one, or of a GGUF file; if tokenizer
+// is "", those of its own folder, and bytes of a name of the zoo.
+func NewLanguage(spec, tokenizer string, seed uint64) (*Language, error) {
+	l, err := newLanguage(spec, tokenizer, seed)
 	if err != nil {
 		return nil, fmt.Errorf("load: %w", err)
 	}
 	return l, nil
 }
 
-func newLanguage(name, tokenizer string, seed uint64) (*Language, error) {
-	c, ok := model.LookupLlama(name)
-	if !ok {
-		return nil, fmt.Errorf("%q is no language model of the zoo: %s", name, strings.Join(model.LlamaNames(), ", "))
-	}
-	l := &Language{Spec: name, Source: tokenizer, Form: formNew, Config: c, Store: tensor.NewStore(), Types: map[string]int{}}
-	var err error
-	switch {
-	case tokenizer == "":
-		var b []byte
-		if b, err = text.BytesJSON(); err == nil {
-			l.Tokenizer, err = text.Parse(b)
+func newLanguage(spec, tokenizer string, seed uint64) (*Language, error) {
+	l := &Language{Spec: spec, Source: tokenizer, Form: formNew, Store: tensor.NewStore(), Types: map[string]int{}}
+	var zoo bool
+	if l.Config, zoo = model.LookupLlama(spec); !zoo {
+		h, err := readConfig(spec)
+		if err != nil {
+			return nil, err
 		}
-	case strings.EqualFold(filepath.Ext(tokenizer), ".gguf"):
-		l.Tokenizer, err = tokenizerOfGGUF(tokenizer)
-	default:
-		l.Tokenizer, err = text.Open(tokenizer)
+		if l.Config, err = h.llama(); err == nil {
+			err = checkSize(l.Config, maxNewElements/8)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", filepath.Join(spec, configName), err)
+		}
+		if l.Source == "" && (exists(filepath.Join(spec, hfTokenizer))) {
+			l.Source = spec
+		}
 	}
-	if err != nil {
+	if err := l.newTokenizer(zoo); err != nil {
 		return nil, err
 	}
-	l.Config.Vocab = l.Tokenizer.Size()
 	g, err := l.Graph(model.LlamaRun{Batch: 1, Seq: 1})
 	if err != nil {
 		return nil, err
 	}
 	l.Types["f32"] = len(g.Params())
 	return l, graph.InitParams(g, l.Store, seed)
+}
+
+// newTokenizer opens l.Source; without one, a name of the zoo reads bytes. It sets
+// the vocabulary of a name of the zoo.
+func (l *Language) newTokenizer(zoo bool) (err error) {
+	switch {
+	case l.Source == "" && !zoo:
+		return nil
+	case l.Source == "":
+		var b []byte
+		if b, err = text.BytesJSON(); err == nil {
+			l.Tokenizer, err = text.Parse(b)
+		}
+	case strings.EqualFold(filepath.Ext(l.Source), ".gguf"):
+		l.Tokenizer, err = tokenizerOfGGUF(l.Source)
+	default:
+		l.Tokenizer, err = text.Open(l.Source)
+	}
+	if err != nil {
+		return err
+	}
+	if zoo {
+		l.Config.Vocab = l.Tokenizer.Size()
+	}
+	if err := l.checkVocabulary(); err != nil {
+		return fmt.Errorf("%s with the tokenizer of %s: %w", l.Spec, l.Source, err)
+	}
+	return nil
 }
 
 func tokenizerOfGGUF(path string) (*text.Tokenizer, error) {

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"errors"
 	"fmt"
 
 	"lowbit/app/bench"
@@ -15,10 +14,11 @@ import (
 
 // language measures a language model's training steps.
 func (v *benchFlags) language(a *app, e *engine.Engine) (bench.Result, error) {
-	l, err := load.OpenLanguage(v.model.model)
-	if errors.Is(err, load.ErrNoWeights) {
-		l, err = load.NewLanguage(v.model.model, "", a.seed)
+	open := load.OpenLanguage
+	if load.IsNewLanguage(v.model.model) {
+		open = func(spec string) (*load.Language, error) { return load.NewLanguage(spec, "", a.seed) }
 	}
+	l, err := open(v.model.model)
 	if err != nil {
 		return bench.Result{}, err
 	}

@@ -29,7 +29,8 @@ linearly. Sentences of like lengths share a batch.
 A language model (llama-tiny, llama-small, or one that is there already) learns to go
 on with text:PATH, wikitext2:PATH or gosource:8MiB, the Go files of this machine's
 toolchain: AdamW, batches of 16 windows of 256 tokens, a rate that rises to 1e-3 and
-falls as a cosine. A new one reads bytes, or the tokens of --tokenizer.
+falls as a cosine. A new one reads bytes, or the tokens of --tokenizer; a folder with
+a Hugging Face config.json and no weights describes one of your own.
 
 The run directory holds the checkpoints, the metrics and run.json. Ctrl-C writes
 a checkpoint; --resume goes on, with the same result as without the break.`

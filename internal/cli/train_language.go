@@ -12,7 +12,6 @@ import (
 	"lowbit/app/pretrain"
 	"lowbit/engine"
 	"lowbit/load"
-	"lowbit/model"
 	"lowbit/train"
 )
 
@@ -71,13 +70,17 @@ func (t *trainFlags) language(a *app, cmd *cobra.Command) error {
 
 // decoder makes a new language model, or opens one that goes on.
 func (t *trainFlags) decoder(a *app) (*load.Language, error) {
-	if _, zoo := model.LookupLlama(t.model.model); zoo {
+	if load.IsNewLanguage(t.model.model) {
 		if t.text.tokenizer != "" {
 			if _, err := os.Stat(t.text.tokenizer); err != nil {
 				return nil, err
 			}
 		}
-		return load.NewLanguage(t.model.model, t.text.tokenizer, a.seed)
+		l, err := load.NewLanguage(t.model.model, t.text.tokenizer, a.seed)
+		if err == nil && l.Tokenizer == nil {
+			err = fmt.Errorf("%s has no tokenizer.json; --tokenizer FILE names one", t.model.model)
+		}
+		return l, err
 	}
 	if t.text.tokenizer != "" {
 		return nil, usagef("--tokenizer: %s has its own", t.model.model)

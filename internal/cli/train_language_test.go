@@ -73,6 +73,17 @@ func TestBenchOfALanguageModel(t *testing.T) {
 			t.Errorf("%v: %v", bits, v)
 		}
 	}
+	own := t.TempDir()
+	if err := os.WriteFile(filepath.Join(own, "config.json"), []byte(`{"architectures":["LlamaForCausalLM"],"model_type":"llama","vocab_size":60,"hidden_size":32,
+		"num_hidden_layers":1,"num_attention_heads":2,"num_key_value_heads":1,"intermediate_size":48,"max_position_embeddings":32,"rms_norm_eps":1e-5,"rope_theta":10000}`), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	args[3] = own
+	if v := object(t, args...); number(t, v, "items_per_s") <= 0 {
+		t.Errorf("%v", v)
+	}
+	wantFailure(t, 1, []string{"train", "--model", own, "--data", "text:" + own}, "--tokenizer FILE names one")
+	args[3] = "llama-tiny"
 	wantFailure(t, 2, append(args, "--bits", "w99"), "want such as w4a8kv8")
 	wantFailure(t, 2, []string{"bench", "train", "--model", "llama-tiny", "--text-length", "600"}, "llama-tiny reads 2 to 512")
 }
