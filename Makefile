@@ -7,7 +7,7 @@ ROWS    := generic avx2 avxvnni avx512 amx
 RECORD  := $(GO) run ./internal/docs record
 export CGO_ENABLED = 0
 
-.PHONY: help build check fmt vet test noasm rows race cross arch gen gen-check golden fuzz bench bench-infer size docs-check clean
+.PHONY: help build check fmt vet test noasm rows race cross arch gen gen-check golden fuzz bench bench-infer bench-language size docs-check clean
 
 help:         ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
@@ -70,6 +70,14 @@ bench-infer: build  ## records of the integer runtime beside ONNX Runtime and Op
 	$(RECORD) bench-infer-efficientnet-lite0-w8a8 -- ./lowbit bench infer --model efficientnet-lite0 --bits w8a8 --table --steps 30 --json --quiet
 	for bits in w8a8 w4a4 w2a2; do $(RECORD) bench-infer-resnet20-$$bits -- ./lowbit bench infer --model resnet20 --bits $$bits --table --steps 200 --json --quiet || exit 1; done
 	$(RECORD) bench-clients-resnet18 -- ./lowbit bench infer --model resnet18 --bits w8a8 --clients 16 --json --quiet
+	$(GO) run ./internal/docs tables
+
+bench-language: build  ## records of a language model's training step beside PyTorch, and the tables (Python with torch; ../shared)
+	for threads in 1 2; do \
+	  $(RECORD) bench-train-llama-288-fp32-t$$threads -- ./lowbit bench train --model peer/llama-288 --batch 8 --threads $$threads --steps 10 --json --quiet || exit 1; \
+	  $(RECORD) bench-train-llama-288-w4a8kv8-t$$threads -- ./lowbit bench train --model peer/llama-288 --bits w4a8kv8 --static --batch 8 --threads $$threads --steps 10 --json --quiet || exit 1; \
+	done
+	$(RECORD) peer-torch-llama-288 -- $(PYTHON) ../shared/bench/bench_torch_llama.py --threads 1,2 --modes fp32,silq --iters 6
 	$(GO) run ./internal/docs tables
 
 size: build   ## the program, the largest packages and files, long functions
