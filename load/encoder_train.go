@@ -1,8 +1,11 @@
 package load
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"path/filepath"
 	"strings"
 
@@ -114,7 +117,7 @@ func (n *Encoder) Keep(dir string) error {
 		return fmt.Errorf("load: %s gives %s, want classes", n.Spec, n.Gives())
 	}
 	err := errors.Join(
-		n.KeepTokenizer(dir),
+		copyTokenizer(n.folder, dir),
 		atomicfile.WriteJSON(filepath.Join(dir, configName), h),
 		atomicfile.WriteJSON(filepath.Join(dir, "sentence_bert_config.json"), map[string]int{"max_seq_length": n.MaxTokens}),
 	)
@@ -124,17 +127,21 @@ func (n *Encoder) Keep(dir string) error {
 	return nil
 }
 
-// KeepTokenizer copies the tokenizer's files into a folder that has none.
+// KeepTokenizer copies the tokenizer's files into a folder. Files of another
+// tokenizer that stand there are an error, and stay.
 func (n *Encoder) KeepTokenizer(dir string) error {
-	if hasTokenizer(dir) {
-		return nil
-	}
-	for _, name := range []string{"tokenizer.json", "tokenizer_config.json", "vocab.txt"} {
-		if from := filepath.Join(n.folder, name); exists(from) {
-			if err := copyFile(from, filepath.Join(dir, name)); err != nil {
-				return fmt.Errorf("load: %s: %w", dir, err)
-			}
+	for _, name := range tokenizerFiles {
+		there, err := os.ReadFile(filepath.Join(dir, name))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
 		}
+		own, missing := os.ReadFile(filepath.Join(n.folder, name))
+		if err != nil || missing != nil || !bytes.Equal(there, own) {
+			return fmt.Errorf("load: %s holds %s of another tokenizer: name a file in a folder of its own", dir, name)
+		}
+	}
+	if err := copyTokenizer(n.folder, dir); err != nil {
+		return fmt.Errorf("load: %s: %w", dir, err)
 	}
 	return nil
 }

@@ -2,7 +2,6 @@ package load
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -131,12 +130,7 @@ func (l *Language) keepNewTokenizer(dir string) error {
 	case strings.EqualFold(filepath.Ext(l.Source), ".gguf"):
 		return keepGGUFTokenizer(l.Source, filepath.Join(dir, ggufTokenizer))
 	case stat.IsDir():
-		for _, name := range []string{hfTokenizer, "tokenizer_config.json", "vocab.txt", "chat_template.jinja"} {
-			if from := filepath.Join(l.Source, name); exists(from) {
-				err = errors.Join(err, copyFile(from, filepath.Join(dir, name)))
-			}
-		}
-		return err
+		return copyTokenizer(l.Source, dir)
 	}
 	to := hfTokenizer
 	if strings.EqualFold(filepath.Ext(l.Source), ".txt") {

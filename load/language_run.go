@@ -117,17 +117,31 @@ func (l *Language) KeepTokenizer(dir string) error {
 			err = copyFile(from, filepath.Join(dir, llama2cTokenizer))
 		}
 	default:
-		for _, name := range []string{"tokenizer.json", "tokenizer_config.json", "vocab.txt", "chat_template.jinja", ggufTokenizer, llama2cTokenizer} {
-			from := filepath.Join(l.Source, name)
-			if exists(from) {
-				err = errors.Join(err, copyFile(from, filepath.Join(dir, name)))
-			}
-		}
+		err = copyTokenizer(l.Source, dir)
 	}
 	if err != nil {
 		return fmt.Errorf("load: tokenizer of %s: %w", l.Source, err)
 	}
 	return nil
+}
+
+// tokenizerFiles are what a folder's tokenizer may consist of.
+var tokenizerFiles = []string{hfTokenizer, "tokenizer_config.json", "vocab.txt", "chat_template.jinja", ggufTokenizer, llama2cTokenizer}
+
+// copyTokenizer copies those that a folder has; on itself it does nothing.
+func copyTokenizer(from, to string) error {
+	a, errA := os.Stat(from)
+	b, errB := os.Stat(to)
+	if errA == nil && errB == nil && os.SameFile(a, b) {
+		return nil
+	}
+	var err error
+	for _, name := range tokenizerFiles {
+		if exists(filepath.Join(from, name)) {
+			err = errors.Join(err, copyFile(filepath.Join(from, name), filepath.Join(to, name)))
+		}
+	}
+	return err
 }
 
 // WriteTokenizer puts the model's tokenizer into a folder as transformers reads

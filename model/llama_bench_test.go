@@ -68,32 +68,6 @@ func (t trainer) run(tb testing.TB) float64 {
 	return float64(t.step.Output("loss").Float32s()[0])
 }
 
-// BenchmarkLlamaStep times a whole training step, forward, backward and AdamW:
-// dim=288 is the network of the peers' benchmark (6 layers, 6 heads, hidden
-// 768, vocabulary 4096, 8 sequences of 256 tokens, untied head); dim=576 is
-// SmolLM2-135M at 4 sequences of 256.
-func BenchmarkLlamaStep(b *testing.B) {
-	small := model.Llama{Vocab: 4096, Dim: 288, Layers: 6, Heads: 6, KVHeads: 6, Hidden: 768, Context: 256, NormEps: 1e-5, Theta: 10000}
-	smol := model.Llama{Vocab: 49152, Dim: 576, Layers: 30, Heads: 9, KVHeads: 3, Hidden: 1536, Context: 2048, NormEps: 1e-5, Theta: 100000, Tied: true}
-	for _, c := range []struct {
-		name  string
-		c     model.Llama
-		batch int
-	}{{"dim=288", small, 8}, {"dim=576", smol, 4}} {
-		b.Run(c.name, func(b *testing.B) {
-			e := engine.New(0)
-			defer e.Close()
-			t := newTrainer(b, e, c.c, c.batch, 256)
-			t.run(b)
-			for b.Loop() {
-				t.run(b)
-			}
-			b.ReportMetric(float64(c.batch*256*b.N)/b.Elapsed().Seconds(), "tok/s")
-			b.ReportMetric(float64(t.step.MemoryBytes())/(1<<20), "plan-MiB")
-		})
-	}
-}
-
 // A network that sees one batch again and again learns it, without an
 // allocation a step.
 func TestLlamaLearns(t *testing.T) {

@@ -69,22 +69,3 @@ func TestTrainLanguageMeasuresTokens(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
-
-// BenchmarkLanguageStep times a whole training step of the network of the peers'
-// benchmark: 6 layers of 288, hidden 768, vocabulary 4096, 8 windows of 256.
-func BenchmarkLanguageStep(b *testing.B) {
-	c := model.Llama{Vocab: 4096, Dim: 288, Layers: 6, Heads: 6, KVHeads: 6, Hidden: 768, Context: 256, NormEps: 1e-5, Theta: 1e4}
-	for name, bits := range map[string]string{"fp32": "", "w4a8kv8": "w4a8kv8"} {
-		b.Run(name, func(b *testing.B) {
-			e := engine.New(0)
-			defer e.Close()
-			build, store := decoder(b, e, c, bits, 256)
-			r, err := bench.TrainLanguage(context.Background(), e, build, store, 256, bench.Config{Batch: 8, Steps: max(b.N, 3), Warmup: 1, Seed: 1})
-			if err != nil {
-				b.Fatal(err)
-			}
-			b.ReportMetric(r.MinMS, "min-ms")
-			b.ReportMetric(r.ItemsPerS, "tok/s")
-		})
-	}
-}

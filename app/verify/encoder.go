@@ -23,8 +23,7 @@ const (
 )
 
 // EncoderONNX writes an encoder as an ONNX model with the inputs of Hugging Face's
-// exports, and its tokenizer's files into the model's folder where it has none;
-// then reads it back and runs it on tokens beside the encoder. A quantized one
+// exports, and its tokenizer's files beside it; then reads it back and runs it on tokens beside the encoder. A quantized one
 // becomes QDQ, in the style Int4 with quantized weights alone.
 func EncoderONNX(path string, n *load.Encoder, style ONNXStyle) (Exported, error) {
 	e := Exported{Path: path}
@@ -54,10 +53,10 @@ func EncoderONNX(path string, n *load.Encoder, style ONNXStyle) (Exported, error
 	if err != nil {
 		return e, err
 	}
-	if err := m.Write(path); err != nil {
+	if err := n.KeepTokenizer(filepath.Dir(path)); err != nil {
 		return e, err
 	}
-	if err := n.KeepTokenizer(filepath.Dir(path)); err != nil {
+	if err := m.Write(path); err != nil {
 		return e, err
 	}
 	stat, err := os.Stat(path)

@@ -1,4 +1,4 @@
-package verify_test
+package verify
 
 import (
 	"crypto/sha256"
@@ -142,15 +142,7 @@ func encoderResult(t *testing.T, e *engine.Engine, g *graph.Graph, store *tensor
 	t.Helper()
 	g, err := graph.Inference(g)
 	if err == nil && !activations {
-		g, err = graph.Rewrite(g, func(_ *graph.Graph, n *graph.Node, in []*graph.Node) *graph.Node {
-			if _, ok := n.Op().(graph.FakeQuant); !ok {
-				return nil
-			}
-			if _, weight := n.In()[0].Op().(graph.Param); weight {
-				return nil
-			}
-			return in[0]
-		})
+		g, err = floatActivations(g)
 	}
 	if err == nil {
 		g, err = graph.Prune(g)

@@ -125,8 +125,10 @@ func (v *benchFlags) train(a *app, cmd *cobra.Command) error {
 	if err := v.c.Validate(); err != nil {
 		return usage(err)
 	}
-	if err := v.model.check(); err != nil && !language {
-		return err
+	if !language {
+		if err := v.model.check(); err != nil {
+			return err
+		}
 	}
 	e := engine.New(a.threads)
 	defer e.Close()

@@ -9,10 +9,6 @@ import (
 	"lowbit/app/bench"
 	"lowbit/engine"
 	"lowbit/generate"
-	"lowbit/graph"
-	"lowbit/load"
-	"lowbit/method/silq"
-	"lowbit/model"
 	"lowbit/train"
 )
 
@@ -73,32 +69,10 @@ func (v *benchDecodeFlags) decoder(a *app, e *engine.Engine) (generate.Model, st
 		return m, "fp32", nil
 	case v.bits == "":
 		return m, l.Quantizers.String(), nil
-	case l.Quantizers != nil:
-		return m, "", usagef("--bits %s: %s has %s already", v.bits, v.model, l.Quantizers)
 	}
-	q, err := silq.ParseBits(v.bits)
-	if err != nil {
-		return m, "", usage(err)
-	}
-	m.Build = func(run model.LlamaRun) (*graph.Graph, error) {
-		g, err := l.Graph(run)
-		if err != nil {
-			return nil, err
-		}
-		return silq.Insert(g, q)
-	}
-	return m, q.String(), v.steps(a, e, l, q)
-}
-
-// steps puts the widest steps into the model's store: they need no text.
-func (v *benchDecodeFlags) steps(a *app, e *engine.Engine, l *load.Language, q silq.Quantizers) error {
-	g, err := l.Graph(model.LlamaRun{Batch: 1, Seq: 1})
-	if err != nil {
-		return err
-	}
-	start := silq.DefaultStart()
-	start.Weights = silq.RuleMax
-	return silq.Init(a.ctx, q, l.Store, start, silq.Calibration{Engine: e, Graph: g, Store: l.Store})
+	q, build, err := a.untrained(e, l, v.bits, false, 1)
+	m.Build = build
+	return m, q.String(), err
 }
 
 func (v *benchDecodeFlags) run(a *app) error {

@@ -12,13 +12,17 @@ import (
 	"lowbit/model"
 )
 
+// describedLanguage opens a language model, or makes one that is only described.
+func (a *app) describedLanguage(spec string) (*load.Language, error) {
+	if load.IsNewLanguage(spec) {
+		return load.NewLanguage(spec, "", a.seed)
+	}
+	return load.OpenLanguage(spec)
+}
+
 // language measures a language model's training steps.
 func (v *benchFlags) language(a *app, e *engine.Engine) (bench.Result, error) {
-	open := load.OpenLanguage
-	if load.IsNewLanguage(v.model.model) {
-		open = func(spec string) (*load.Language, error) { return load.NewLanguage(spec, "", a.seed) }
-	}
-	l, err := open(v.model.model)
+	l, err := a.describedLanguage(v.model.model)
 	if err != nil {
 		return bench.Result{}, err
 	}
@@ -27,7 +31,7 @@ func (v *benchFlags) language(a *app, e *engine.Engine) (bench.Result, error) {
 	}
 	build := l.Graph
 	if v.bits != "fp32" {
-		if build, err = v.quantizers(a, e, l); err != nil {
+		if _, build, err = a.untrained(e, l, v.bits, v.static, v.length); err != nil {
 			return bench.Result{}, err
 		}
 	}
@@ -37,30 +41,30 @@ func (v *benchFlags) language(a *app, e *engine.Engine) (bench.Result, error) {
 	return bench.TrainLanguage(a.ctx, e, build, l.Store, v.length, v.c)
 }
 
-// quantizers puts steps into the model's store that no text was read for.
-func (v *benchFlags) quantizers(a *app, e *engine.Engine, l *load.Language) (func(model.LlamaRun) (*graph.Graph, error), error) {
-	q, err := silq.ParseBits(v.bits)
-	if err != nil {
-		return nil, usage(err)
+// untrained puts quantizers on a model in full precision, with steps that no text
+// was read for (noise, where they are static): for timings.
+func (a *app) untrained(e *engine.Engine, l *load.Language, bits string, static bool, length int) (q silq.Quantizers, build func(model.LlamaRun) (*graph.Graph, error), err error) {
+	if q, err = silq.ParseBits(bits); err != nil {
+		return q, nil, usage(err)
 	}
 	if l.Quantizers != nil {
-		return nil, usagef("--bits %s: %s has %s already", v.bits, v.model.model, l.Quantizers)
+		return q, nil, usagef("--bits %s: %s has %s already", bits, l.Spec, l.Quantizers)
 	}
-	q.Static = v.static
-	g, err := l.Config.Graph(model.LlamaRun{Batch: 1, Seq: v.length})
+	q.Static = static
+	g, err := l.Config.Graph(model.LlamaRun{Batch: 1, Seq: length})
 	if err != nil {
-		return nil, err
+		return q, nil, err
 	}
 	random := rng.New(a.seed, 'q')
-	window := make([]int32, v.length)
+	window := make([]int32, length)
 	for i := range window {
 		window[i] = int32(random.Intn(l.Config.Vocab))
 	}
 	start := silq.Start{Weights: silq.RuleMax, Windows: 1, Passes: 1}
 	if err := silq.Init(a.ctx, q, l.Store, start, silq.Calibration{Engine: e, Graph: g, Store: l.Store, Windows: [][]int32{window}}); err != nil {
-		return nil, err
+		return q, nil, err
 	}
-	return func(r model.LlamaRun) (*graph.Graph, error) {
+	return q, func(r model.LlamaRun) (*graph.Graph, error) {
 		g, err := l.Config.Graph(r)
 		if err != nil {
 			return nil, err

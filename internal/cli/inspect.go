@@ -117,10 +117,7 @@ type languageInspectResult struct {
 }
 
 func (a *app) inspectLanguage(spec string) error {
-	l, err := load.OpenLanguage(spec)
-	if errors.Is(err, load.ErrNoWeights) {
-		l, err = load.NewLanguage(spec, "", a.seed)
-	}
+	l, err := a.describedLanguage(spec)
 	if err != nil {
 		return err
 	}

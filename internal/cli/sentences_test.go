@@ -202,7 +202,7 @@ func TestEncodersAreExported(t *testing.T) {
 	}
 	want := object(t, "eval", "--model", at("run"), "--data", "sst2:"+sst2)
 	got := object(t, "eval", "--model", at("fp32/model.onnx"), "--data", "sst2:"+sst2)
-	if want["value"] != got["value"] || number(t, got, "examples") != 60 {
+	if number(t, want, "value") != number(t, got, "value") || number(t, got, "examples") != 60 {
 		t.Errorf("the file's value is %v of %v, the run's %v", got["value"], got["examples"], want["value"])
 	}
 	object(t, "quantize", "--model", at("run"), "--data", "sst2:"+sst2, "--method", "ptq", "--bits", "w4a8", "--threads", "1", "--out", at("w4"))
@@ -210,6 +210,14 @@ func TestEncodersAreExported(t *testing.T) {
 	p := object(t, "export", "--model", at("w4"), "--to", "onnx", "--onnx-style", "int4", "--out", at("int4.onnx"))
 	if q["verified"] != true || p["verified"] != true || number(t, p, "size_bytes") >= number(t, q, "size_bytes") {
 		t.Errorf("%v\n%v", q, p)
+	}
+	other := at("other")
+	if err := errors.Join(os.Mkdir(other, 0o777), os.WriteFile(filepath.Join(other, "vocab.txt"), []byte("[UNK]\nother\n"), 0o666)); err != nil {
+		t.Fatal(err)
+	}
+	wantFailure(t, 1, []string{"export", "--model", at("w4"), "--to", "onnx", "--out", filepath.Join(other, "m.onnx")}, "vocab.txt of another tokenizer")
+	if _, err := os.Stat(filepath.Join(other, "m.onnx")); err == nil {
+		t.Error("a model stands beside another tokenizer")
 	}
 	wantFailure(t, 1, []string{"eval", "--model", at("w4.onnx"), "--data", "sst2:" + sst2}, "its weights are codes")
 	wantFailure(t, 2, []string{"export", "--model", at("w4"), "--to", "packed", "--out", at("w4.lowbit.safetensors")}, "an encoder, which is exported to onnx")
