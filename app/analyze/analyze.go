@@ -25,8 +25,8 @@ type Config struct {
 	// Similarity compares with Network.Reference.
 	Similarity bool
 	// Rotation says how much of the change since Network.Reference a rotation of
-	// the weights explains (silq.Procrustes). Matrices of more than maxRotated
-	// values, tables of embeddings say, are left out.
+	// the weights explains (silq.Rotations). Large matrices, tables of embeddings
+	// say, are left out.
 	Rotation bool
 	// Noise measures over Steps training steps at the learning rate LR.
 	Noise bool
@@ -115,37 +115,18 @@ func Run(ctx context.Context, n Network, c Config) ([]Layer, error) {
 	return layers, nil
 }
 
-// maxRotated bounds a matrix whose singular values are computed.
-const maxRotated = 4 << 20
-
 // rotation compares each weight matrix with the reference's.
 func rotation(ctx context.Context, n Network, layers []Layer) error {
-	weights := map[string]*graph.Node{}
-	for _, l := range graph.Layers(n.Graph) {
-		weights[l.Name] = l.Weight
+	all, err := silq.Rotations(ctx, n.Graph, n.Reference, n.Store, func(done, of int) { n.Progress("rotations", done, of) })
+	if ctx.Err() != nil {
+		err = train.ErrInterrupted
 	}
 	for i := range layers {
-		l := &layers[i]
-		n.Progress("rotation of "+l.Name, i, len(layers))
-		if ctx.Err() != nil {
-			return fmt.Errorf("layer %s: %w", l.Name, train.ErrInterrupted)
+		if r, ok := all[layers[i].Name]; ok {
+			layers[i].Rotation = &r
 		}
-		p := weights[l.Name]
-		before, after := n.Reference.Get(p.Name()), n.Store.Get(p.Name())
-		if before == nil || after == nil || !before.Shape().Equal(after.Shape()) {
-			return fmt.Errorf("layer %s: %w: the reference has %v, the network %v", l.Name, tensor.ErrShape, before, after)
-		}
-		if after.Len() > maxRotated {
-			continue
-		}
-		out := after.Shape()[0]
-		r, err := silq.Procrustes(before.Float32s(), after.Float32s(), out, after.Len()/out)
-		if err != nil {
-			return fmt.Errorf("layer %s: %w", l.Name, err)
-		}
-		l.Rotation = &r
 	}
-	return nil
+	return err
 }
 
 // sensitivity evaluates the network with one layer changed at a time.

@@ -61,6 +61,10 @@ type LanguageOutcome struct {
 	// PeakRSSBytes is the largest resident memory of the process; 0: not known.
 	PeakRSSBytes int64 `json:"peak_rss_bytes,omitempty"`
 
+	// Rotations say of each kind of layer how far its weights moved, and how much of
+	// that is a rotation; empty where no weight moved.
+	Rotations []silq.KindRotation `json:"rotations,omitempty"`
+
 	SizeBytes     int64           `json:"size_bytes"`
 	FP32SizeBytes int64           `json:"fp32_size_bytes"`
 	Layers        []inspect.Layer `json:"layers"`
@@ -108,12 +112,15 @@ func Language(ctx context.Context, j LanguageJob) (LanguageOutcome, error) {
 	if o.LanguageResult, err = j.measure(ctx, "quantized", decoderOf(j.Model.Config, &j.Config.Quantizers, j.Model.Store), &full); err != nil {
 		return o, err
 	}
-	o.Seconds = time.Since(began).Seconds()
 	net, err := inspect.Describe(g, j.Model.Store, full.Store)
 	if err != nil {
 		return o, err
 	}
 	o.SizeBytes, o.FP32SizeBytes, o.Layers = net.SizeBytes, net.FP32Bytes, net.Layers
+	if o.Rotations, err = j.rotations(ctx, g, full.Store); err != nil {
+		return o, fmt.Errorf("quantize: %w", err)
+	}
+	o.Seconds = time.Since(began).Seconds()
 	if j.PeakRSS != nil {
 		o.PeakRSSBytes = j.PeakRSS()
 	}
@@ -121,6 +128,16 @@ func Language(ctx context.Context, j LanguageJob) (LanguageOutcome, error) {
 		return o, nil
 	}
 	return o, errors.Join(j.Model.KeepTokenizer(o.Run), write(o.Run, o))
+}
+
+// rotations compares the weights with those that the model began with.
+func (j LanguageJob) rotations(ctx context.Context, g *graph.Graph, before *tensor.Store) ([]silq.KindRotation, error) {
+	all, err := silq.Rotations(ctx, g, before, j.Model.Store, j.stage("how the weights moved"))
+	var names []string
+	for _, l := range graph.Layers(g) {
+		names = append(names, l.Name)
+	}
+	return silq.Kinds(names, all), err
 }
 
 // decoderOf is a language model as package eval takes it.

@@ -70,6 +70,9 @@ func WriteLanguage(path string, runs []LanguageRun, c Config) error {
 		sections = append(sections, Section{Heading: "Training", SVG: string(svg), Keys: keys,
 			Note: "The loss is the divergence from the model in full precision, in nats a token, on the training text."})
 	}
+	if s, ok := rotations(runs); ok {
+		sections = append(sections, s)
+	}
 	for _, r := range runs {
 		sections = append(sections, stepTable(r))
 	}

@@ -9,6 +9,7 @@ import (
 	"lowbit/app/analyze"
 	"lowbit/engine"
 	"lowbit/load"
+	"lowbit/method/silq"
 	"lowbit/model"
 	"lowbit/quant"
 	"lowbit/train"
@@ -20,7 +21,8 @@ const analyzeHelp = `Tells layer by layer what quantization does to a network.
                network (--reference, or the one the run was made from), in float
                and as quantized (FAQ)
 --rotation     how far the weights moved, and the share of that which a rotation of
-               a layer's inputs or outputs would have done (orthogonal Procrustes)
+               a layer's inputs or outputs would have done (orthogonal Procrustes),
+               beside the share that a small change at random has
 --noise        cosine between a gradient and the average of those before it, over
                --steps training steps; lower is noisier (FAQ)
 --sensitivity  change of loss and accuracy on the test part with one layer changed:
@@ -171,11 +173,44 @@ func (v *analyzeFlags) run(a *app) error {
 		Reference string          `json:"reference,omitempty"`
 		Examples  int             `json:"examples,omitempty"`
 		Layers    []analyze.Layer `json:"layers"`
-	}{v.model.model, v.reference.model, 0, layers}
+		// Rotations are means over the layers of each kind.
+		Rotations []silq.KindRotation `json:"rotations,omitempty"`
+	}{v.model.model, v.reference.model, 0, layers, kinds(layers)}
 	if v.c.Sensitivity {
 		out.Examples = n.Examples.Len()
 	}
-	return a.print(out, true, func(w io.Writer) { v.text(w, layers) })
+	return a.print(out, true, func(w io.Writer) {
+		v.text(w, layers)
+		if k := out.Rotations; len(k) > 0 && len(k) < len(layers) {
+			fmt.Fprintln(w)
+			kindTable(w, k)
+		}
+	})
+}
+
+// kinds takes the rotations of layers together.
+func kinds(layers []analyze.Layer) []silq.KindRotation {
+	var names []string
+	all := map[string]silq.Rotation{}
+	for _, l := range layers {
+		if l.Rotation != nil {
+			names, all[l.Name] = append(names, l.Name), *l.Rotation
+		}
+	}
+	return silq.Kinds(names, all)
+}
+
+// kindTable prints how the weights of each kind of layer moved.
+func kindTable(w io.Writer, kinds []silq.KindRotation) {
+	rows := [][]string{{"mean of", "layers", "change", "rotation of inputs", "by chance", "of outputs", "by chance"}}
+	for _, k := range kinds {
+		rows = append(rows, append([]string{k.Kind, fmt.Sprint(k.Layers)}, rotationCells(k.Rotation)...))
+	}
+	table(w, rows)
+}
+
+func rotationCells(r silq.Rotation) []string {
+	return []string{fmt.Sprintf("%.4f", r.Change), percent(r.Input), percent(r.InputChance), percent(r.Output), percent(r.OutputChance)}
 }
 
 func (v *analyzeFlags) text(w io.Writer, layers []analyze.Layer) {
@@ -184,7 +219,7 @@ func (v *analyzeFlags) text(w io.Writer, layers []analyze.Layer) {
 		head = append(head, "weight cosine", "quantized cosine")
 	}
 	if v.c.Rotation {
-		head = append(head, "change", "rotation of inputs", "of outputs")
+		head = append(head, "change", "rotation of inputs", "by chance", "of outputs", "by chance")
 	}
 	if v.c.Noise {
 		head = append(head, "gradient cosine")
@@ -205,9 +240,9 @@ func (v *analyzeFlags) text(w io.Writer, layers []analyze.Layer) {
 			row = append(row, number(l.WeightCosine, "%.5f", 1), number(l.QuantizedCosine, "%.5f", 1))
 		}
 		if v.c.Rotation {
-			cells := []string{"-", "-", "-"}
+			cells := []string{"-", "-", "-", "-", "-"}
 			if r := l.Rotation; r != nil {
-				cells = []string{fmt.Sprintf("%.4f", r.Change), percent(r.Input), percent(r.Output)}
+				cells = rotationCells(*r)
 			}
 			row = append(row, cells...)
 		}

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -132,17 +133,24 @@ func TestALanguageModelIsQuantized(t *testing.T) {
 	object(t, "inspect", trained)
 	an := object(t, "analyze", "--model", trained, "--similarity", "--rotation")
 	for _, l := range items(t, an, "layers") {
-		fields(t, l, "name", "weight_cosine", "quantized_cosine", "change", "input_rotation", "output_rotation")
+		fields(t, l, "name", "weight_cosine", "quantized_cosine", "change", "input_rotation", "output_rotation", "input_chance", "output_chance")
 		if change := number(t, l, "change"); l["name"] == "model.layers.0.mlp.up_proj" && (change < 1e-4 || change > 1 || number(t, l, "input_rotation") > 0.9) {
 			t.Errorf("%v", l)
 		}
+	}
+	// Of each kind of layer, in the outcome and by the verb alike; not where no weight moved.
+	if r := items(t, v, "rotations"); len(r) < 7 || !reflect.DeepEqual(r, items(t, an, "rotations")) || number(t, r[0], "layers") != 5 {
+		t.Errorf("%v\n%v", r, items(t, an, "rotations"))
+	}
+	if p["rotations"] != nil || len(items(t, g, "rotations")) < 7 {
+		t.Errorf("rotations %v of weights that stay, %v of those that GPTQ moves", p["rotations"], g["rotations"])
 	}
 	wantFailure(t, 2, []string{"analyze", "--model", trained, "--noise"}, "is a language model")
 	wantFailure(t, 2, []string{"analyze", "--model", m}, "--reference")
 	page := filepath.Join(base, "report.html")
 	object(t, "report", trained, untrained, "--out", page)
-	if b, err := os.ReadFile(page); err != nil || !strings.Contains(string(b), "Divergence from full precision") {
-		t.Errorf("%v, or the page lacks the divergence", err)
+	if b, err := os.ReadFile(page); err != nil || !strings.Contains(string(b), "Divergence from full precision") || !strings.Contains(string(b), "How the weights moved") {
+		t.Errorf("%v, or the page lacks the divergence or the weights", err)
 	}
 	wantFailure(t, 1, args("--out", trained), "exists", "--resume")
 	wantFailure(t, 2, args("--bits", "w4", "--out", base), "w4a8kv8")

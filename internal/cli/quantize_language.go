@@ -186,6 +186,13 @@ func languageText(w io.Writer, o quantize.LanguageOutcome) {
 	if o.TrainTokens > 0 {
 		fmt.Fprintf(w, "trained     %s tokens at %.0f/s\n", thousands(int64(o.TrainTokens)), o.TrainSpeed)
 	}
+	if n := float64(len(o.Rotations)); n > 0 {
+		var m silq.Rotation
+		for _, k := range o.Rotations {
+			m.Change, m.Input, m.InputChance = m.Change+k.Change/n, m.Input+k.Input/n, m.InputChance+k.InputChance/n
+		}
+		fmt.Fprintf(w, "weights     moved by %s; rotations of inputs explain %s of that, %s of a change at random\n", percent(m.Change), percent(m.Input), percent(m.InputChance))
+	}
 	if o.PeakRSSBytes > 0 {
 		fmt.Fprintf(w, "memory      %s at most\n", size(o.PeakRSSBytes))
 	}

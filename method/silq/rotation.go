@@ -1,10 +1,15 @@
 package silq
 
 import (
+	"context"
 	"fmt"
 	"math"
+	"strings"
 
 	"gonum.org/v1/gonum/mat"
+
+	"lowbit/graph"
+	"lowbit/tensor"
 )
 
 // Rotation says how far training moved a weight matrix, and how much of that a
@@ -18,6 +23,94 @@ type Rotation struct {
 	// problem, min over orthogonal R of |after - before R|. From 0 to 1.
 	Input  float64 `json:"input_rotation"`
 	Output float64 `json:"output_rotation"`
+	// InputChance and OutputChance are the shares that the best rotation takes of
+	// a small change without any direction: see chance. Only what Input and Output
+	// have beyond them speaks of a rotation.
+	InputChance  float64 `json:"input_chance"`
+	OutputChance float64 `json:"output_chance"`
+}
+
+// chance is the share of a small random change of a matrix [out, in] of full rank
+// that a rotation of its inputs takes away: the dimensions of {W R}, over those of
+// all matrices. R has in(in-1)/2 of its own; where in is above out, those that
+// leave the rows of W where they are do not count.
+func chance(out, in int) float64 {
+	if in <= out {
+		return float64(in-1) / float64(2*out)
+	}
+	return 1 - float64(out+1)/float64(2*in)
+}
+
+// KindRotation is the mean over the layers of one kind.
+type KindRotation struct {
+	// Kind is the last part of the layers' names, such as q_proj.
+	Kind   string `json:"kind"`
+	Layers int    `json:"layers"`
+	Rotation
+}
+
+// Kinds takes the layers of each kind together, in the order of the names. Layers
+// that are in no rotations, and those that did not change, are left out.
+func Kinds(names []string, rotations map[string]Rotation) []KindRotation {
+	var kinds []KindRotation
+	at := map[string]int{}
+	for _, name := range names {
+		r, ok := rotations[name]
+		if !ok || r.Change == 0 {
+			continue
+		}
+		kind := name[strings.LastIndexByte(name, '.')+1:]
+		i, known := at[kind]
+		if !known {
+			i = len(kinds)
+			at[kind] = i
+			kinds = append(kinds, KindRotation{Kind: kind})
+		}
+		k := &kinds[i]
+		k.Layers++
+		for to, x := range map[*float64]float64{
+			&k.Change: r.Change, &k.Input: r.Input, &k.Output: r.Output, &k.InputChance: r.InputChance, &k.OutputChance: r.OutputChance,
+		} {
+			*to += (x - *to) / float64(k.Layers)
+		}
+	}
+	return kinds
+}
+
+// maxRotated bounds a matrix whose singular values are computed.
+const maxRotated = 4 << 20
+
+// Rotations compares each layer's weights in two stores, by the layer's name. The
+// matrix of a convolution has its output channels as rows. Matrices of more than
+// maxRotated values, such as large tables of embeddings, are left out. Progress is
+// called after each layer and may be nil. Errors: a weight is missing or of another
+// shape, is not finite, or the context ended.
+func Rotations(ctx context.Context, g *graph.Graph, before, after *tensor.Store, progress func(done, of int)) (map[string]Rotation, error) {
+	out := map[string]Rotation{}
+	layers := graph.Layers(g)
+	for i, l := range layers {
+		if err := ctx.Err(); err != nil {
+			return nil, fmt.Errorf("silq: layer %s: %w", l.Name, err)
+		}
+		if l.Weight == nil {
+			continue
+		}
+		a, b := before.Get(l.Weight.Name()), after.Get(l.Weight.Name())
+		if a == nil || b == nil || !a.Shape().Equal(b.Shape()) {
+			return nil, fmt.Errorf("silq: layer %s: %w: %v before, %v after", l.Name, tensor.ErrShape, a, b)
+		}
+		if n, rows := b.Len(), b.Shape()[0]; n <= maxRotated {
+			r, err := Procrustes(a.Float32s(), b.Float32s(), rows, n/rows)
+			if err != nil {
+				return nil, fmt.Errorf("layer %s: %w", l.Name, err)
+			}
+			out[l.Name] = r
+		}
+		if progress != nil {
+			progress(i+1, len(layers))
+		}
+	}
+	return out, nil
 }
 
 // Procrustes compares a weight matrix [out, in] before and after training. The
@@ -46,7 +139,7 @@ func Procrustes(before, after []float32, out, in int) (Rotation, error) {
 		s, err := nuclear(a, b)
 		return min(max(1-(size+after2-2*s)/change, 0), 1), err
 	}
-	r := Rotation{Change: math.Sqrt(change / size)}
+	r := Rotation{Change: math.Sqrt(change / size), InputChance: chance(out, in), OutputChance: chance(in, out)}
 	var err error
 	if r.Input, err = share(a, b); err != nil {
 		return r, err

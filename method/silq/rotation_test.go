@@ -1,9 +1,15 @@
 package silq
 
 import (
+	"context"
+	"errors"
 	"math"
 	"math/rand/v2"
+	"strings"
 	"testing"
+
+	"lowbit/graph"
+	"lowbit/tensor"
 )
 
 // random fills a matrix.
@@ -87,7 +93,12 @@ func TestProcrustesOfNoiseAndNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	// A rotation of n inputs has n(n-1)/2 of the n*out directions: .117 here.
-	if math.Abs(got.Input-7.5/64) > 0.05 || math.Abs(got.Change-0.01) > 0.001 {
+	if math.Abs(got.InputChance-7.5/64) > 1e-12 || math.Abs(got.Change-0.01) > 0.001 {
+		t.Errorf("%+v", got)
+	}
+	// What is by chance is what is measured, of inputs and outputs: the outputs are
+	// more than the inputs, so that most rotations of them leave the rows alone.
+	if math.Abs(got.Input-got.InputChance) > 0.03 || math.Abs(got.Output-got.OutputChance) > 0.03 {
 		t.Errorf("%+v", got)
 	}
 	if same, err := Procrustes(before, before, out, in); err != nil || same != (Rotation{}) {
@@ -99,5 +110,55 @@ func TestProcrustesOfNoiseAndNothing(t *testing.T) {
 	noise[3] = float32(math.NaN())
 	if _, err := Procrustes(before, noise, out, in); err == nil {
 		t.Error("no error for NaN")
+	}
+}
+
+// layersOf is a decoder of two linear layers of one kind and one of another.
+func layersOf(t *testing.T) (*graph.Graph, *tensor.Store) {
+	t.Helper()
+	g := graph.New()
+	x := g.Input("x", tensor.F32, 4, 8)
+	for _, name := range []string{"layers.0.up", "layers.1.up", "layers.1.down"} {
+		w := g.Param(graph.Param{Name: name + ".weight", Shape: []int{8, 8}, Role: graph.Weight, Init: graph.Init{Kind: graph.InitNormal, Value: 1}})
+		x = g.Linear(x, w).Named(name)
+	}
+	g.Output("y", x)
+	if err := g.Err(); err != nil {
+		t.Fatal(err)
+	}
+	s := tensor.NewStore()
+	if err := graph.InitParams(g, s, 1); err != nil {
+		t.Fatal(err)
+	}
+	return g, s
+}
+
+func TestRotationsOfKinds(t *testing.T) {
+	g, before := layersOf(t)
+	after := before.Clone()
+	for name, angle := range map[string]float64{"layers.0.up": 0.2, "layers.1.up": 0.4} {
+		v := after.Get(name + ".weight").Float32s()
+		copy(v, turned(v, 8, 0, 5, angle))
+	}
+	var calls int
+	all, err := Rotations(context.Background(), g, before, after, func(done, of int) { calls = done })
+	if err != nil || len(all) != 3 || calls != 3 {
+		t.Fatalf("%v, %v, %d calls", all, err, calls)
+	}
+	kinds := Kinds([]string{"layers.0.up", "layers.1.up", "layers.1.down", "other"}, all)
+	if len(kinds) != 1 || kinds[0].Kind != "up" || kinds[0].Layers != 2 || kinds[0].Input < 0.999 {
+		t.Fatalf("%+v", kinds)
+	}
+	if want := (all["layers.0.up"].Change + all["layers.1.up"].Change) / 2; math.Abs(kinds[0].Change-want) > 1e-12 {
+		t.Errorf("change %g, want the mean %g", kinds[0].Change, want)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	stop()
+	if _, err := Rotations(ctx, g, before, after, nil); !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v of an ended context", err)
+	}
+	after.Delete("layers.1.down.weight")
+	if _, err := Rotations(context.Background(), g, before, after, nil); err == nil || !strings.Contains(err.Error(), "layers.1.down") {
+		t.Errorf("error %v without a weight", err)
 	}
 }
