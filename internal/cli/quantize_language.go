@@ -14,6 +14,7 @@ import (
 	"lowbit/app/bench"
 	"lowbit/app/quantize"
 	"lowbit/engine"
+	"lowbit/graph"
 	"lowbit/load"
 	"lowbit/method/silq"
 	"lowbit/train"
@@ -36,7 +37,7 @@ type languageFlags struct {
 // ofLanguage lists the flags that language models take, beside the common ones.
 var ofLanguage = []string{
 	"model", "data", "method", "bits", "epochs", "batch", "lr", "step-lr", "weight-decay", "distill", "init", "calibration", "batches",
-	"percentile", "resume", "checkpoint-seconds", "static", "query", "text-length", "tokens", "cross-entropy", "accumulate", "recompute", "windows", "window-length", "smooth",
+	"percentile", "resume", "checkpoint-seconds", "static", "query", "text-length", "tokens", "cross-entropy", "step-gradient", "accumulate", "recompute", "windows", "window-length", "smooth",
 }
 
 func (v *languageFlags) add(cmd *cobra.Command) {
@@ -138,6 +139,9 @@ func (q *quantizeFlags) silq(cmd *cobra.Command) (silq.Config, error) {
 		return silq.Config{}, usagef("--method %q: language models have silq and ptq", q.method)
 	}
 	quantizers.Static = q.text.static
+	if set("step-gradient") {
+		quantizers.StepGrad = graph.StepGrad(q.stepGradient)
+	}
 	if q.text.query {
 		quantizers.Query = 16
 	}

@@ -9,9 +9,11 @@
 package silq
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 
 	"lowbit/graph"
@@ -35,6 +37,9 @@ type Quantizers struct {
 	// the step is max|x|/Qp of each token, of keys and values for each head, and
 	// nothing is learned or clipped.
 	Static bool `json:"static,omitempty"`
+	// StepGrad is how steps learn; "": LSQ. Frozen steps stay at what the
+	// calibration found.
+	StepGrad graph.StepGrad `json:"step_gradient,omitempty"`
 }
 
 // headBits is the width of the head's weights and input.
@@ -74,6 +79,8 @@ func (q Quantizers) Validate() error {
 		return fmt.Errorf("silq: cache of %d bits outside 0, 2..8", q.Cache)
 	case q.Query != 0 && q.Query != 16:
 		return fmt.Errorf("silq: queries of %d bits, want 0 or 16", q.Query)
+	case !slices.Contains([]graph.StepGrad{"", graph.StepLSQ, graph.StepPACT, graph.StepFrozen}, q.StepGrad):
+		return fmt.Errorf("silq: step gradient %q, want lsq, pact or frozen", q.StepGrad)
 	case q.Bits.Residual == quant.Residual8:
 		return errors.New("silq: residual 8: a decoder's residual stream stays in float32")
 	}
@@ -211,7 +218,7 @@ func (s *inserter) node(to *graph.Graph, n *graph.Node, in []*graph.Node) *graph
 		}
 		if w.Weight > 0 {
 			spec := quant.Spec{Bits: w.Weight, Signed: true, Granularity: quant.PerChannel}
-			weight = learned(to, weight, spec, weight.Shape()[0], n.Name()+weightStep, n.Name()+weightQuant)
+			weight = s.learned(to, weight, spec, weight.Shape()[0], n.Name()+weightStep, n.Name()+weightQuant)
 		}
 		y = to.Copy(n, []*graph.Node{x, weight})
 	}
@@ -225,7 +232,7 @@ func (s *inserter) node(to *graph.Graph, n *graph.Node, in []*graph.Node) *graph
 	if a.head > 0 && !s.q.Static {
 		return to.DynamicQuant(y, quant.Spec{Bits: a.bits, Signed: true, Granularity: quant.PerGroup, Group: a.head}).Named(a.name + "_quant")
 	}
-	return learned(to, y, quant.Spec{Bits: a.bits, Signed: true}, 1, a.name+"_step", a.name+"_quant")
+	return s.learned(to, y, quant.Spec{Bits: a.bits, Signed: true}, 1, a.name+"_step", a.name+"_quant")
 }
 
 // input returns x on a grid; layers that read one tensor share the quantizer.
@@ -235,7 +242,7 @@ func (s *inserter) input(to *graph.Graph, x *graph.Node, bits int, layer string)
 	}
 	var y *graph.Node
 	if s.q.Static {
-		y = learned(to, x, quant.Spec{Bits: bits, Signed: true}, 1, layer+inputStep, layer+inputQuant)
+		y = s.learned(to, x, quant.Spec{Bits: bits, Signed: true}, 1, layer+inputStep, layer+inputQuant)
 	} else {
 		y = to.DynamicQuant(x, quant.Spec{Bits: bits, Signed: true, Granularity: quant.PerToken}).Named(layer + inputQuant)
 	}
@@ -245,11 +252,11 @@ func (s *inserter) input(to *graph.Graph, x *graph.Node, bits int, layer string)
 
 // learned quantizes x with a trained step. The gradient scale is LSQ's, with N
 // of one token; Adam does not see it.
-func learned(to *graph.Graph, x *graph.Node, spec quant.Spec, steps int, step, name string) *graph.Node {
+func (s *inserter) learned(to *graph.Graph, x *graph.Node, spec quant.Spec, steps int, step, name string) *graph.Node {
 	share := x.Shape().Size() / steps
 	if spec.Granularity == quant.PerTensor {
 		share = x.Shape()[len(x.Shape())-1]
 	}
 	p := to.Param(graph.Param{Name: step, Shape: []int{steps}, Role: graph.Step, Init: graph.Init{Kind: graph.InitConst}})
-	return to.FakeQuant(x, p, graph.FakeQuant{Spec: spec, StepGrad: graph.StepLSQ, GradScale: lsq.Scale(share, spec)}).Named(name)
+	return to.FakeQuant(x, p, graph.FakeQuant{Spec: spec, StepGrad: cmp.Or(s.q.StepGrad, graph.StepLSQ), GradScale: lsq.Scale(share, spec)}).Named(name)
 }

@@ -30,16 +30,20 @@ func normal(n int) []float32 {
 	return w
 }
 
-// The minimum of the convex objective on N(0,1), and of the squared error, by
-// quadrature (specification of SiLQ, section 2.2; tolerance there 0.5 %).
+// The minimum of the convex objective on N(0,1), that of the squared error, and
+// LSQ's rule, by quadrature (specification of SiLQ, section 2.2; tolerance there
+// 0.5 %).
 func TestStepsOfNormalWeights(t *testing.T) {
 	w := normal(200_000)
-	for bits, want := range map[int][2]float64{2: {0.997, 1.048}, 3: {0.587, 0.602}, 4: {0.335, 0.339}} {
+	for bits, want := range map[int][3]float64{2: {0.997, 1.048, 1.596}, 3: {0.587, 0.602, 0.921}, 4: {0.335, 0.339, 0.603}} {
 		if got := float64(silq.StepConvex(w, bits)); math.Abs(got/want[0]-1) > 0.005 {
 			t.Errorf("%d bits: convex step %.4f, want %.4f", bits, got, want[0])
 		}
 		if got := float64(silq.StepMSE(w, nil, bits)); math.Abs(got/want[1]-1) > 0.01 {
 			t.Errorf("%d bits: step of least error %.4f, want %.4f", bits, got, want[1])
+		}
+		if got := float64(silq.StepLSQ(w, bits)); math.Abs(got/want[2]-1) > 0.001 {
+			t.Errorf("%d bits: LSQ's step %.4f, want %.4f", bits, got, want[2])
 		}
 	}
 }
@@ -270,6 +274,36 @@ func TestTrainingBringsTheModelBack(t *testing.T) {
 	}
 }
 
+// Frozen steps are those of the calibration after a training that moves the
+// weights; learned ones are not.
+func TestFrozenStepsStay(t *testing.T) {
+	text := letters(t, 1200)
+	e := engine.New(1)
+	defer e.Close()
+	full := tensor.NewStore()
+	if err := graph.InitParams(build(t, model.LlamaRun{Batch: 1, Seq: 32}), full, 1); err != nil {
+		t.Fatal(err)
+	}
+	run := func(how graph.StepGrad, epochs int) *tensor.Store {
+		q := bits(t, "w4a8kv8")
+		q.Static, q.StepGrad = true, how
+		c := silq.DefaultConfig(q)
+		c.Batch, c.Start.Windows, c.Epochs = 8, 2, epochs
+		job := train.Job{Engine: e, Graph: build(t, model.LlamaRun{Batch: 1, Seq: 32}), Store: full.Clone(), Source: &train.Windows{Name: "letters", Sets: []*data.Packed{text}}}
+		if _, _, err := silq.Train(context.Background(), c, 1, job, silq.Calibration{Engine: e, Graph: job.Graph, Windows: windows(text, 2)}); err != nil {
+			t.Fatal(err)
+		}
+		return job.Store
+	}
+	before, frozen, learned := run(graph.StepFrozen, 0), run(graph.StepFrozen, 1), run("", 1)
+	for _, name := range before.Names() {
+		same := func(s *tensor.Store) bool { return slices.Equal(s.Get(name).Bytes(), before.Get(name).Bytes()) }
+		if step := strings.HasSuffix(name, "_step"); same(frozen) != step || same(learned) {
+			t.Errorf("%s: as before the training: %v with frozen steps, %v with learned ones", name, same(frozen), same(learned))
+		}
+	}
+}
+
 // What decoding writes into the cache is what attention reads of whole
 // sequences: logits agree within 1e-4. Both compute in floats, as decoding always
 // does: on codes the last bits differ, and now and then a code behind them.
@@ -322,6 +356,7 @@ func TestQuantizedDecodingEqualsTheWholeSequence(t *testing.T) {
 func TestSettingsThatMakeNoSense(t *testing.T) {
 	for name, change := range map[string]func(c *silq.Config){
 		"cache":      func(c *silq.Config) { c.Cache = 9 },
+		"gradient":   func(c *silq.Config) { c.StepGrad = "none" },
 		"queries":    func(c *silq.Config) { c.Query = 8 },
 		"rule":       func(c *silq.Config) { c.Start.Weights = "best" },
 		"windows":    func(c *silq.Config) { c.Start.Windows = 0 },

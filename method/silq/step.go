@@ -15,6 +15,7 @@ type WeightRule string
 // square of the input that it meets, which is the error of the layer's output
 // for independent inputs. Convex: SiLQ's objective, see StepConvex. GPTQ: the
 // steps of Weighted, and the weights themselves moved onto the grid, see GPTQ.
+// LSQ: 2*mean|w|/sqrt(Qp), the rule of that method, which SiLQ replaces.
 // On a real model Max beats plain MSE, and Weighted both (README.md).
 const (
 	RuleMax      WeightRule = "max"
@@ -22,10 +23,11 @@ const (
 	RuleWeighted WeightRule = "weighted"
 	RuleConvex   WeightRule = "convex"
 	RuleGPTQ     WeightRule = "gptq"
+	RuleLSQ      WeightRule = "lsq"
 )
 
 // WeightRules are all of them.
-var WeightRules = []WeightRule{RuleMax, RuleMSE, RuleWeighted, RuleConvex, RuleGPTQ}
+var WeightRules = []WeightRule{RuleMax, RuleMSE, RuleWeighted, RuleConvex, RuleGPTQ, RuleLSQ}
 
 // observes reports whether the rule needs the inputs' mean squares.
 func (r WeightRule) observes() bool { return r == RuleWeighted || r == RuleGPTQ }
@@ -36,6 +38,11 @@ const minStep = 1.0 / (1 << 24)
 // StepMax returns max|w|/Qp.
 func StepMax(w []float32, bits int) float32 {
 	return max(quant.StepMax(w, signed(bits)), minStep)
+}
+
+// StepLSQ returns 2*mean|w|/sqrt(Qp).
+func StepLSQ(w []float32, bits int) float32 {
+	return max(quant.StepLSQ(w, signed(bits)), minStep)
 }
 
 func signed(bits int) quant.Spec { return quant.Spec{Bits: bits, Signed: true} }
@@ -170,6 +177,8 @@ func (r WeightRule) step(w, h []float32, bits int) (float32, error) {
 		return StepMSE(w, h, bits), nil
 	case RuleConvex:
 		return StepConvex(w, bits), nil
+	case RuleLSQ:
+		return StepLSQ(w, bits), nil
 	}
 	return 0, fmt.Errorf("silq: weight rule %q, want one of %v", r, WeightRules)
 }
