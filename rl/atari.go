@@ -41,6 +41,7 @@ type atari struct {
 	length   []int
 	frames   []int
 	fresh    []bool
+	rests    []bool // games that are left alone
 	stacks   []byte // [N, ObsBytes]
 	final    []byte
 	finished []Episode
@@ -156,7 +157,7 @@ func (e *atari) prepare(ready workerReady) error {
 	e.reply = make([]byte, answerHead+e.screens*e.size)
 	e.streams = make([]rng.Stream, n)
 	e.ret, e.length, e.frames = make([]float64, n), make([]int, n), make([]int, n)
-	e.fresh = make([]bool, n)
+	e.fresh, e.rests = make([]bool, n), make([]bool, n)
 	e.stacks, e.final = make([]byte, n*e.spec.ObsBytes()), make([]byte, n*e.spec.ObsBytes())
 	e.finished = make([]Episode, 0, n)
 	return nil
@@ -230,7 +231,7 @@ func (e *atari) Reset(seed uint64, obs []byte) error {
 	}
 	for i := range e.streams {
 		e.streams[i] = rng.New(seed, uint64(i), atariDomain)
-		e.fresh[i] = true
+		e.fresh[i], e.rests[i] = true, false
 	}
 	if e.err = e.begin(); e.err != nil {
 		return e.err
@@ -253,6 +254,11 @@ func (e *atari) Step(act []int32, obs []byte, rew []float32, done, trunc []bool)
 	p := &e.info.Preset
 	e.finished = e.finished[:0]
 	for i, a := range act {
+		if e.rests[i] {
+			e.commands[2*i+1] = 0
+			rew[i], done[i], trunc[i] = 0, false, false
+			continue
+		}
 		repeat := p.SkipMin
 		if p.SkipMax > p.SkipMin {
 			repeat += e.streams[i].Intn(p.SkipMax - p.SkipMin + 1)
@@ -285,6 +291,9 @@ func (e *atari) Step(act []int32, obs []byte, rew []float32, done, trunc []bool)
 	copy(obs, e.stacks)
 	return nil
 }
+
+// Rest implements Rester.
+func (e *atari) Rest(game int) { e.rests[game] = true }
 
 // exchange sends the commands and calls take with the answer of each game, in
 // order, as it comes: a screen is made small while the emulator plays the next

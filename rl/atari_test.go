@@ -93,6 +93,86 @@ func TestAtariCutsEpisodes(t *testing.T) {
 	}
 }
 
+// TestAtariRests: a game that rests stands still, its neighbours go on as if it
+// played, and it plays again after a Reset.
+func TestAtariRests(t *testing.T) {
+	const n = 3
+	a := open(t, "ale/fake", Options{Envs: n, Atari: fakeOptions("ok", "baby-a3c")})
+	b := open(t, "ale/fake", Options{Envs: n, Atari: fakeOptions("ok", "baby-a3c")})
+	size := a.Spec().ObsBytes()
+	for range 2 {
+		a.reset(t, 7)
+		b.reset(t, 7)
+		var still []byte
+		for k := range 40 {
+			if k == 5 {
+				b.VecEnv.(Rester).Rest(1)
+				still = slices.Clone(b.obs[size : 2*size])
+			}
+			a.step(t)
+			b.step(t)
+			for i := range n {
+				x, y := a.obs[i*size:(i+1)*size], b.obs[i*size:(i+1)*size]
+				switch {
+				case i == 1 && k >= 5:
+					if !bytes.Equal(y, still) || b.rew[i] != 0 || b.done[i] || b.trunc[i] {
+						t.Fatalf("step %d: the game that rests moved", k)
+					}
+				case !bytes.Equal(x, y) || a.rew[i] != b.rew[i] || a.done[i] != b.done[i]:
+					t.Fatalf("step %d: game %d is another beside one that rests", k, i)
+				}
+			}
+		}
+	}
+}
+
+// TestEvaluateLetsGamesRest: once a game has played its share the others alone
+// are played, with the same returns.
+func TestEvaluateLetsGamesRest(t *testing.T) {
+	stats := func(rests bool) (Stats, int) {
+		env, err := New("ale/fake", Options{Envs: 3, Atari: fakeOptions("ok", "baby-a3c")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer env.Close()
+		c := &counted{VecEnv: env}
+		var v VecEnv = c
+		if rests {
+			v = &resting{c}
+		}
+		s, err := Evaluate(v, NewRandom(3, 1), 4, 9)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s, c.moved
+	}
+	all, moves := stats(false)
+	some, fewer := stats(true)
+	if !slices.Equal(all.Returns, some.Returns) || all.MeanLength != some.MeanLength || fewer >= moves {
+		t.Errorf("returns %v of %d moves, with games that rest %v of %d", all.Returns, moves, some.Returns, fewer)
+	}
+}
+
+// counted counts the games that a step moves; it hides that games can rest.
+type counted struct {
+	VecEnv
+	moved int
+}
+
+func (c *counted) Step(act []int32, obs []byte, rew []float32, done, trunc []bool) error {
+	err := c.VecEnv.Step(act, obs, rew, done, trunc)
+	for _, r := range rew { // each frame of the fake game is worth 1
+		if r > 0 {
+			c.moved++
+		}
+	}
+	return err
+}
+
+type resting struct{ *counted }
+
+func (r *resting) Rest(game int) { r.VecEnv.(Rester).Rest(game) }
+
 func TestAtariStartFailures(t *testing.T) {
 	for mode, want := range map[string]struct {
 		is   error

@@ -81,6 +81,13 @@ type VecEnv interface {
 	Close() error
 }
 
+// Rester is a VecEnv that can leave games alone, where playing them is dear.
+type Rester interface {
+	// Rest lets a game stand still until the next Reset: Step neither moves it nor
+	// changes its observation, whatever its action; its reward is 0.
+	Rest(game int)
+}
+
 // Options configures New. The zero value of a field asks for its default.
 type Options struct {
 	Envs     int    // games in lock-step; default 1

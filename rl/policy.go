@@ -83,7 +83,8 @@ func Summarize(eps []Episode) Stats {
 
 // Evaluate plays until the given number of episodes has ended and summarises
 // them. Each of the N games contributes its first episodes/N (some one more):
-// counting whichever ends first would favour short ones.
+// counting whichever ends first would favour short ones. A game that has played
+// its share rests where the environment can let it.
 func Evaluate(env VecEnv, p Policy, episodes int, seed uint64) (Stats, error) {
 	spec := env.Spec()
 	n := spec.Envs
@@ -104,6 +105,7 @@ func Evaluate(env VecEnv, p Policy, episodes int, seed uint64) (Stats, error) {
 		return Stats{}, err
 	}
 	played := make([]Episode, 0, episodes)
+	rester, canRest := env.(Rester)
 	for len(played) < episodes {
 		if err := p.Act(obs, fresh, act); err != nil {
 			return Stats{}, err
@@ -116,7 +118,9 @@ func Evaluate(env VecEnv, p Policy, episodes int, seed uint64) (Stats, error) {
 		}
 		for _, e := range env.Finished() {
 			if quota[e.Env] > 0 {
-				quota[e.Env]--
+				if quota[e.Env]--; quota[e.Env] == 0 && canRest {
+					rester.Rest(e.Env)
+				}
 				e.Final = nil
 				played = append(played, e)
 			}

@@ -20,7 +20,8 @@ type DistillConfig struct {
 	// TeacherSteps are the decisions of a teacher that is trained; 0: the
 	// recipe's.
 	TeacherSteps int64
-	// From is an agent whose weights the student starts with, or "".
+	// From is an agent of the same layers, a student or the teacher, whose weights
+	// the student starts with, or "".
 	From string
 	// Distill is the student's part; distill.DefaultConfig fills it.
 	Distill distill.Config
@@ -47,6 +48,10 @@ type DistillReport struct {
 	// MaxSteps are the decisions after which these episodes were cut; 0: the
 	// game's own limit.
 	MaxSteps int `json:"max_steps,omitempty"`
+	// Mode is how the student acts, HeldOut its returns on the seeds that chose the
+	// weights, by the modes that were tried.
+	Mode    string                 `json:"mode"`
+	HeldOut map[rl.ActMode]float64 `json:"held_out"`
 	// BestUpdates is when the weights that are reported were reached.
 	BestUpdates int     `json:"best_updates"`
 	Updates     int     `json:"updates"`
@@ -88,7 +93,8 @@ func Distill(ctx context.Context, c DistillConfig, job rl.Job) (*DistillReport, 
 	report := &DistillReport{
 		Teacher: c.Teacher, Env: c.Distill.Env, Student: c.Distill.Student.Arch, From: c.Distill.From, Bits: c.Distill.Student.Bits,
 		TeacherReturn: r.Teacher.Mean, TeacherSE: r.Teacher.SE, StudentReturn: r.Student.Mean, ReturnSE: r.Student.SE,
-		RandomReturn: r.Random.Mean, Share: r.Share, Agreement: r.Agreement, Episodes: r.Student.Episodes, MaxSteps: c.Distill.EvalSteps,
+		RandomReturn: r.Random.Mean, Share: r.Share, Agreement: r.Agreement, Episodes: r.Student.Episodes, MaxSteps: c.Distill.TestSteps,
+		Mode: string(r.Agent.Info.Mode), HeldOut: r.HeldOut,
 		BestUpdates: r.Best.Updates, Updates: r.Updates, Steps: r.Steps, Seconds: r.Seconds, Run: r.Dir,
 	}
 	if report.Curve, err = curve(r.Dir); err != nil {

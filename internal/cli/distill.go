@@ -75,10 +75,10 @@ func (a *app) distill() *cobra.Command {
 	f.StringVar(&v.env, "env", "", "minatar/GAME or ale/GAME")
 	f.StringVar(&v.student, "student", distill.Conv, "conv or corenet")
 	f.StringVar(&v.bits, "bits", "w4a4", "fp32, such as w2a2, binary or ternary")
-	f.StringVar(&v.from, "from", "", "a student's run directory, of the same layers and any bits, whose weights this one starts with")
+	f.StringVar(&v.from, "from", "", "an agent of the same layers and any bits, a student's run directory or the teacher, whose weights the student starts with")
 	f.IntVar(&v.width, "width", 1, "factor on the channels of the student's hidden layers")
 	f.StringVar(&v.loss, "loss", string(distill.KL), "kl, nll or mse")
-	f.StringVar(&v.mode, "mode", "", "how the student acts: greedy or sample (default: greedy, in Atari games the teacher's way but on cores)")
+	f.StringVar(&v.mode, "mode", "", "how the student acts: greedy, sample, or best, of the two the one that plays better on held-out seeds (default: greedy; in Atari games best, but greedy on cores)")
 	f.BoolVar(&v.resume, "resume", false, "go on with the run in --out")
 	v.recipe(cmd)
 	return cmd
@@ -100,8 +100,9 @@ func (v *distillFlags) recipe(cmd *cobra.Command) {
 		{&c.Start, "start", "states before the first update"},
 		{&c.MaxSteps, "max-steps", "decisions after which a training episode is cut"},
 		{&c.EvalEpisodes, "eval-episodes", "episodes that choose the best weights"},
-		{&c.EvalSteps, "eval-steps", "decisions after which an episode of these is cut"},
+		{&c.EvalSteps, "eval-steps", "decisions after which an episode of these is cut; 0: never"},
 		{&c.TestEpisodes, "episodes", "episodes of the measurement at the end"},
+		{&c.TestSteps, "test-steps", "decisions after which an episode of these is cut; 0: never; unless given, --eval-steps"},
 	}
 	for _, x := range ints {
 		f.IntVar(x.to, x.name, 0, x.what+" (default: the recipe's)")
@@ -116,7 +117,7 @@ func (v *distillFlags) recipe(cmd *cobra.Command) {
 		{&c.Mix, "mix", "share of the games that the student plays"},
 		{&c.Epsilon, "epsilon", "chance of a random action in training"},
 		{&c.HoldOut, "hold-out", "share of the episodes that measure agreement"},
-		{&c.Float, "float", "share of the updates before the quantizers are put in"},
+		{&c.Float, "float", "share of the updates before the quantizers are put in, in whole segments"},
 		{&c.Student.Hysteresis, "hysteresis", "of ternary weights"},
 	}
 	for _, x := range floats {
@@ -150,7 +151,9 @@ func (v *distillFlags) config(a *app, cmd *cobra.Command) (distill.Config, error
 	take(set, "max-steps", &c.MaxSteps, given.MaxSteps)
 	take(set, "eval-episodes", &c.EvalEpisodes, given.EvalEpisodes)
 	take(set, "eval-steps", &c.EvalSteps, given.EvalSteps)
+	take(set, "eval-steps", &c.TestSteps, given.EvalSteps)
 	take(set, "episodes", &c.TestEpisodes, given.TestEpisodes)
+	take(set, "test-steps", &c.TestSteps, given.TestSteps)
 	take(set, "lr", &c.LR, given.LR)
 	take(set, "final-lr", &c.FinalLR, given.FinalLR)
 	take(set, "tau", &c.Tau, given.Tau)

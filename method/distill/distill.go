@@ -28,6 +28,10 @@ const (
 	MSE Loss = "mse"
 )
 
+// BestMode stands for whichever of greedy and sample plays better on held-out
+// seeds.
+const BestMode rl.ActMode = "best"
+
 // Config is a distillation.
 type Config struct {
 	// Env is the environment, Preset the Atari protocol of its frames, MaxSteps
@@ -40,7 +44,9 @@ type Config struct {
 	View    rl.View `json:"view"`
 	// From names the agent whose weights the student starts with (Job.From).
 	From string `json:"from,omitempty"`
-	// Mode is how it acts; "" is the teacher's way.
+	// Mode is how it acts; "" is the teacher's way. BestMode learns in the teacher's
+	// way and, at the end, takes the mode in which the kept weights play best on
+	// held-out seeds.
 	Mode rl.ActMode `json:"mode"`
 
 	Loss Loss `json:"loss"`
@@ -69,7 +75,8 @@ type Config struct {
 	Updates int `json:"updates"`
 	Segment int `json:"segment"`
 	// Float is the share of the updates, whole segments, that a student with
-	// learned steps makes in full precision before its quantizers are put in.
+	// learned steps makes in full precision before its quantizers are put in; with
+	// 0 they are put in before the first update.
 	Float float64 `json:"float"`
 	// LR is Adam's first rate, falling along half a cosine to FinalLR times LR.
 	LR      float64 `json:"lr"`
@@ -77,11 +84,12 @@ type Config struct {
 	Seed    uint64  `json:"seed"`
 
 	// EvalEpisodes, each cut after EvalSteps decisions, choose the best weights
-	// on held-out seeds. TestEpisodes measure student, teacher and random play at
-	// the end on other seeds still.
+	// on held-out seeds. TestEpisodes, cut after TestSteps, measure student, teacher
+	// and random play at the end on other seeds still. 0 steps cut nothing.
 	EvalEpisodes int `json:"eval_episodes"`
 	EvalSteps    int `json:"eval_steps"`
 	TestEpisodes int `json:"test_episodes"`
+	TestSteps    int `json:"test_steps"`
 }
 
 // DefaultConfig is the recipe for an environment and a student.
@@ -90,7 +98,7 @@ func DefaultConfig(env string, s Student) Config {
 		Env: env, Student: s, Mode: rl.Greedy, Loss: KL, Mix: 0.5, Epsilon: 0.02,
 		Envs: 64, Collect: 2, Batch: 256, Ring: 1 << 16, Start: 8192, HoldOut: 1. / 16,
 		Updates: 10000, Segment: 1000, Float: 0.4, LR: 2e-3, FinalLR: 0.01, Seed: 1,
-		EvalEpisodes: 64, EvalSteps: 1000, TestEpisodes: 128,
+		EvalEpisodes: 64, EvalSteps: 1000, TestEpisodes: 128, TestSteps: 1000,
 	}
 	if _, spiking, _ := s.plan(); spiking {
 		c.Float, c.LR, c.Updates, c.Segment = 0, 0.012, 20000, 1000
@@ -103,14 +111,15 @@ func DefaultConfig(env string, s Student) Config {
 
 // screens changes what Atari games need otherwise: each of few games plays 4,000
 // decisions a segment, so that it gets far; episodes that count last five minutes;
-// the student draws its actions as the teacher does, unless it is to play on
-// cores, which only count votes.
+// the student learns to draw its actions as the teacher does, and takes its best
+// ones in the end if it plays better so; on cores, which only count votes, it
+// always does.
 func (c *Config) screens() {
 	c.Envs, c.Collect = 16, 4
 	if _, spiking, _ := c.Student.plan(); !spiking || c.Student.Arch != CoreNet {
-		c.Mode = ""
+		c.Mode = BestMode
 	}
-	c.EvalEpisodes, c.EvalSteps, c.TestEpisodes = 16, 4500, 30
+	c.EvalEpisodes, c.EvalSteps, c.TestEpisodes, c.TestSteps = 16, 4500, 30, 4500
 	if c.LR < 0.01 {
 		c.LR, c.Updates = 1e-3, 8000
 	}
@@ -130,8 +139,8 @@ func (c Config) Validate() error {
 	switch {
 	case c.Loss != KL && c.Loss != NLL && c.Loss != MSE:
 		return fmt.Errorf("distill: loss %q, want %s, %s or %s", c.Loss, KL, NLL, MSE)
-	case c.Mode != "" && c.Mode != rl.Greedy && c.Mode != rl.Sample:
-		return fmt.Errorf("distill: mode %q, want %s or %s", c.Mode, rl.Greedy, rl.Sample)
+	case c.Mode != "" && c.Mode != BestMode && c.Mode != rl.Greedy && c.Mode != rl.Sample:
+		return fmt.Errorf("distill: mode %q, want %s, %s or %s", c.Mode, rl.Greedy, rl.Sample, BestMode)
 	case !(c.Tau >= 0) || math.IsInf(c.Tau, 0):
 		return fmt.Errorf("distill: tau %g, want above 0", c.Tau)
 	case !share(c.Mix) || !share(c.Epsilon) || !(c.HoldOut >= 0 && c.HoldOut < 1) || !share(c.Float):
@@ -144,8 +153,8 @@ func (c Config) Validate() error {
 		return fmt.Errorf("distill: %d updates in segments of %d, want at least 1", c.Updates, c.Segment)
 	case !(c.LR > 0) || math.IsInf(c.LR, 0) || !share(c.FinalLR):
 		return fmt.Errorf("distill: lr %g, final %g: want above 0, and 0..1", c.LR, c.FinalLR)
-	case c.EvalEpisodes < 1 || c.TestEpisodes < 1 || c.EvalSteps < 0:
-		return fmt.Errorf("distill: %d and %d episodes of %d steps, want at least 1", c.EvalEpisodes, c.TestEpisodes, c.EvalSteps)
+	case c.EvalEpisodes < 1 || c.TestEpisodes < 1 || c.EvalSteps < 0 || c.TestSteps < 0:
+		return fmt.Errorf("distill: %d and %d episodes of %d and %d steps, want at least 1", c.EvalEpisodes, c.TestEpisodes, c.EvalSteps, c.TestSteps)
 	}
 	return nil
 }
@@ -156,15 +165,16 @@ func (c Config) rate(update int) float64 {
 	return c.LR * (c.FinalLR + (1-c.FinalLR)*(1+math.Cos(math.Pi*part))/2)
 }
 
-// floatUpdates is the number of updates before the quantizers: whole segments,
-// and at least one for a student that gets some.
-func (c Config) floatUpdates() int {
+// learnsSteps reports whether the student gets quantizers of learned steps.
+func (c Config) learnsSteps() bool {
 	plan, spiking, _ := c.Student.plan()
-	if spiking || plan.Default.Weight == 0 && plan.Default.Act == 0 {
-		return 0
-	}
+	return !spiking && (plan.Default.Weight != 0 || plan.Default.Act != 0)
+}
+
+// floatUpdates is the number of updates before the quantizers: whole segments.
+func (c Config) floatUpdates() int {
 	n := int(math.Ceil(c.Float * float64(c.Updates) / float64(c.Segment)))
-	return min(max(1, n)*c.Segment, c.Updates)
+	return min(n*c.Segment, c.Updates)
 }
 
 // view chooses what a student sees of an environment.

@@ -260,7 +260,8 @@ func TestLossesFollowTheirFormulas(t *testing.T) {
 		case KL:
 			Targets(q, pi, entropy, tau)
 		case NLL:
-			oneHot(q, pi, entropy)
+			copy(pi, q)
+			oneHot(pi, entropy)
 		case MSE:
 			copy(pi, q)
 		}
@@ -368,7 +369,7 @@ func TestRecipesFitTheirPlayers(t *testing.T) {
 		mode            rl.ActMode
 		envs            int
 	}{
-		{"ale/pong", Conv, "w2a2", "", 16}, {"ale/pong", Conv, Ternary, "", 16}, {"ale/pong", CoreNet, "w4a4", "", 16},
+		{"ale/pong", Conv, "w2a2", BestMode, 16}, {"ale/pong", Conv, Ternary, BestMode, 16}, {"ale/pong", CoreNet, "w4a4", BestMode, 16},
 		{"ale/pong", CoreNet, Ternary, rl.Greedy, 16}, {"minatar/breakout", Conv, "w2a2", rl.Greedy, 64},
 	} {
 		got := DefaultConfig(c.env, DefaultStudent(c.arch, c.bits))

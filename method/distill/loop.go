@@ -3,14 +3,12 @@ package distill
 import (
 	"context"
 	"fmt"
-	"slices"
+	"regexp"
 
 	"lowbit/engine"
 	"lowbit/graph"
 	"lowbit/internal/rng"
-	"lowbit/method/lsq"
 	"lowbit/optim"
-	"lowbit/quant"
 	"lowbit/rl"
 	"lowbit/tensor"
 	"lowbit/train"
@@ -20,8 +18,9 @@ import (
 type Job struct {
 	rl.Job
 	Teacher Source
-	// From, if not nil, is a student of the same layers whose weights the student
-	// starts with; steps of quantizers begin anew.
+	// From, if not nil, is an agent of the same layers, a student or the teacher
+	// itself, whose weights the student starts with; steps of quantizers begin
+	// anew.
 	From *rl.Agent
 	// Atari says how Atari games are started; its preset is Config.Preset's.
 	Atari *rl.AtariOptions
@@ -32,6 +31,9 @@ type Job struct {
 type Result struct {
 	rl.Result
 	Student, Teacher, Random rl.Stats
+	// HeldOut are the returns of the kept weights on the seeds that chose them, by
+	// mode; of BestMode both, else only the student's own.
+	HeldOut map[rl.ActMode]float64
 	// Share is (Student-Random)/(Teacher-Random), of the mean returns.
 	Share float64
 	// Agreement with the teacher on held-out episodes at the end.
@@ -50,6 +52,7 @@ type distiller struct {
 	spec    rl.EnvSpec
 	teacher Teacher
 	tau     float64
+	acts    rl.ActMode // how the student acts while it learns
 
 	actor      *rl.Actor
 	stepper    *train.Stepper
@@ -63,7 +66,7 @@ type distiller struct {
 	act         []int32
 	rew         []float32
 	done, trunc []bool
-	q, pi       []float32
+	q           []float32
 	choices     rng.Stream
 	losses      float64
 	count       int
@@ -146,15 +149,15 @@ func (d *distiller) build() error {
 		d.tau = d.teacher.Tau()
 	}
 	d.Tau = d.tau
-	if d.Mode == "" {
-		d.Mode = d.teacher.Mode()
+	if d.acts = d.Mode; d.Mode == "" || d.Mode == BestMode {
+		d.acts = d.teacher.Mode()
 	}
 	actions := d.teacher.Actions()
 	g, err := d.Config.Student.Build(d.View, len(actions))
 	if err != nil {
 		return err
 	}
-	info := rl.AgentInfo{Kind: "distill", Env: d.Env, Preset: d.Preset, View: d.View, Mode: d.Mode, Temperature: 1}
+	info := rl.AgentInfo{Kind: "distill", Env: d.Env, Preset: d.Preset, View: d.View, Mode: d.acts, Temperature: 1}
 	for _, a := range actions {
 		info.Actions = append(info.Actions, d.spec.Actions[a])
 	}
@@ -181,46 +184,36 @@ func (d *distiller) build() error {
 	d.obs = make([]byte, n*d.spec.ObsBytes())
 	d.fresh, d.held, d.done, d.trunc = make([]bool, n), make([]bool, n), make([]bool, n), make([]bool, n)
 	d.act, d.rew = make([]int32, n), make([]float32, n)
-	d.q, d.pi = make([]float32, n*len(actions)), make([]float32, d.Batch*len(actions))
+	d.q = make([]float32, n*len(actions))
 	return nil
 }
 
-// start gives the student the weights of another.
-func (d *distiller) start() error {
-	from := d.job.From
-	if from == nil {
-		return nil
-	}
-	if got, want := from.Info, d.student.Info; got.View != want.View || !slices.Equal(got.Actions, want.Actions) {
-		return fmt.Errorf("distill: from %s: it sees %+v and has actions %v, the student %+v and %v", d.From, got.View, got.Actions, want.View, want.Actions)
-	}
-	for _, n := range d.student.Graph.Params() {
-		t := from.Store.Get(n.Name())
-		if t == nil {
-			return fmt.Errorf("distill: from %s: no parameter %q, want a student of the same layers", d.From, n.Name())
-		}
-		if to := d.student.Store.Get(n.Name()); t.DType() != to.DType() || !t.Shape().Equal(to.Shape()) {
-			return fmt.Errorf("distill: from %s: parameter %q is %v of %v, want %v of %v", d.From, n.Name(), t.DType(), t.Shape(), to.DType(), to.Shape())
-		}
-		if err := d.student.Store.Put(n.Name(), t.Clone()); err != nil {
-			return fmt.Errorf("distill: %w", err)
-		}
-	}
-	return nil
-}
-
-// optimizer is Adam; the scales of batch norms stay 1.
+// optimizer is Adam; the scales of batch norms stay 1, and the step of the
+// network's input as it starts: what can come is known then, and with a step that
+// learns a gradient of the screens would be wanted, a third of an update's time.
 func (d *distiller) optimizer() optim.Config {
 	c := optim.DefaultConfig(optim.Adam, 0)
-	c.Groups = append([]optim.Group{{Name: "scales", Roles: []graph.Role{graph.Norm}, Pattern: gammaPattern.String(), Frozen: true}}, c.Groups...)
+	fixed := []optim.Group{{Name: "scales", Roles: []graph.Role{graph.Norm}, Pattern: gammaPattern.String(), Frozen: true}}
+	for _, l := range graph.Layers(d.student.Graph) {
+		if q := l.InputQuant; q != nil && q.In()[0] == d.student.Graph.InputNode(rl.InputName) {
+			pattern := "^" + regexp.QuoteMeta(q.In()[1].Name()) + "$"
+			fixed = append(fixed, optim.Group{Name: "input", Roles: []graph.Role{graph.Step}, Pattern: pattern, Frozen: true})
+		}
+	}
+	c.Groups = append(fixed, c.Groups...)
 	return c
+}
+
+// due reports whether the quantizers are to be put in.
+func (d *distiller) due() bool {
+	return d.learnsSteps() && !d.quantized && d.at.Total >= d.floatUpdates() && d.train.len() >= d.Start
 }
 
 // compile makes the plans of the present phase; a run that is resumed behind
 // its float updates gets its quantizers first.
 func (d *distiller) compile() error {
-	if f := d.floatUpdates(); f > 0 && d.at.Total >= f && !d.quantized {
-		if err := d.quantize(d.at.Total == f && d.student.Store.Get(stepMark) == nil); err != nil {
+	if d.due() {
+		if err := d.quantize(d.student.Store.Get(stepMark) == nil); err != nil {
 			return err
 		}
 	}
@@ -240,38 +233,6 @@ func (d *distiller) compile() error {
 	}
 	d.actor, err = rl.NewActor(d.job.Engine, s, d.spec, d.Seed)
 	return err
-}
-
-// stepMark is training state that a store has once its quantizers have steps.
-var stepMark = optim.StateName("quantizers", "set")
-
-// quantize puts the quantizers in; set says that their steps must start, from
-// states of the ring. Otherwise the store has them.
-func (d *distiller) quantize(set bool) error {
-	plan, _, _ := d.Config.Student.plan()
-	g, err := lsq.Insert(d.student.Graph, lsq.DefaultQuantizers(plan))
-	if err != nil {
-		return err
-	}
-	d.student.Graph, d.quantized = g, true
-	if !set {
-		return nil
-	}
-	const batch, batches = 256, 2
-	s := rng.New(d.Seed, calibrateDomain)
-	var states []engine.Inputs
-	for range batches {
-		shape := g.InputNode(rl.InputName).Shape().Clone()
-		shape[0] = batch
-		x := tensor.New(tensor.F32, shape...)
-		d.train.pick(d.View, x.Float32s(), make([]float32, batch*d.train.out), &s)
-		states = append(states, engine.Inputs{rl.InputName: x})
-	}
-	start := lsq.Start{Weights: quant.Rule{Kind: quant.RuleMSE}, Activations: quant.Rule{Kind: quant.RuleMSE}, Batches: batches}
-	if err := lsq.Init(d.job.Engine, g, d.student.Store, states, start); err != nil {
-		return err
-	}
-	return d.student.Store.Put(stepMark, tensor.Scalar(1))
 }
 
 // Domains that keep the uses of the seed apart.
@@ -303,12 +264,20 @@ func (d *distiller) segment(ctx context.Context) error {
 		if d.train.len() < d.Start {
 			continue
 		}
+		if d.due() { // no updates in full precision
+			if err := d.compile(); err != nil {
+				return err
+			}
+			if err := d.begin(); err != nil { // the actor's screens are new
+				return err
+			}
+		}
 		if err := d.learn(); err != nil {
 			return err
 		}
 	}
 	d.at.Epoch++
-	if f := d.floatUpdates(); f > 0 && d.at.Total == f {
+	if d.due() {
 		if err := d.compile(); err != nil { // with quantizers from here
 			return err
 		}
@@ -372,7 +341,7 @@ func (d *distiller) choose(student bool, q, z []float32) int {
 		return d.choices.Intn(len(q))
 	}
 	if student {
-		return rl.Choose(z, d.Mode, &d.choices)
+		return rl.Choose(z, d.acts, &d.choices)
 	}
 	return rl.Choose(q, d.teacher.Mode(), &d.choices)
 }
@@ -390,7 +359,7 @@ func (d *distiller) settle() error {
 		return nil
 	}
 	for i := range settlePasses {
-		d.fill(rng.New(d.Seed, settleDomain, uint64(d.at.Total), uint64(i)))
+		d.fill(d.stepper.Forward, rng.New(d.Seed, settleDomain, uint64(d.at.Total), uint64(i)))
 		if _, err := d.stepper.Gradient(); err != nil {
 			return fmt.Errorf("distill: statistics: %w", err)
 		}
@@ -398,24 +367,22 @@ func (d *distiller) settle() error {
 	return nil
 }
 
-// fill sets the inputs of the training plan to states of the ring.
-func (d *distiller) fill(s rng.Stream) {
-	f := d.stepper.Forward
+// fill sets the inputs of a plan of the loss to states of the ring.
+func (d *distiller) fill(f *engine.Plan, s rng.Stream) {
 	target := f.Input(targetName).Float32s()
-	d.train.pick(d.View, f.Input(rl.InputName).Float32s(), d.pi, &s)
+	d.train.pick(d.View, f.Input(rl.InputName).Float32s(), target, &s)
 	switch d.Loss {
 	case MSE:
-		copy(target, d.pi)
 	case NLL:
-		oneHot(d.pi, target, f.Input(entropyName).Float32s())
+		oneHot(target, f.Input(entropyName).Float32s())
 	default:
-		Targets(d.pi, target, f.Input(entropyName).Float32s(), d.tau)
+		Targets(target, target, f.Input(entropyName).Float32s(), d.tau)
 	}
 }
 
 // learn makes one update; shadow weights are then held within -1..1.
 func (d *distiller) learn() error {
-	d.fill(rng.New(d.Seed, batchDomain, uint64(d.at.Total)))
+	d.fill(d.stepper.Forward, rng.New(d.Seed, batchDomain, uint64(d.at.Total)))
 	loss, err := d.stepper.Gradient()
 	if err != nil {
 		return fmt.Errorf("distill: update %d: %w", d.at.Total+1, err)

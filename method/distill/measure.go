@@ -32,12 +32,12 @@ func (d *distiller) evaluate() error {
 	if err := d.run.Report(m); err != nil {
 		return err
 	}
-	s, err := d.play(d.student, rng.Uint64(d.Seed, evalDomain), d.EvalEpisodes)
+	s, err := d.evalPlay(d.student)
 	if err != nil {
 		return err
 	}
 	d.at.Last = rl.Score{Return: s.Mean, SE: s.SE, Episodes: s.Episodes, Updates: d.at.Total}
-	final := d.floatUpdates() == 0 || d.quantized
+	final := !d.learnsSteps() || d.quantized
 	if final && (!d.at.Started || s.Mean > d.at.Best.Return) {
 		d.at.Best, d.at.Started = d.at.Last, true
 		if d.best, err = rl.Parameters(d.student.Graph, d.student.Store); err != nil {
@@ -53,15 +53,22 @@ func (d *distiller) evaluate() error {
 // evalGames is the number of games in lock-step of an evaluation.
 const evalGames = 64
 
-// play measures an agent.
-func (d *distiller) play(a *rl.Agent, seed uint64, episodes int) (rl.Stats, error) {
-	return d.measure(episodes, seed, func(env rl.VecEnv) (rl.Policy, error) {
+// evalPlay measures an agent on the seeds that choose.
+func (d *distiller) evalPlay(a *rl.Agent) (rl.Stats, error) {
+	seed := rng.Uint64(d.Seed, evalDomain)
+	return d.measure(d.EvalEpisodes, d.EvalSteps, seed, func(env rl.VecEnv) (rl.Policy, error) {
 		return rl.NewActor(d.job.Engine, a, env.Spec(), seed)
 	})
 }
 
-func (d *distiller) measure(episodes int, seed uint64, make func(env rl.VecEnv) (rl.Policy, error)) (rl.Stats, error) {
-	env, err := rl.New(d.Env, d.envOptions(min(episodes, evalGames), d.EvalSteps))
+// test measures a player on the seeds that nothing was chosen by.
+func (d *distiller) test(make func(env rl.VecEnv, seed uint64) (rl.Policy, error)) (rl.Stats, error) {
+	seed := rng.Uint64(d.Seed, testDomain)
+	return d.measure(d.TestEpisodes, d.TestSteps, seed, func(env rl.VecEnv) (rl.Policy, error) { return make(env, seed) })
+}
+
+func (d *distiller) measure(episodes, steps int, seed uint64, make func(env rl.VecEnv) (rl.Policy, error)) (rl.Stats, error) {
+	env, err := rl.New(d.Env, d.envOptions(min(episodes, evalGames), steps))
 	if err != nil {
 		return rl.Stats{}, err
 	}
@@ -73,11 +80,33 @@ func (d *distiller) measure(episodes int, seed uint64, make func(env rl.VecEnv) 
 	return rl.Evaluate(env, p, episodes, seed)
 }
 
-// finish writes the last weights and measures on seeds of its own.
-func (d *distiller) finish() (*Result, error) {
-	if err := d.run.Weights(false, d.student.Store, d.at); err != nil {
+// chooseMode takes the mode in which the kept weights play best on held-out
+// seeds, that of the training if there is no difference; held has the returns.
+func (d *distiller) chooseMode() (held map[rl.ActMode]float64, err error) {
+	held = map[rl.ActMode]float64{d.acts: d.at.Best.Return}
+	if d.Mode != BestMode {
+		return held, nil
+	}
+	other := rl.Greedy
+	if d.acts == rl.Greedy {
+		other = rl.Sample
+	}
+	a := &rl.Agent{Info: d.student.Info, Graph: d.student.Graph, Store: d.best}
+	a.Info.Mode = other
+	s, err := d.evalPlay(a)
+	if err != nil {
 		return nil, err
 	}
+	if held[other] = s.Mean; s.Mean <= d.at.Best.Return {
+		return held, nil
+	}
+	d.student.Info.Mode = other
+	return held, d.run.Weights(true, d.best, d.at)
+}
+
+// finish chooses how the student acts, writes the last weights and measures on
+// seeds of its own.
+func (d *distiller) finish() (*Result, error) {
 	if d.best == nil {
 		if d.job.Dir == "" {
 			return nil, fmt.Errorf("distill: no weights of the student's bits: float %g leaves no updates for them", d.Float)
@@ -88,24 +117,32 @@ func (d *distiller) finish() (*Result, error) {
 		}
 		d.best = a.Store
 	}
-	a := &rl.Agent{Info: d.student.Info, Graph: d.student.Graph, Store: d.best}
 	r := &Result{Agreement: d.at.Agreement}
-	seed := rng.Uint64(d.Seed, testDomain)
 	var err error
-	if r.Student, err = d.play(a, seed, d.TestEpisodes); err != nil {
+	if r.HeldOut, err = d.chooseMode(); err != nil {
 		return nil, err
 	}
-	r.Teacher, err = d.measure(d.TestEpisodes, seed, func(env rl.VecEnv) (rl.Policy, error) {
-		return d.job.Teacher.policy(d.job.Engine, env, seed)
-	})
-	if err != nil {
+	if err := d.run.Weights(false, d.student.Store, d.at); err != nil {
 		return nil, err
 	}
-	r.Random, err = d.measure(d.TestEpisodes, seed, func(env rl.VecEnv) (rl.Policy, error) {
-		return rl.NewRandom(len(env.Spec().Actions), seed), nil
-	})
-	if err != nil {
-		return nil, err
+	a := &rl.Agent{Info: d.student.Info, Graph: d.student.Graph, Store: d.best}
+	for _, m := range []struct {
+		to     *rl.Stats
+		player func(env rl.VecEnv, seed uint64) (rl.Policy, error)
+	}{
+		{&r.Student, func(env rl.VecEnv, seed uint64) (rl.Policy, error) {
+			return rl.NewActor(d.job.Engine, a, env.Spec(), seed)
+		}},
+		{&r.Teacher, func(env rl.VecEnv, seed uint64) (rl.Policy, error) {
+			return d.job.Teacher.policy(d.job.Engine, env, seed)
+		}},
+		{&r.Random, func(env rl.VecEnv, seed uint64) (rl.Policy, error) {
+			return rl.NewRandom(len(env.Spec().Actions), seed), nil
+		}},
+	} {
+		if *m.to, err = d.test(m.player); err != nil {
+			return nil, err
+		}
 	}
 	r.Share = (r.Student.Mean - r.Random.Mean) / (r.Teacher.Mean - r.Random.Mean)
 	if math.IsNaN(r.Share) || math.IsInf(r.Share, 0) {

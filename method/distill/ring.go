@@ -168,15 +168,14 @@ func Targets(q, pi, entropy []float32, tau float64) {
 	}
 }
 
-// oneHot writes 1 at each row's largest output.
-func oneHot(q, pi, entropy []float32) {
+// oneHot replaces each row by 1 at its largest element and 0 elsewhere.
+func oneHot(q, entropy []float32) {
 	out := len(q) / len(entropy)
 	for r := range entropy {
-		best := argmax(q[r*out : (r+1)*out])
-		for k := range out {
-			pi[r*out+k] = 0
-		}
-		pi[r*out+best] = 1
+		row := q[r*out : (r+1)*out]
+		best := argmax(row)
+		clear(row)
+		row[best] = 1
 		entropy[r] = 0
 	}
 }
