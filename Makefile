@@ -7,7 +7,7 @@ ROWS    := generic avx2 avxvnni avx512 amx
 RECORD  := $(GO) run ./internal/docs record
 export CGO_ENABLED = 0
 
-.PHONY: help build check fmt vet test noasm rows race cross arch gen gen-check golden fuzz bench bench-infer bench-language size docs-check clean
+.PHONY: help build check fmt vet test noasm rows race cross arch gen gen-check golden fuzz bench bench-infer bench-language bench-smollm2 size docs-check clean
 
 help:         ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
@@ -78,6 +78,18 @@ bench-language: build  ## records of a language model's training step beside PyT
 	  $(RECORD) bench-train-llama-288-w4a8kv8-t$$threads -- ./lowbit bench train --model peer/llama-288 --bits w4a8kv8 --static --batch 8 --threads $$threads --steps 10 --json --quiet || exit 1; \
 	done
 	$(RECORD) peer-torch-llama-288 -- $(PYTHON) ../shared/bench/bench_torch_llama.py --threads 1,2 --modes fp32,silq --iters 6
+	$(GO) run ./internal/docs tables
+
+SMOLLM2 ?= smollm2.gguf
+SMOLLM2_FLAGS ?=
+bench-smollm2: build  ## records of SmolLM2's training and reading beside PyTorch, in the same minutes (SMOLLM2=FILE.gguf; Python with torch; ../shared)
+	for threads in 1 2; do \
+	  ./lowbit quantize --model $(SMOLLM2) --data wikitext2:../shared/data/text --method silq --bits w4a8kv8 --init max --batches 1 --batch 4 --tokens 10240 \
+	    --windows 1 --threads $$threads $(SMOLLM2_FLAGS) --out runs/bench-smollm2-t$$threads --force --json --quiet >/dev/null || exit 1; \
+	  $(GO) run ./internal/docs keep bench-smollm2-train-t$$threads runs/bench-smollm2-t$$threads || exit 1; \
+	  $(RECORD) bench-smollm2-read-t$$threads -- ./lowbit eval --model $(SMOLLM2) --data wikitext2:../shared/data/text --windows 16 --threads $$threads --json --quiet || exit 1; \
+	  $(RECORD) peer-torch-smollm2-t$$threads -- $(PYTHON) peer/bench_smollm2.py --gguf $(SMOLLM2) --threads $$threads --steps 10 || exit 1; \
+	done
 	$(GO) run ./internal/docs tables
 
 size: build   ## the program, the largest packages and files, long functions

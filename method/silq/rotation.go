@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"strings"
+	"sync"
 
 	"gonum.org/v1/gonum/mat"
 
@@ -88,29 +89,44 @@ const maxRotated = 4 << 20
 func Rotations(ctx context.Context, g *graph.Graph, before, after *tensor.Store, progress func(done, of int)) (map[string]Rotation, error) {
 	out := map[string]Rotation{}
 	layers := graph.Layers(g)
-	for i, l := range layers {
-		if err := ctx.Err(); err != nil {
-			return nil, fmt.Errorf("silq: layer %s: %w", l.Name, err)
+	var lock sync.Mutex // of out and done
+	done := 0
+	err := each(ctx, layers, func(l graph.Layer) error {
+		r, err := rotation(l, before, after)
+		lock.Lock()
+		defer lock.Unlock()
+		if r != nil {
+			out[l.Name] = *r
 		}
-		if l.Weight == nil {
-			continue
+		if done++; progress != nil {
+			progress(done, len(layers))
 		}
-		a, b := before.Get(l.Weight.Name()), after.Get(l.Weight.Name())
-		if a == nil || b == nil || !a.Shape().Equal(b.Shape()) {
-			return nil, fmt.Errorf("silq: layer %s: %w: %v before, %v after", l.Name, tensor.ErrShape, a, b)
-		}
-		if n, rows := b.Len(), b.Shape()[0]; n <= maxRotated {
-			r, err := Procrustes(a.Float32s(), b.Float32s(), rows, n/rows)
-			if err != nil {
-				return nil, fmt.Errorf("layer %s: %w", l.Name, err)
-			}
-			out[l.Name] = r
-		}
-		if progress != nil {
-			progress(i+1, len(layers))
-		}
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("silq: rotations: %w", err)
 	}
 	return out, nil
+}
+
+// rotation compares a layer's weights; nil if it has none, or too many.
+func rotation(l graph.Layer, before, after *tensor.Store) (*Rotation, error) {
+	if l.Weight == nil {
+		return nil, nil
+	}
+	a, b := before.Get(l.Weight.Name()), after.Get(l.Weight.Name())
+	if a == nil || b == nil || !a.Shape().Equal(b.Shape()) {
+		return nil, fmt.Errorf("layer %s: %w: %v before, %v after", l.Name, tensor.ErrShape, a, b)
+	}
+	n, rows := b.Len(), b.Shape()[0]
+	if n > maxRotated {
+		return nil, nil
+	}
+	r, err := Procrustes(a.Float32s(), b.Float32s(), rows, n/rows)
+	if err != nil {
+		return nil, fmt.Errorf("layer %s: %w", l.Name, err)
+	}
+	return &r, nil
 }
 
 // Procrustes compares a weight matrix [out, in] before and after training. The

@@ -1,0 +1,54 @@
+"""Times PyTorch on SmolLM2-135M: SiLQ's training steps at w4a8kv8 (4 windows of 256
+tokens, teacher included) and reading 16 windows of 512 tokens in fp32 and in w4a8kv8.
+
+    python peer/bench_smollm2.py --gguf smollm2.gguf --threads 2 --steps 10
+
+Runs ../shared/bench/bench_torch_silq_smollm2.py, an exact int8 forward pass and a
+bfloat16 backward pass, with the allocator that it does best with. Weights, tokens and
+steps of max|w| are made once, in --work. Prints one JSON object; rates are over all steps,
+the first included, as train_tokens_per_s of `lowbit quantize` is. Needs torch, gguf,
+transformers, 8 GiB of memory and ../shared.
+"""
+import argparse, json, os, subprocess, sys
+
+BENCH = "../shared/bench/bench_torch_silq_smollm2.py"
+MALLOC = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "34359738368", "MALLOC_TOP_PAD_": "268435456", "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
+
+
+def stage(name, a, *args):
+    """Runs a stage of the benchmark and returns the JSON objects that it prints."""
+    command = [sys.executable, BENCH, name, "--work", a.work, *args]
+    out = subprocess.run(command, env={**os.environ, **MALLOC}, stdout=subprocess.PIPE, check=True, text=True).stdout
+    return [json.loads(line) for line in out.splitlines() if line.startswith("{")]
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    p.add_argument("--gguf", required=True)
+    p.add_argument("--text", default="../shared/data/text", help="folder with wikitext2-test.txt and wikitext2-valid.txt")
+    p.add_argument("--work", default="runs/torch-smollm2")
+    p.add_argument("--threads", type=int, default=2)
+    p.add_argument("--steps", type=int, default=10, help="a multiple of 10")
+    a = p.parse_args()
+    if not os.path.exists(f"{a.work}/valid.npy"):
+        stage("prep", a, "--gguf", os.path.realpath(a.gguf), "--text", a.text)
+    teacher = f"{a.work}/th_test.pt"  # its making is what is timed as reading in fp32
+    if os.path.exists(teacher):
+        os.remove(teacher)
+    threads = ["--threads", str(a.threads)]
+    read = stage("ptq", a, "--only", "w4-max", *threads)
+    fp32 = next(r for r in read if "s" in r)
+    w4 = next(r for r in read if r["variant"] == "w4-max")
+    steps = [r for r in stage("train", a, "--init", "max", "--steps", str(a.steps), "--evals", "", *threads) if "step" in r]
+    last = steps[-1]
+    import torch
+
+    print(json.dumps({
+        "impl": "torch " + torch.__version__, "threads": a.threads, "bits": "w4a8kv8", "batch": 4, "length": 256, "steps": last["step"],
+        "train_tokens_per_s": last["tok_s"], "last_step_s": last["step_s"], "seconds_of_a_step": last["split"], "peak_rss_bytes": round(last["rss_gib"] * 2**30),
+        "read_fp32_tokens_per_s": round(8192 / fp32["s"], 1), "read_w4a8kv8_tokens_per_s": round(8192 / w4["eval_s"], 1),
+        "fp32_perplexity": fp32["ppl"], "perplexity": w4["ppl"], "kl": w4["kl"],
+    }))
+
+
+main()
