@@ -5,6 +5,7 @@ package inspect
 
 import (
 	"fmt"
+	"math"
 
 	"lowbit/graph"
 	"lowbit/quant"
@@ -31,6 +32,9 @@ type Layer struct {
 	// is the share of weights outside the grid. Both absent without a quantizer.
 	Entropy *float64 `json:"entropy,omitempty"`
 	Clipped *float64 `json:"clipped,omitempty"`
+	// WeightPeak is the largest weight over the root mean square of its output
+	// channel: 3 to 4 for normal ones. Absent without a quantizer.
+	WeightPeak float64 `json:"weight_peak,omitempty"`
 	// WeightCosine is the cosine between the weights as the layer uses them and
 	// those of the network that it was made from, where that is known.
 	WeightCosine *float64 `json:"weight_cosine,omitempty"`
@@ -122,6 +126,7 @@ func (d *Layer) weigh(l graph.Layer, store, reference *tensor.Store) error {
 		}
 		entropy, clipped := quant.Entropy(counts), clippedShare(w, used, step, shape, spec)
 		d.WeightStep, d.Entropy, d.Clipped = mean(step), &entropy, &clipped
+		d.WeightPeak = peak(w, shape[0])
 	}
 	if q := l.InputQuant; q != nil {
 		step := q.In()[1]
@@ -141,6 +146,21 @@ func (d *Layer) weigh(l graph.Layer, store, reference *tensor.Store) error {
 		d.WeightCosine = &c
 	}
 	return nil
+}
+
+// peak is the largest value over the root mean square of its row.
+func peak(v []float32, rows int) float64 {
+	n, top := len(v)/max(rows, 1), 0.0
+	for ; len(v) >= n && n > 0; v = v[n:] {
+		var most, square float64
+		for _, x := range v[:n] {
+			most, square = max(most, math.Abs(float64(x))), square+float64(x)*float64(x)
+		}
+		if square > 0 {
+			top = max(top, most/math.Sqrt(square/float64(n)))
+		}
+	}
+	return top
 }
 
 // clippedShare counts values that lie further from their grid value than half a

@@ -112,3 +112,13 @@ func TestAMissingWeightIsNamed(t *testing.T) {
 		t.Error("described without a weight")
 	}
 }
+
+func TestPeakIsOfARow(t *testing.T) {
+	v := []float32{1, -1, 1, 1, 0, 0, 0, 8, 0, 0, 0, 0}
+	if got := peak(v, 3); got != 2 { // 8 over sqrt(64/4)
+		t.Errorf("peak %g, want 2", got)
+	}
+	if got := peak(nil, 0); got != 0 {
+		t.Errorf("peak %g of nothing", got)
+	}
+}

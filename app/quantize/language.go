@@ -1,10 +1,12 @@
 package quantize
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"lowbit/app/inspect"
@@ -48,6 +50,8 @@ type LanguageOutcome struct {
 	Model  string `json:"model"`
 	Method string `json:"method"`
 	Bits   string `json:"bits"`
+	// WeightSteps is the rule by which the steps of weights began.
+	WeightSteps silq.WeightRule `json:"weight_steps"`
 
 	FP32Perplexity float64 `json:"fp32_perplexity"`
 	// Start is the quantized model before training.
@@ -65,10 +69,46 @@ type LanguageOutcome struct {
 	// that is a rotation; empty where no weight moved.
 	Rotations []silq.KindRotation `json:"rotations,omitempty"`
 
+	// InputOutliers has, of each layer, the root of the largest mean square of an
+	// input over the mean of them all: 1 if inputs are alike. Of the model in full
+	// precision on the calibration text; empty where the rule observes nothing.
+	InputOutliers map[string]float64 `json:"input_outliers,omitempty"`
+
+	// Cache is what a token's keys and values take.
+	Cache Cache `json:"cache"`
+
 	SizeBytes     int64           `json:"size_bytes"`
 	FP32SizeBytes int64           `json:"fp32_size_bytes"`
 	Layers        []inspect.Layer `json:"layers"`
 	Config        any             `json:"config"`
+}
+
+// Cache is the size of keys and values.
+type Cache struct {
+	// Values is the number of them a token, of all layers; each head's share of them
+	// has a step of its own where steps are dynamic.
+	Values int `json:"values_per_token"`
+	// BytesPerToken counts codes and float16 steps; values of two bytes where the
+	// cache has no quantizers.
+	BytesPerToken int `json:"bytes_per_token"`
+	// Context is the most tokens that the model reads.
+	Context int `json:"context"`
+}
+
+// cacheOf returns the size of a model's keys and values.
+func cacheOf(c model.Llama, q silq.Quantizers) Cache {
+	head := cmp.Or(c.HeadDim, c.Dim/c.Heads)
+	steps := 2 * c.Layers * c.KVHeads
+	k := Cache{Values: steps * head, Context: c.Context}
+	switch {
+	case q.Cache == 0:
+		k.BytesPerToken = 2 * k.Values
+	case q.Static:
+		k.BytesPerToken = (k.Values*q.Cache + 7) / 8
+	default:
+		k.BytesPerToken = (k.Values*q.Cache+7)/8 + 2*steps
+	}
+	return k
 }
 
 // ReadLanguage returns the outcome that stands in a language model's run
@@ -82,7 +122,10 @@ func ReadLanguage(dir string) (LanguageOutcome, error) {
 // Language quantizes a language model and trains it. The outcome of an
 // interrupted run is valid as far as it goes.
 func Language(ctx context.Context, j LanguageJob) (LanguageOutcome, error) {
-	o := LanguageOutcome{Run: j.Train.Out, Model: j.Model.Spec, Method: "silq", Bits: j.Bits, Config: j.Config}
+	o := LanguageOutcome{
+		Run: j.Train.Out, Model: j.Model.Spec, Method: "silq", Bits: j.Bits, Config: j.Config,
+		WeightSteps: j.Config.Start.Weights, Cache: cacheOf(j.Model.Config, j.Config.Quantizers),
+	}
 	if j.Config.Epochs == 0 {
 		o.Method = "ptq"
 	}
@@ -182,6 +225,18 @@ func (j LanguageJob) train(ctx context.Context, method string, full eval.Decoder
 	job.Store, job.Source, job.Method = j.Model.Store, j.Text, method
 	job.Settings = load.LanguageSettings{Llama: j.Model.Config, Silq: &j.Config, Source: j.Model.Spec}
 	calibration := silq.Calibration{Engine: job.Engine, Graph: window, Store: full.Store, Windows: j.Text.First(j.Config.Start.Windows), Progress: j.stage("calibration")}
+	calibration.Inputs = func(layer string, squares []float64) {
+		var sum float64
+		for _, s := range squares {
+			sum += s
+		}
+		if sum > 0 {
+			if o.InputOutliers == nil {
+				o.InputOutliers = map[string]float64{}
+			}
+			o.InputOutliers[layer] = math.Sqrt(slices.Max(squares) * float64(len(squares)) / sum)
+		}
+	}
 	calibration.Calibrated = func() error {
 		if j.Config.Epochs == 0 {
 			return nil

@@ -59,7 +59,7 @@ func WriteLanguage(path string, runs []LanguageRun, c Config) error {
 		c.Lead = fmt.Sprintf("%s with %s: perplexity %.2f, %.2f in full precision, %.1f %% of the tokens the same, in %s of %s.", best.Name, best.Bits,
 			best.Outcome.Perplexity, best.Outcome.FP32Perplexity, 100**best.Outcome.Top1, bytes(best.Size), bytes(best.FP32Of))
 	}
-	sections := []Section{languageTable(runs), divergence(runs)}
+	sections := []Section{languageTable(runs), perplexities(runs), divergence(runs), memory(runs)}
 	var trained []Run
 	for _, r := range runs {
 		if r.Outcome.Epochs > 0 {
@@ -128,8 +128,14 @@ func divergence(runs []LanguageRun) Section {
 }
 
 func stepTable(r LanguageRun) Section {
-	s := Section{Heading: "Layers of " + r.Name, Texts: 1, Head: []string{"layer", "bits w/a", "mean step", "entropy", "outside the grid", "cosine to the original"},
-		Note: "Entropy is that of the weights' codes in bits; the cosine compares the weights as the layer uses them with those it began with."}
+	s := Section{Heading: "Layers of " + r.Name, Texts: 1, Head: []string{"layer", "bits w/a", "mean step", "entropy", "outside the grid", "largest weight", "largest input", "cosine to the original"},
+		Note: "Entropy is that of the weights' codes in bits. Outliers: the largest weight over the root mean square of its output channel, and the root of the largest mean square of an input feature over the mean of all, on the calibration text in full precision. The cosine compares the weights as the layer uses them with those it began with."}
+	ratio := func(x float64) string {
+		if x == 0 {
+			return "–"
+		}
+		return fmt.Sprintf("%.1f", x)
+	}
 	for _, l := range r.Layers {
 		if l.Entropy == nil {
 			continue
@@ -139,7 +145,7 @@ func stepTable(r LanguageRun) Section {
 			cosine = fmt.Sprintf("%.4f", *l.WeightCosine)
 		}
 		s.Rows = append(s.Rows, []string{strings.TrimPrefix(l.Name, "model.layers."), fmt.Sprintf("%d/%d", l.WeightBits, l.ActBits),
-			fmt.Sprintf("%.3g", l.WeightStep), fmt.Sprintf("%.2f", *l.Entropy), percent(*l.Clipped), cosine})
+			fmt.Sprintf("%.3g", l.WeightStep), fmt.Sprintf("%.2f", *l.Entropy), percent(*l.Clipped), ratio(l.WeightPeak), ratio(r.Outcome.InputOutliers[l.Name]), cosine})
 	}
 	return s
 }

@@ -142,6 +142,13 @@ func TestALanguageModelIsQuantized(t *testing.T) {
 	if r := items(t, v, "rotations"); len(r) < 7 || !reflect.DeepEqual(r, items(t, an, "rotations")) || number(t, r[0], "layers") != 5 {
 		t.Errorf("%v\n%v", r, items(t, an, "rotations"))
 	}
+	// Keys and values of 5 layers, 4 heads of 8: codes of a byte and float16 steps.
+	if c := v["cache"].(map[string]any); number(t, c, "values_per_token") != 320 || number(t, c, "bytes_per_token") != 400 || v["weight_steps"] != "weighted" {
+		t.Errorf("%v, %v", c, v["weight_steps"])
+	}
+	if n := number(t, v["input_outliers"].(map[string]any), "model.layers.0.mlp.down_proj"); !(n > 1) || p["input_outliers"] != nil {
+		t.Errorf("outliers %g; %v where nothing is observed", n, p["input_outliers"])
+	}
 	if p["rotations"] != nil || len(items(t, g, "rotations")) < 7 {
 		t.Errorf("rotations %v of weights that stay, %v of those that GPTQ moves", p["rotations"], g["rotations"])
 	}

@@ -67,7 +67,7 @@ func addLanguage(result map[string]any, dir string) error {
 	for _, name := range []string{"accuracy", "top5", "examples"} {
 		delete(result, name)
 	}
-	o.Layers, o.Config = nil, nil
+	o.Layers, o.Config, o.InputOutliers = nil, nil, nil
 	b, err := json.Marshal(o)
 	if err != nil {
 		return err

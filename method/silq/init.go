@@ -81,6 +81,9 @@ type Calibration struct {
 	// and training has not begun; they may be nil.
 	Progress   func(done, of int)
 	Calibrated func() error
+	// Inputs is called with the mean square of each input of each layer, of the model
+	// in full precision, where the rule observes them; it may be nil.
+	Inputs func(layer string, squares []float64)
 }
 
 // observed is what a calibration finds of one value: the mean square of each of
@@ -129,6 +132,11 @@ func (c Calibration) pass(ctx context.Context, g *graph.Graph, store *tensor.Sto
 	seen, err := c.observe(ctx, g, start)
 	if err != nil {
 		return fmt.Errorf("silq: calibration: %w", err)
+	}
+	for _, n := range g.Nodes() {
+		if o := seen[n.Name()]; o != nil && o.square != nil && c.Inputs != nil {
+			c.Inputs(n.Name(), o.square)
+		}
 	}
 	var rows []weightRows
 	for _, n := range g.Nodes() {
