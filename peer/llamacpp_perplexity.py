@@ -9,7 +9,7 @@ floats. --cache is the type of keys and values. Batches crash in some builds on 
 with AMX: --one-by-one reads token by token. Prints one JSON object with the names that
 `lowbit eval --json` has. Needs llama-cpp-python, numpy and, with --floats, gguf.
 """
-import argparse, collections, json, math, os, statistics, tempfile, time
+import argparse, collections, json, math, os, statistics, struct, tempfile, time
 
 import numpy as np
 
@@ -20,8 +20,14 @@ def in_floats(path, out):
     """Copies a GGUF file; tensors of codes become F32 of the same values."""
     import gguf
 
+    class Writer(gguf.GGUFWriter):
+        def _pack_val(self, val, vtype, add_vtype, sub_type=None):
+            if vtype == gguf.GGUFValueType.ARRAY and len(val) == 0:  # merges of a tokenizer of bytes; the package refuses them
+                return struct.pack("<I", vtype) * add_vtype + struct.pack("<IQ", gguf.GGUFValueType.STRING, 0)
+            return super()._pack_val(val, vtype, add_vtype, sub_type)
+
     r = gguf.GGUFReader(path)
-    w = gguf.GGUFWriter(out, r.fields["general.architecture"].contents())
+    w = Writer(out, r.fields["general.architecture"].contents())
     for name, f in r.fields.items():
         if name.startswith("GGUF.") or name == "general.architecture":
             continue
