@@ -25,6 +25,8 @@ type Language struct {
 	// that of a run directory.
 	Quantizers *silq.Quantizers
 	Record     *train.Record
+	// Rotated says that silq.Rotate turned the model that a run began with.
+	Rotated bool
 	// Store holds the parameters of Config's graphs under Hugging Face's names,
 	// float32. Rows of q and k stand as in the file: Config.Adjacent tells how.
 	Store *tensor.Store

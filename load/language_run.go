@@ -56,7 +56,7 @@ func openLanguageRun(dir string, s LanguageSettings) (*Language, error) {
 	}
 	l := &Language{Form: "run", Config: s.Llama, Types: map[string]int{"f32": len(g.Params())}, Record: &record}
 	if s.Silq != nil {
-		l.Quantizers = &s.Silq.Quantizers
+		l.Quantizers, l.Rotated = &s.Silq.Quantizers, s.Silq.Start.Rotate
 	}
 	if err := l.place(weights); err != nil {
 		return nil, fmt.Errorf("%s: %w", dir, err)

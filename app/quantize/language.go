@@ -136,6 +136,12 @@ func Language(ctx context.Context, j LanguageJob) (LanguageOutcome, error) {
 		return o, err
 	}
 	began := time.Now()
+	if j.Config.Start.Rotate {
+		var err error
+		if j.Model.Config, err = silq.Rotate(j.Model.Config, j.Model.Store); err != nil {
+			return o, fmt.Errorf("quantize: %w", err)
+		}
+	}
 	full := decoderOf(j.Model.Config, nil, j.Model.Store.Clone())
 	before, err := j.measure(ctx, "full precision", full, nil)
 	if err != nil {

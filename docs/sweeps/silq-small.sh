@@ -92,6 +92,8 @@ s6() {
       ptq "s6-w${w}a8kv8-$rule" --bits "w${w}a8kv8" --calibration $rule
       ptq "s6-w${w}a8kv8-static-$rule" --bits "w${w}a8kv8" --static --calibration $rule
     done
+    ptq "s6-w${w}a8kv8-gptq-rotated" --bits "w${w}a8kv8" --calibration gptq --rotate
+    ptq "s6-w${w}a8kv8-static-gptq-rotated" --bits "w${w}a8kv8" --static --calibration gptq --rotate
     ptq "s6-w${w}a8kv8-static-smooth" --bits "w${w}a8kv8" --static --calibration gptq --smooth 0.5
   done
 }

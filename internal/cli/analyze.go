@@ -131,6 +131,11 @@ func (v *analyzeFlags) language() (n analyze.Network, err error) {
 	if err != nil {
 		return n, fmt.Errorf("reference: %w", err)
 	}
+	if l.Rotated { // compare with what the training began with
+		if _, err := silq.Rotate(r.Config, r.Store); err != nil {
+			return n, fmt.Errorf("reference: %w", err)
+		}
+	}
 	n.Store, n.Reference = l.Store, r.Store
 	n.Graph, err = l.Graph(model.LlamaRun{Batch: 1, Seq: 1})
 	return n, err

@@ -124,6 +124,19 @@ func TestALanguageModelIsQuantized(t *testing.T) {
 	if number(t, sm, "kl") == number(t, p, "kl") || !(number(t, sm, "kl") > 0) {
 		t.Errorf("KL %v smoothed, %v without", sm["kl"], p["kl"])
 	}
+	turned, file := filepath.Join(base, "turned"), filepath.Join(base, "turned.gguf")
+	r := object(t, args("--rotate", "--tokens", "2048", "--out", turned)...)
+	if fp, was := number(t, r, "fp32_perplexity"), number(t, v, "fp32_perplexity"); math.Abs(fp/was-1) > 1e-4 || number(t, r, "kl") == number(t, v, "kl") {
+		t.Errorf("turned: perplexity %g in full precision, %g before; KL %v", fp, was, r["kl"])
+	}
+	if a := items(t, object(t, "analyze", "--model", turned, "--rotation"), "rotations"); !reflect.DeepEqual(a, items(t, r, "rotations")) || number(t, a[0], "change") > 0.1 {
+		t.Errorf("%v, by the verb %v", r["rotations"], a)
+	}
+	object(t, "export", "--model", turned, "--to", "gguf", "--out", file)
+	a, b := object(t, "eval", "--model", turned, "--data", text, "--window-length", "64", "--windows", "8"), object(t, "eval", "--model", file, "--data", text, "--window-length", "64", "--windows", "8")
+	if x, y := number(t, a, "perplexity"), number(t, b, "perplexity"); math.Abs(x/y-1) > 0.02 {
+		t.Errorf("turned: perplexity %g, %g with the weights alone rounded", x, y)
+	}
 	wantFailure(t, 2, args("--smooth", "2", "--out", base), "alpha 2, want 0 to 1")
 	e := object(t, "eval", "--model", trained, "--data", text, "--window-length", "64", "--windows", "2", "--teacher", m)
 	if kl := number(t, e, "kl"); !(kl > 0 && kl < 1) {

@@ -23,6 +23,7 @@ import (
 // languageFlags are those of quantize for language models alone.
 type languageFlags struct {
 	static, query bool
+	rotate        bool
 	textLength    int
 	accumulate    int
 	recompute     bool
@@ -37,7 +38,7 @@ type languageFlags struct {
 // ofLanguage lists the flags that language models take, beside the common ones.
 var ofLanguage = []string{
 	"model", "data", "method", "bits", "epochs", "batch", "lr", "step-lr", "weight-decay", "distill", "init", "calibration", "batches",
-	"percentile", "resume", "checkpoint-seconds", "static", "query", "text-length", "tokens", "cross-entropy", "step-gradient", "accumulate", "recompute", "windows", "window-length", "smooth",
+	"percentile", "resume", "checkpoint-seconds", "static", "query", "text-length", "tokens", "cross-entropy", "step-gradient", "accumulate", "recompute", "windows", "window-length", "smooth", "rotate",
 }
 
 func (v *languageFlags) add(cmd *cobra.Command) {
@@ -46,6 +47,7 @@ func (v *languageFlags) add(cmd *cobra.Command) {
 	f.BoolVar(&v.query, "query", false, "silq: queries of 16 bits")
 	f.Float64Var(&v.crossEntropy, "cross-entropy", 0, "silq: weight of learning from the text itself")
 	f.Float64Var(&v.smooth, "smooth", 0, "silq, and ptq of language models: move the scales of inputs into the weights first (SmoothQuant's alpha, such as 0.5); 0: off")
+	f.BoolVar(&v.rotate, "rotate", false, "silq, and ptq of language models: turn features among each other first, so that none stands out (QuaRot's transforms that fold into the weights)")
 	v.addText(f, "silq")
 }
 
@@ -163,6 +165,7 @@ func (q *quantizeFlags) silq(cmd *cobra.Command) (silq.Config, error) {
 		"accumulate": func() { c.Accumulate = q.text.accumulate },
 		"recompute":  func() { c.Recompute = q.text.recompute },
 		"smooth":     func() { c.Start.Smooth = q.text.smooth },
+		"rotate":     func() { c.Start.Rotate = q.text.rotate },
 		"batches":    func() { c.Start.Windows = q.batches }, "percentile": func() { c.Start.Percentile = q.percentile },
 	} {
 		if set(name) {

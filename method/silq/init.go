@@ -33,6 +33,9 @@ type Start struct {
 	// the scales of inputs move from norms into the layers behind them, observed on
 	// Windows. See SmoothScales.
 	Smooth float64 `json:"smooth,omitempty"`
+	// Rotate says that the model was turned before all else: whoever opens it calls
+	// Rotate, on the teacher too, for which it changes nothing.
+	Rotate bool `json:"rotate,omitempty"`
 }
 
 // DefaultStart is the input-weighted rule on 16 windows, in two passes.
