@@ -17,7 +17,7 @@ import (
 type ActMode string
 
 // Modes. Greedy takes the largest output, the first of equals. Sample draws
-// from softmax(outputs).
+// from softmax(outputs/temperature).
 const (
 	Greedy ActMode = "greedy"
 	Sample ActMode = "sample"
@@ -46,8 +46,17 @@ type AgentInfo struct {
 	Actions []string `json:"actions,omitempty"`
 	View    View     `json:"view"`
 	Mode    ActMode  `json:"mode"`
-	// Temperature sharpens (below 1) its outputs when it teaches; 0 means 1.
+	// Temperature divides its outputs where it draws an action and where it
+	// teaches; 0 means 1.
 	Temperature float64 `json:"temperature,omitempty"`
+}
+
+// Tau returns Temperature, 1 if it is 0.
+func (i AgentInfo) Tau() float64 {
+	if i.Temperature > 0 {
+		return i.Temperature
+	}
+	return 1
 }
 
 // Agent is a network that plays: graph at batch 1 and parameters.
@@ -234,7 +243,7 @@ func (c *Actor) choose(logits []float32) int {
 		return c.stream.Intn(len(logits))
 	}
 	if c.Mode == Sample {
-		return sampleLogits(logits, c.stream.Float64())
+		return sampleLogits(logits, c.Agent.Info.Tau(), c.stream.Float64())
 	}
 	return argmax(logits)
 }
@@ -250,17 +259,17 @@ func argmax(v []float32) int {
 	return best
 }
 
-// sampleLogits returns the output in whose part of softmax(logits) u, of
+// sampleLogits returns the output in whose part of softmax(logits/tau) u, of
 // [0, 1), lies.
-func sampleLogits(logits []float32, u float64) int {
+func sampleLogits(logits []float32, tau, u float64) int {
 	top := logits[argmax(logits)]
 	var sum float64
 	for _, v := range logits {
-		sum += math.Exp(float64(v - top))
+		sum += math.Exp(float64(v-top) / tau)
 	}
 	u *= sum
 	for i, v := range logits {
-		if u -= math.Exp(float64(v - top)); u < 0 {
+		if u -= math.Exp(float64(v-top) / tau); u < 0 {
 			return i
 		}
 	}
@@ -283,10 +292,11 @@ func (a *Agent) Metadata() (map[string]string, error) {
 	return map[string]string{metaAgent: string(info), "lowbit.graph": string(g)}, nil
 }
 
-// Choose returns the output that a mode takes, drawing from s if it samples.
-func Choose(logits []float32, m ActMode, s *rng.Stream) int {
+// Choose returns the output that a mode takes, drawing from s at temperature tau
+// if it samples.
+func Choose(logits []float32, m ActMode, tau float64, s *rng.Stream) int {
 	if m == Sample {
-		return sampleLogits(logits, s.Float64())
+		return sampleLogits(logits, tau, s.Float64())
 	}
 	return argmax(logits)
 }

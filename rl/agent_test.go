@@ -291,14 +291,16 @@ func TestAgentWithOtherActionsIsRefused(t *testing.T) {
 func TestSampleLogitsFollowsSoftmax(t *testing.T) {
 	logits := []float32{0, float32(math.Log(2)), -200, float32(math.Log(5))}
 	r := rng.New(1)
-	var n [4]float64
 	const draws = 80000
-	for range draws {
-		n[sampleLogits(logits, r.Float64())]++
-	}
-	for i, want := range []float64{1. / 8, 2. / 8, 0, 5. / 8} {
-		if got := n[i] / draws; math.Abs(got-want) > 0.01 {
-			t.Errorf("output %d drawn with %v, want %v", i, got, want)
+	for tau, shares := range map[float64][]float64{1: {1. / 8, 2. / 8, 0, 5. / 8}, 0.5: {1. / 30, 4. / 30, 0, 25. / 30}} {
+		var n [4]float64
+		for range draws {
+			n[sampleLogits(logits, tau, r.Float64())]++
+		}
+		for i, want := range shares {
+			if got := n[i] / draws; math.Abs(got-want) > 0.01 {
+				t.Errorf("temperature %g: output %d drawn with %v, want %v", tau, i, got, want)
+			}
 		}
 	}
 }

@@ -188,7 +188,7 @@ func (p *ppo) roll() error {
 		draws := rng.New(p.Seed, actorDomain, uint64(p.at.Steps))
 		for i := range n {
 			row := logits[i*a : (i+1)*a]
-			k := sampleLogits(row, draws.Float64())
+			k := sampleLogits(row, 1, draws.Float64())
 			p.chosen[t*n+i], p.act[i] = int32(k), p.actions[k]
 			p.logp[t*n+i] = logProb(row, k)
 		}

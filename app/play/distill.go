@@ -48,10 +48,12 @@ type DistillReport struct {
 	// MaxSteps are the decisions after which these episodes were cut; 0: the
 	// game's own limit.
 	MaxSteps int `json:"max_steps,omitempty"`
-	// Mode is how the student acts, HeldOut its returns on the seeds that chose the
-	// weights, by the modes that were tried.
-	Mode    string                 `json:"mode"`
-	HeldOut map[rl.ActMode]float64 `json:"held_out"`
+	// Mode is how the student acts, Temperature divides the outputs that it draws
+	// from; HeldOut has the ways to act that were tried, with the returns on the
+	// seeds that chose the weights.
+	Mode        string           `json:"mode"`
+	Temperature float64          `json:"temperature,omitempty"`
+	HeldOut     []distill.Acting `json:"held_out"`
 	// BestUpdates is when the weights that are reported were reached.
 	BestUpdates int     `json:"best_updates"`
 	Updates     int     `json:"updates"`
@@ -96,6 +98,9 @@ func Distill(ctx context.Context, c DistillConfig, job rl.Job) (*DistillReport, 
 		RandomReturn: r.Random.Mean, Share: r.Share, Agreement: r.Agreement, Episodes: r.Student.Episodes, MaxSteps: c.Distill.TestSteps,
 		Mode: string(r.Agent.Info.Mode), HeldOut: r.HeldOut,
 		BestUpdates: r.Best.Updates, Updates: r.Updates, Steps: r.Steps, Seconds: r.Seconds, Run: r.Dir,
+	}
+	if r.Agent.Info.Mode == rl.Sample {
+		report.Temperature = r.Agent.Info.Tau()
 	}
 	if report.Curve, err = curve(r.Dir); err != nil {
 		return nil, err

@@ -67,7 +67,9 @@ func (p *player) decide(e *engine.Engine, a *rl.Agent) (decider, error) {
 		actor.Mode = p.Mode
 	}
 	actor.Epsilon = p.Epsilon
-	p.report.Mode = string(actor.Mode)
+	if p.report.Mode = string(actor.Mode); actor.Mode == rl.Sample {
+		p.report.Temperature = a.Info.Tau()
+	}
 	switch p.Engine {
 	case Float:
 		return &policy{policy: actor}, nil
@@ -140,7 +142,7 @@ func (d *cores) after() error {
 	if err != nil {
 		return err
 	}
-	if rl.Choose(z, rl.Greedy, nil) != d.last {
+	if rl.Choose(z, rl.Greedy, 1, nil) != d.last {
 		d.differs++
 	}
 	return nil
@@ -227,7 +229,7 @@ func (d *integers) decide(obs []byte, fresh bool) (int32, error) {
 	if d.epsilon > 0 && d.stream.Float64() < d.epsilon {
 		return actions[d.stream.Intn(len(actions))], nil
 	}
-	return actions[rl.Choose(d.out, d.mode, &d.stream)], nil
+	return actions[rl.Choose(d.out, d.mode, d.actor.Agent.Info.Tau(), &d.stream)], nil
 }
 
 // after compares the best action with the trained network's.
@@ -236,7 +238,7 @@ func (d *integers) after() error {
 	if err != nil {
 		return err
 	}
-	if rl.Choose(z, rl.Greedy, nil) != rl.Choose(d.out, rl.Greedy, nil) {
+	if rl.Choose(z, rl.Greedy, 1, nil) != rl.Choose(d.out, rl.Greedy, 1, nil) {
 		d.differs++
 	}
 	return nil

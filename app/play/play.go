@@ -62,21 +62,23 @@ type Latency struct {
 
 // Report is what came of it.
 type Report struct {
-	Model      string    `json:"model"`
-	Env        string    `json:"env"`
-	Version    string    `json:"version"` // of the environment
-	Preset     string    `json:"preset,omitempty"`
-	Engine     string    `json:"engine"`
-	Seed       uint64    `json:"seed"`
-	Mode       string    `json:"mode"`
-	Epsilon    float64   `json:"epsilon"`
-	Episodes   int       `json:"episodes"` // finished
-	MeanReturn float64   `json:"mean_return"`
-	ReturnSE   float64   `json:"return_se"`
-	Returns    []float64 `json:"returns"`
-	MeanLength float64   `json:"mean_length"`
-	Decisions  int       `json:"decisions"`
-	DecisionMs Latency   `json:"decision_ms"`
+	Model   string `json:"model"`
+	Env     string `json:"env"`
+	Version string `json:"version"` // of the environment
+	Preset  string `json:"preset,omitempty"`
+	Engine  string `json:"engine"`
+	Seed    uint64 `json:"seed"`
+	Mode    string `json:"mode"`
+	// Temperature divides the outputs that an action is drawn from.
+	Temperature float64   `json:"temperature,omitempty"`
+	Epsilon     float64   `json:"epsilon"`
+	Episodes    int       `json:"episodes"` // finished
+	MeanReturn  float64   `json:"mean_return"`
+	ReturnSE    float64   `json:"return_se"`
+	Returns     []float64 `json:"returns"`
+	MeanLength  float64   `json:"mean_length"`
+	Decisions   int       `json:"decisions"`
+	DecisionMs  Latency   `json:"decision_ms"`
 	// AloneMs is the decision itself; with Realtime DecisionMs counts from when
 	// the frame was due, the system's delay in waking the player included.
 	AloneMs Latency `json:"alone_ms"`

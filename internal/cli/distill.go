@@ -78,7 +78,7 @@ func (a *app) distill() *cobra.Command {
 	f.StringVar(&v.from, "from", "", "an agent of the same layers and any bits, a student's run directory or the teacher, whose weights the student starts with")
 	f.IntVar(&v.width, "width", 1, "factor on the channels of the student's hidden layers")
 	f.StringVar(&v.loss, "loss", string(distill.KL), "kl, nll or mse")
-	f.StringVar(&v.mode, "mode", "", "how the student acts: greedy, sample, or best, of the two the one that plays better on held-out seeds (default: greedy; in Atari games best, but greedy on cores)")
+	f.StringVar(&v.mode, "mode", "", "how the student acts: greedy, sample, or best: greedy or drawing at a temperature of 1, 0.5 or 0.25, whichever plays best on held-out seeds (default: greedy; in Atari games best, but greedy on cores)")
 	f.BoolVar(&v.resume, "resume", false, "go on with the run in --out")
 	v.recipe(cmd)
 	return cmd
@@ -301,6 +301,11 @@ func distillText(w io.Writer, r distillResult) {
 	}
 	fmt.Fprintf(w, "\nshare      %s of the way from random play to the teacher, over %d episodes%s\n", percent(r.Share), r.Episodes, cut)
 	fmt.Fprintf(w, "agreement  %s on held-out episodes\n", percent(r.Agreement))
+	how := "takes its best action"
+	if r.Mode == string(rl.Sample) {
+		how = fmt.Sprintf("draws its actions at temperature %g", r.Temperature)
+	}
+	fmt.Fprintf(w, "acts       %s\n", how)
 	fmt.Fprintf(w, "time       %s for %s updates and %s decisions on %d threads (%s)\n", duration(r.Seconds),
 		thousands(int64(r.Updates)), thousands(r.Steps), r.Threads, r.Kernel)
 	on := ""

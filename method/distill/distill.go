@@ -28,8 +28,7 @@ const (
 	MSE Loss = "mse"
 )
 
-// BestMode stands for whichever of greedy and sample plays better on held-out
-// seeds.
+// BestMode stands for the way to act that plays best on held-out seeds.
 const BestMode rl.ActMode = "best"
 
 // Config is a distillation.
@@ -45,8 +44,8 @@ type Config struct {
 	// From names the agent whose weights the student starts with (Job.From).
 	From string `json:"from,omitempty"`
 	// Mode is how it acts; "" is the teacher's way. BestMode learns in the teacher's
-	// way and, at the end, takes the mode in which the kept weights play best on
-	// held-out seeds.
+	// way and, at the end, takes what the kept weights play best with on held-out
+	// seeds: drawing at one of several temperatures, or the best action.
 	Mode rl.ActMode `json:"mode"`
 
 	Loss Loss `json:"loss"`
@@ -111,9 +110,9 @@ func DefaultConfig(env string, s Student) Config {
 
 // screens changes what Atari games need otherwise: each of few games plays 4,000
 // decisions a segment, so that it gets far; episodes that count last five minutes;
-// the student learns to draw its actions as the teacher does, and takes its best
-// ones in the end if it plays better so; on cores, which only count votes, it
-// always does.
+// the student learns to draw its actions as the teacher does, and draws them at a
+// lower temperature or takes its best ones in the end if it plays better so; on
+// cores, which only count votes, it always takes those.
 func (c *Config) screens() {
 	c.Envs, c.Collect = 16, 4
 	if _, spiking, _ := c.Student.plan(); !spiking || c.Student.Arch != CoreNet {

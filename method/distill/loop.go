@@ -31,9 +31,9 @@ type Job struct {
 type Result struct {
 	rl.Result
 	Student, Teacher, Random rl.Stats
-	// HeldOut are the returns of the kept weights on the seeds that chose them, by
-	// mode; of BestMode both, else only the student's own.
-	HeldOut map[rl.ActMode]float64
+	// HeldOut are the returns of the kept weights on the seeds that chose them; of
+	// BestMode with each way to act, else only with the student's own.
+	HeldOut []Acting
 	// Share is (Student-Random)/(Teacher-Random), of the mean returns.
 	Share float64
 	// Agreement with the teacher on held-out episodes at the end.
@@ -102,7 +102,7 @@ func Run(ctx context.Context, c Config, job Job) (*Result, error) {
 			return nil, err
 		}
 	}
-	return d.finish()
+	return d.finish(ctx)
 }
 
 // envOptions are those of the training and of the test games.
@@ -341,9 +341,9 @@ func (d *distiller) choose(student bool, q, z []float32) int {
 		return d.choices.Intn(len(q))
 	}
 	if student {
-		return rl.Choose(z, d.acts, &d.choices)
+		return rl.Choose(z, d.acts, 1, &d.choices)
 	}
-	return rl.Choose(q, d.teacher.Mode(), &d.choices)
+	return rl.Choose(q, d.teacher.Mode(), d.teacher.Tau(), &d.choices)
 }
 
 // settlePasses is the number of batches from which the running statistics are

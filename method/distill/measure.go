@@ -1,6 +1,7 @@
 package distill
 
 import (
+	"context"
 	"fmt"
 	"math"
 
@@ -32,7 +33,7 @@ func (d *distiller) evaluate() error {
 	if err := d.run.Report(m); err != nil {
 		return err
 	}
-	s, err := d.evalPlay(d.student)
+	s, err := d.evalPlay(context.Background(), d.student) // a segment that is played is kept
 	if err != nil {
 		return err
 	}
@@ -54,20 +55,20 @@ func (d *distiller) evaluate() error {
 const evalGames = 64
 
 // evalPlay measures an agent on the seeds that choose.
-func (d *distiller) evalPlay(a *rl.Agent) (rl.Stats, error) {
+func (d *distiller) evalPlay(ctx context.Context, a *rl.Agent) (rl.Stats, error) {
 	seed := rng.Uint64(d.Seed, evalDomain)
-	return d.measure(d.EvalEpisodes, d.EvalSteps, seed, func(env rl.VecEnv) (rl.Policy, error) {
+	return d.measure(ctx, d.EvalEpisodes, d.EvalSteps, seed, func(env rl.VecEnv) (rl.Policy, error) {
 		return rl.NewActor(d.job.Engine, a, env.Spec(), seed)
 	})
 }
 
 // test measures a player on the seeds that nothing was chosen by.
-func (d *distiller) test(make func(env rl.VecEnv, seed uint64) (rl.Policy, error)) (rl.Stats, error) {
+func (d *distiller) test(ctx context.Context, make func(env rl.VecEnv, seed uint64) (rl.Policy, error)) (rl.Stats, error) {
 	seed := rng.Uint64(d.Seed, testDomain)
-	return d.measure(d.TestEpisodes, d.TestSteps, seed, func(env rl.VecEnv) (rl.Policy, error) { return make(env, seed) })
+	return d.measure(ctx, d.TestEpisodes, d.TestSteps, seed, func(env rl.VecEnv) (rl.Policy, error) { return make(env, seed) })
 }
 
-func (d *distiller) measure(episodes, steps int, seed uint64, make func(env rl.VecEnv) (rl.Policy, error)) (rl.Stats, error) {
+func (d *distiller) measure(ctx context.Context, episodes, steps int, seed uint64, make func(env rl.VecEnv) (rl.Policy, error)) (rl.Stats, error) {
 	env, err := rl.New(d.Env, d.envOptions(min(episodes, evalGames), steps))
 	if err != nil {
 		return rl.Stats{}, err
@@ -77,36 +78,25 @@ func (d *distiller) measure(episodes, steps int, seed uint64, make func(env rl.V
 	if err != nil {
 		return rl.Stats{}, err
 	}
-	return rl.Evaluate(env, p, episodes, seed)
+	return rl.Evaluate(env, interruptible{p, ctx}, episodes, seed)
 }
 
-// chooseMode takes the mode in which the kept weights play best on held-out
-// seeds, that of the training if there is no difference; held has the returns.
-func (d *distiller) chooseMode() (held map[rl.ActMode]float64, err error) {
-	held = map[rl.ActMode]float64{d.acts: d.at.Best.Return}
-	if d.Mode != BestMode {
-		return held, nil
+// interruptible is a player that stops when a context ends.
+type interruptible struct {
+	rl.Policy
+	ctx context.Context
+}
+
+func (p interruptible) Act(obs []byte, fresh []bool, act []int32) error {
+	if p.ctx.Err() != nil {
+		return fmt.Errorf("distill: %w", rl.ErrInterrupted)
 	}
-	other := rl.Greedy
-	if d.acts == rl.Greedy {
-		other = rl.Sample
-	}
-	a := &rl.Agent{Info: d.student.Info, Graph: d.student.Graph, Store: d.best}
-	a.Info.Mode = other
-	s, err := d.evalPlay(a)
-	if err != nil {
-		return nil, err
-	}
-	if held[other] = s.Mean; s.Mean <= d.at.Best.Return {
-		return held, nil
-	}
-	d.student.Info.Mode = other
-	return held, d.run.Weights(true, d.best, d.at)
+	return p.Policy.Act(obs, fresh, act)
 }
 
 // finish chooses how the student acts, writes the last weights and measures on
 // seeds of its own.
-func (d *distiller) finish() (*Result, error) {
+func (d *distiller) finish(ctx context.Context) (*Result, error) {
 	if d.best == nil {
 		if d.job.Dir == "" {
 			return nil, fmt.Errorf("distill: no weights of the student's bits: float %g leaves no updates for them", d.Float)
@@ -119,19 +109,40 @@ func (d *distiller) finish() (*Result, error) {
 	}
 	r := &Result{Agreement: d.at.Agreement}
 	var err error
-	if r.HeldOut, err = d.chooseMode(); err != nil {
+	if r.HeldOut, err = d.chooseActing(ctx); err != nil {
 		return nil, err
 	}
 	if err := d.run.Weights(false, d.student.Store, d.at); err != nil {
 		return nil, err
 	}
-	a := &rl.Agent{Info: d.student.Info, Graph: d.student.Graph, Store: d.best}
+	if err := d.compare(ctx, r); err != nil {
+		return nil, err
+	}
+	r.Share = (r.Student.Mean - r.Random.Mean) / (r.Teacher.Mean - r.Random.Mean)
+	if math.IsNaN(r.Share) || math.IsInf(r.Share, 0) {
+		r.Share = 0 // the teacher plays no better than chance
+	}
+	r.Result = rl.Result{
+		Agent: d.kept(), Best: d.at.Best, Last: d.at.Last, Updates: d.at.Total, Steps: d.at.Steps,
+		Seconds: d.run.Seconds(), Dir: d.job.Dir,
+	}
+	return r, d.run.Finish(d.at)
+}
+
+// kept is the student with the weights that are kept.
+func (d *distiller) kept() *rl.Agent {
+	return &rl.Agent{Info: d.student.Info, Graph: d.student.Graph, Store: d.best}
+}
+
+// compare measures student, teacher and random play on the same seeds.
+func (d *distiller) compare(ctx context.Context, r *Result) (err error) {
+	student := d.kept()
 	for _, m := range []struct {
 		to     *rl.Stats
 		player func(env rl.VecEnv, seed uint64) (rl.Policy, error)
 	}{
 		{&r.Student, func(env rl.VecEnv, seed uint64) (rl.Policy, error) {
-			return rl.NewActor(d.job.Engine, a, env.Spec(), seed)
+			return rl.NewActor(d.job.Engine, student, env.Spec(), seed)
 		}},
 		{&r.Teacher, func(env rl.VecEnv, seed uint64) (rl.Policy, error) {
 			return d.job.Teacher.policy(d.job.Engine, env, seed)
@@ -140,19 +151,11 @@ func (d *distiller) finish() (*Result, error) {
 			return rl.NewRandom(len(env.Spec().Actions), seed), nil
 		}},
 	} {
-		if *m.to, err = d.test(m.player); err != nil {
-			return nil, err
+		if *m.to, err = d.test(ctx, m.player); err != nil {
+			return err
 		}
 	}
-	r.Share = (r.Student.Mean - r.Random.Mean) / (r.Teacher.Mean - r.Random.Mean)
-	if math.IsNaN(r.Share) || math.IsInf(r.Share, 0) {
-		r.Share = 0 // the teacher plays no better than chance
-	}
-	r.Result = rl.Result{
-		Agent: a, Best: d.at.Best, Last: d.at.Last, Updates: d.at.Total, Steps: d.at.Steps,
-		Seconds: d.run.Seconds(), Dir: d.job.Dir,
-	}
-	return r, d.run.Finish(d.at)
+	return nil
 }
 
 // agreement is the share of held-out states in which the student's best action

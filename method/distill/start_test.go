@@ -119,17 +119,36 @@ func TestBestModeIsTheBetterOne(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	sample, greedy := r.HeldOut[rl.Sample], r.HeldOut[rl.Greedy]
-	want := rl.Sample
-	if greedy > sample {
-		want = rl.Greedy
+	if len(r.HeldOut) != 4 {
+		t.Fatalf("held out %+v, want greedy and three temperatures", r.HeldOut)
+	}
+	want, different := r.HeldOut[0], false
+	for _, h := range r.HeldOut {
+		different = different || h.Return != want.Return
+		if h.Return > want.Return {
+			want = h
+		}
 	}
 	stored, err := rl.OpenRun(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(r.HeldOut) != 2 || sample != r.Best.Return || sample == greedy || r.Agent.Info.Mode != want || stored.Info.Mode != want {
-		t.Errorf("held out %v, best %v, mode %q, stored %q", r.HeldOut, r.Best.Return, r.Agent.Info.Mode, stored.Info.Mode)
+	for _, i := range []rl.AgentInfo{r.Agent.Info, stored.Info} {
+		if i.Mode != want.Mode || i.Temperature != want.Temperature {
+			t.Errorf("held out %+v, but it acts by %q at %g", r.HeldOut, i.Mode, i.Temperature)
+		}
+	}
+	if r.HeldOut[0].Return != r.Best.Return || r.HeldOut[0].Temperature != 1 || !different {
+		t.Errorf("held out %+v, best %v", r.HeldOut, r.Best.Return)
+	}
+	again, err := Run(t.Context(), c, Job{Job: rl.Job{Engine: newEngine(t, 1), Dir: dir, Resume: true}, Teacher: Source{Name: "a", Agent: a}, From: a})
+	if err != nil || !slices.Equal(again.HeldOut, r.HeldOut) || again.Student.Mean != r.Student.Mean {
+		t.Errorf("asked again: held out %+v, error %v", again.HeldOut, err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := Run(ctx, c, Job{Job: rl.Job{Engine: newEngine(t, 1), Dir: dir, Resume: true}, Teacher: Source{Name: "a", Agent: a}, From: a}); !errors.Is(err, rl.ErrInterrupted) {
+		t.Errorf("error %v of measurements at the end, want ErrInterrupted", err)
 	}
 	c.Mode = ""
 	if r, err = Run(t.Context(), c, Job{Job: rl.Job{Engine: newEngine(t, 1)}, Teacher: Source{Name: "a", Agent: a}, From: a}); err != nil || r.Agent.Info.Mode != rl.Sample || len(r.HeldOut) != 1 {

@@ -16,7 +16,7 @@ type Teacher interface {
 	Actions() []int32
 	// Mode is how the teacher acts on q.
 	Mode() rl.ActMode
-	// Tau is the divisor of its outputs that suits it.
+	// Tau is the divisor of its outputs that suits it, also where it draws.
 	Tau() float64
 }
 
@@ -70,12 +70,7 @@ func (t agent) Label(obs []byte, fresh []bool, q []float32) error {
 
 func (t agent) Actions() []int32 { return t.actor.Actions() }
 func (t agent) Mode() rl.ActMode { return t.actor.Mode }
-func (t agent) Tau() float64 {
-	if v := t.actor.Agent.Info.Temperature; v > 0 {
-		return v
-	}
-	return 1
-}
+func (t agent) Tau() float64     { return t.actor.Agent.Info.Tau() }
 
 // planner gives its choice the output 1 and all others 0.
 type planner struct {
