@@ -20,6 +20,10 @@ type Engine struct {
 	// rounded float32 values, as other frameworks do, instead of from their
 	// codes. Set it before Compile.
 	FloatProducts bool
+
+	// FloatGradients keeps the operands of their gradients in float32, where a
+	// kernel row with BF16 would round them to bfloat16. Set it before Compile.
+	FloatGradients bool
 }
 
 // New returns an engine with that many worker threads, or one for each CPU if

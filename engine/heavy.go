@@ -89,6 +89,7 @@ func (b *builder) convGradInput(n *graph.Node, dy, w *value, o graph.Conv2DGradI
 	dy, w = b.channelsLast(dy), b.plain(w)
 	k := b.plan.k
 	s := convShape(o.Conv2D, o.InShape, w.shape)
+	s.BF16 = b.plan.engine.bf16Gradient(n)
 	packed := b.pack(w, "conv_pack_grad", s, k.ConvPackGradSize(s), func(dst, w []float32) { k.ConvPackGrad(s, dst, w) })
 	out := b.value(n.Name(), n.Type(), true)
 	return b.add(&inst{
@@ -104,6 +105,7 @@ func (b *builder) convGradWeight(n *graph.Node, x, dy *value, o graph.Conv2DGrad
 	x, dy = b.channelsLast(x), b.channelsLast(dy)
 	k := b.plan.k
 	s := convShape(o.Conv2D, x.shape, o.WeightShape)
+	s.BF16 = b.plan.engine.bf16Gradient(n)
 	out := b.value(n.Name(), n.Type(), false)
 	size := k.ConvGradWeightSize(s)
 	i := &inst{

@@ -12,7 +12,9 @@ import (
 // A convolution or a linear layer whose two operands come out of quantizers runs on
 // the integer codes: exact sums in 32 bits, then a multiplication by the product of
 // the steps. It equals the product of the rounded float32 values within their
-// rounding error and costs a quarter of it. Gradients stay in float32.
+// rounding error and costs a quarter of it. Their gradients are sums of products of
+// two bfloat16 where the CPU has them: codes of up to 8 bits times a step lose next
+// to nothing by that, and a gradient keeps its range and 8 bits.
 
 // codesOp makes u8 codes of a quantizer's input: signed grids are stored with
 // zero point 128.
@@ -42,6 +44,26 @@ func (e *Engine) quantizedOperands(n *graph.Node) (x, w *graph.Node, ok bool) {
 	}
 	perChannel := qw.Spec.Granularity == quant.PerChannel && qw.Spec.Axis == 0
 	return x, w, perChannel || qw.Spec.Granularity == quant.PerTensor
+}
+
+// bf16Gradient reports whether a product of a gradient may round its operands to
+// bfloat16: where the other operand came out of a quantizer, which the gradient
+// passes as an estimate anyway.
+func (e *Engine) bf16Gradient(n *graph.Node) bool {
+	for _, x := range n.In() {
+		for len(x.In()) > 0 {
+			_, shape := x.Op().(graph.Reshape)
+			_, again := x.Op().(graph.After)
+			if !shape && !again {
+				break
+			}
+			x = x.In()[0]
+		}
+		if q, ok := x.Op().(graph.FakeQuant); ok && q.Spec.Bits <= 8 {
+			return !e.FloatGradients
+		}
+	}
+	return false
 }
 
 // convInteger adds an integer convolution of the operands of quantizers x and w.

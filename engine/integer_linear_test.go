@@ -30,7 +30,7 @@ func TestIntegerLinearEqualsTheRoundedFloats(t *testing.T) {
 		var got, grad [2][]float32
 		for f := range 2 {
 			e := New(1 + i%2)
-			e.FloatProducts = f == 1
+			e.FloatProducts, e.FloatGradients = f == 1, true
 			got[f], grad[f] = quantizedLinear(t, e, c.x, c.w, c.shape, c.cols)
 			e.Close()
 		}

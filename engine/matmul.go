@@ -37,7 +37,8 @@ func (b *builder) matmul(n *graph.Node, x, y *value, o graph.MatMul) *value {
 	}
 	k := b.plan.k
 	_, inner, cols := o.Dims(x.shape, y.shape)
-	packed, size := b.packBlocks(y, inner, cols, o.TransB)
+	packB, gemm := b.products(n, o)
+	packed, size := b.packBlocks(y, inner, cols, o.TransB, packB)
 	i := &inst{op: o, name: n.Name(), in: []*value{x, packed}, out: out, scratch: k.GemmScratch(inner, min(cols, packCols))}
 	i.class, i.local = rowwise, []bool{true, false}
 	i.minRows = rowsFor(out.rows(), inner*cols)
@@ -45,11 +46,26 @@ func (b *builder) matmul(n *graph.Node, x, y *value, o graph.MatMul) *value {
 		a, c := wk.rows(i.in[0], r0, r1), wk.rows(out, r0, r1)
 		for j := 0; j < cols; j += packCols {
 			w := min(packCols, cols-j)
-			k.Gemm(c[j:], a, packed.data[j/packCols*size:][:k.PackBSize(inner, w)], len(c)/cols, w, inner, inner, cols, false, false, wk.kernel)
+			gemm(c[j:], a, packed.data[j/packCols*size:][:k.PackBSize(inner, w)], len(c)/cols, w, inner, inner, cols, false, false, wk.kernel)
 		}
 	}
 	return b.add(i)
 }
+
+// products returns the kernels of a product: those that may round to bfloat16 for a
+// gradient. These pack a transposed right operand slowly.
+func (b *builder) products(n *graph.Node, o graph.MatMul) (packB packFunc, gemm gemmFunc) {
+	k := b.plan.k
+	if o.OfGradient && !o.TransB && b.plan.engine.bf16Gradient(n) {
+		return k.PackBBF16, k.GemmBF16
+	}
+	return k.PackB, k.Gemm
+}
+
+type (
+	packFunc = func(dst, b []float32, ldb, k, n int, trans bool)
+	gemmFunc = func(c, a, packedB []float32, m, n, k, lda, ldc int, transA, acc bool, scratch []float32)
+)
 
 // rowsFor returns the rows that a chunk should have at least.
 func rowsFor(rows, weight int) int {
@@ -64,7 +80,7 @@ func rowsFor(rows, weight int) int {
 
 // packBlocks packs a matrix in blocks of packCols columns, each size floats
 // apart.
-func (b *builder) packBlocks(y *value, inner, cols int, trans bool) (packed *value, size int) {
+func (b *builder) packBlocks(y *value, inner, cols int, trans bool, packB packFunc) (packed *value, size int) {
 	k := b.plan.k
 	size = k.PackBSize(inner, min(cols, packCols))
 	blocks := (cols + packCols - 1) / packCols
@@ -79,7 +95,7 @@ func (b *builder) packBlocks(y *value, inner, cols int, trans bool) (packed *val
 		} else {
 			src = src[j:]
 		}
-		k.PackB(packed.data[t*size:][:k.PackBSize(inner, w)], src, ld, inner, w, trans)
+		packB(packed.data[t*size:][:k.PackBSize(inner, w)], src, ld, inner, w, trans)
 	}
 	i := &inst{op: packOp, in: []*value{y}, out: packed, class: global}
 	if blocks == 1 {
@@ -127,6 +143,7 @@ func (b *builder) innerMatmul(n *graph.Node, x, y, out *value, o graph.MatMul) *
 	k := b.plan.k
 	rows, inner, cols := o.Dims(x.shape, y.shape)
 	ld := y.shape[1]
+	packB, gemm := b.products(n, o)
 	tr, tc := evenTile(rows, gradRows), evenTile(cols, gradCols)
 	pack := k.PackBSize(min(inner, gradInner), tc)
 	i := &inst{op: o, name: n.Name(), in: []*value{x, y}, out: out, class: global}
@@ -145,8 +162,8 @@ func (b *builder) innerMatmul(n *graph.Node, x, y, out *value, o graph.MatMul) *
 				src = src[p*ld+c:]
 			}
 			packed := wk.kernel[:k.PackBSize(depth, w)]
-			k.PackB(packed, src, ld, depth, w, o.TransB)
-			k.Gemm(out.data[r*cols+c:], x.root().data[p*rows+r:], packed, m, w, depth, rows, cols, true, p > 0, wk.kernel[pack:])
+			packB(packed, src, ld, depth, w, o.TransB)
+			gemm(out.data[r*cols+c:], x.root().data[p*rows+r:], packed, m, w, depth, rows, cols, true, p > 0, wk.kernel[pack:])
 		}
 	}
 	return b.add(i)

@@ -12,6 +12,8 @@ import (
 type MatMul struct {
 	TransA bool `json:"trans_a,omitempty"`
 	TransB bool `json:"trans_b,omitempty"`
+	// OfGradient tells that one operand is a gradient.
+	OfGradient bool `json:"of_gradient,omitempty"`
 }
 
 // Kind implements Op.
@@ -62,9 +64,9 @@ func (o MatMul) Gradient(g *Graph, n, dy *Node) []*Node {
 	shared := len(b.Shape()) == 2 && len(a.Shape()) > 2
 	var da, db *Node
 	if o.TransA {
-		da = g.Apply(MatMul{o.TransB, true}, b, dy)
+		da = g.Apply(MatMul{o.TransB, true, true}, b, dy)
 	} else {
-		da = g.Apply(MatMul{false, !o.TransB}, dy, b)
+		da = g.Apply(MatMul{false, !o.TransB, true}, dy, b)
 	}
 	if shared && !o.TransA { // fold the leading axes into the rows
 		_, k, cols := o.Dims(a.Shape(), b.Shape())
@@ -73,9 +75,9 @@ func (o MatMul) Gradient(g *Graph, n, dy *Node) []*Node {
 		g.Fail(fmt.Errorf("graph: matmul %s: no gradient for a transposed left operand with a shared right one", n.Name()))
 	}
 	if o.TransB {
-		db = g.Apply(MatMul{true, o.TransA}, dy, a)
+		db = g.Apply(MatMul{true, o.TransA, true}, dy, a)
 	} else {
-		db = g.Apply(MatMul{!o.TransA, false}, a, dy)
+		db = g.Apply(MatMul{!o.TransA, false, true}, a, dy)
 	}
 	return []*Node{da, db}
 }

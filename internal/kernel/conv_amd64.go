@@ -47,7 +47,7 @@ func gradPhase(k, stride, dil, pad, p int) phase {
 
 // convDir is one direction of a convolution, ConvForward's or ConvGradInput's.
 type convDir struct {
-	s                *ConvShape
+	s                ConvShape
 	grad             bool
 	srcH, srcW, srcC int
 	dstH, dstW, dstC int
@@ -58,7 +58,7 @@ type convDir struct {
 
 func newConvDir(s *ConvShape, grad bool) convDir {
 	d := convDir{
-		s: s, grad: grad, phasesH: 1, phasesW: 1,
+		s: *s, grad: grad, phasesH: 1, phasesW: 1,
 		srcH: s.H, srcW: s.W, srcC: s.C, dstH: s.OH(), dstW: s.OW(), dstC: s.O,
 	}
 	if grad {
@@ -90,7 +90,7 @@ func (p phase) extend(lo, hi, last int) (int, int) {
 }
 
 func (d *convDir) phaseH(p int) phase {
-	s := d.s
+	s := &d.s
 	if d.grad {
 		return gradPhase(s.KH, s.SH, s.DH, s.PT, p)
 	}
@@ -98,7 +98,7 @@ func (d *convDir) phaseH(p int) phase {
 }
 
 func (d *convDir) phaseW(p int) phase {
-	s := d.s
+	s := &d.s
 	if d.grad {
 		return gradPhase(s.KW, s.SW, s.DW, s.PL, p)
 	}
@@ -124,10 +124,10 @@ func (d *convDir) tapsBefore(py, px int) (n int) {
 // columns counts the destination columns of phase px.
 func (d *convDir) columns(px int) int { return (d.dstW - px + d.phasesW - 1) / d.phasesW }
 
-// sharesTaps reports whether conv3F32 serves a panel of nv vectors: then a
+// sharesTaps reports whether conv3F32 or conv3BF16 serves a panel of nv vectors: then a
 // kernel row's weights lie [channel][tap] instead of [tap][channel].
 func (d *convDir) sharesTaps(is isa, w phase, px, nv int) bool {
-	return is == avx512 && nv == 1 && d.s.Groups == 1 && w.taps == 3 && w.step == 1 && w.advance == 1 && d.columns(px) >= 8
+	return is != avx2 && nv == 1 && d.s.Groups == 1 && w.taps == 3 && w.step == 1 && w.advance == 1 && d.columns(px) >= 8
 }
 
 func (d *convDir) packSize(is isa) int {
@@ -139,12 +139,12 @@ func (d *convDir) packSize(is isa) int {
 
 // padded reports whether the source has to be copied to scratch: depthwise
 // kernels read beyond the last channel.
-func (d *convDir) padded() bool {
-	return d.padH != d.srcH || d.padW != d.srcW || d.s.depthwise()
+func (d *convDir) padded(is isa) bool {
+	return d.padH != d.srcH || d.padW != d.srcW || d.s.depthwise() || is == bf16
 }
 
-func (d *convDir) scratch() int {
-	if !d.padded() {
+func (d *convDir) scratch(is isa) int {
+	if !d.padded(is) {
 		return 0
 	}
 	size := d.padH * d.padW * d.srcC
@@ -180,17 +180,21 @@ func (d *convDir) pack(is isa, dst, w []float32) {
 
 // packPanel packs destination channels j and up of group g.
 func (d *convDir) packPanel(is isa, dst, w []float32, h, v phase, px, g, j, nv int) {
-	s, width := d.s, nv*is.lanes()
+	s, width := &d.s, nv*is.lanes()
 	cg, dg, kk := d.groupC(), d.groupD(), s.KH*s.KW
 	chanStep, laneStep := kk, cg*kk // of w, forward: [dg][cg][kh][kw]
 	if d.grad {
 		chanStep, laneStep = dg*kk, kk // [cg][dg][kh][kw]
 	}
-	w = w[g*cg*dg*kk+j*laneStep:]
+	w = w[g*cg*is.values()*dg*kk+j*laneStep:]
 	cols := min(width, dg-j)
 	cStep, tStep := width, cg*width // of dst
 	if d.sharesTaps(is, v, px, nv) {
 		cStep, tStep = 3*width, width
+	}
+	half := chanStep // from one value of a word to the next
+	if is == bf16 {
+		chanStep *= 2
 	}
 	for ky := 0; ky < h.taps; ky++ {
 		for kx := 0; kx < v.taps; kx++ {
@@ -199,7 +203,9 @@ func (d *convDir) packPanel(is isa, dst, w []float32, h, v phase, px, g, j, nv i
 				row := dst[ky*v.taps*cg*width+kx*tStep+c*cStep:][:width]
 				from := tap + c*chanStep
 				for l := range row[:cols] {
-					row[l] = w[from+l*laneStep]
+					if row[l] = w[from+l*laneStep]; is == bf16 {
+						row[l] = wordBF16(row[l], w[from+l*laneStep+half])
+					}
 				}
 				clear(row[cols:])
 			}
@@ -209,9 +215,9 @@ func (d *convDir) packPanel(is isa, dst, w []float32, h, v phase, px, g, j, nv i
 
 // run computes dst of n images from src.
 func (d *convDir) run(is isa, dst, src, packed []float32, n int, scratch []float32) {
-	in, out := d.srcH*d.srcW*d.srcC, d.dstH*d.dstW*d.dstC
-	dst, src, packed, scratch = dst[:n*out], src[:n*in], packed[:d.packSize(is)], scratch[:d.scratch()]
-	if d.padded() {
+	in, out := d.srcH*d.srcW*d.srcC*is.values(), d.dstH*d.dstW*d.dstC
+	dst, src, packed, scratch = dst[:n*out], src[:n*in], packed[:d.packSize(is)], scratch[:d.scratch(is)]
+	if d.padded(is) {
 		clearBorder(d, scratch)
 	}
 	for i := 0; i < n; i++ {
@@ -252,7 +258,7 @@ func (d *convDir) band(weights int) int {
 
 func (d *convDir) image(is isa, dst, src, packed, buf []float32) {
 	filled := 0
-	if !d.padded() {
+	if !d.padded(is) {
 		buf, filled = src, d.srcH
 	}
 	step := d.band(len(packed))
@@ -260,7 +266,7 @@ func (d *convDir) image(is isa, dst, src, packed, buf []float32) {
 		r1 := min(d.dstH, r0+step)
 		if filled < d.srcH {
 			for last := d.lastSource(r1 - 1); filled < d.srcH && filled <= last; filled++ {
-				copy(buf[((d.top+filled)*d.padW+d.left)*d.srcC:], src[filled*d.srcW*d.srcC:][:d.srcW*d.srcC])
+				d.fill(is, buf, src, filled)
 			}
 		}
 		for py := 0; py < min(d.phasesH, r1-r0); py++ {
@@ -374,6 +380,10 @@ func (p *convPanel) row(is isa, dense bool, dst, packed, buf []float32, from, sr
 			m++
 		}
 		switch {
+		case p.shared && is == bf16:
+			conv3BF16(m, &buf[a], &packed[b], &dst[c], &p.tile)
+		case is == bf16:
+			rowsBF16(m, p.nv, &buf[a], &packed[b], &dst[c], &p.tile)
 		case p.shared:
 			conv3F32(m, &buf[a], &packed[b], &dst[c], &p.tile)
 		case p.depthwise:

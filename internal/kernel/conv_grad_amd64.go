@@ -19,14 +19,16 @@ func convGradWeight(is isa, s *ConvShape, dw, x, dy []float32, n int, scratch []
 		return
 	}
 	d := newConvDir(s, false)
-	buf := scratch[:d.scratch()]
-	if d.padded() {
+	buf := scratch[:d.scratch(is)]
+	if d.padded(is) {
 		clearBorder(&d, buf)
 	}
 	for i := 0; i < n; i++ {
 		src := x[i*in:][:in]
-		if d.padded() {
-			d.fill(buf, src)
+		if d.padded(is) {
+			for r := range d.srcH {
+				d.fill(is, buf, src, r)
+			}
 			src = buf
 		}
 		for r := 0; r < d.dstH; r += band {
@@ -48,8 +50,8 @@ func gradBand(s *ConvShape) int {
 // gradRows adds the gradient of output rows r0 to r1 of one image.
 func gradRows(is isa, s *ConvShape, dw, x, dy []float32, r0, r1 int) {
 	for kh := 0; kh < s.KH; kh++ {
-		if is == avx512 && gradSharesTaps(s) {
-			gradTaps3(s, dw, x, dy, kh, r0, r1)
+		if is != avx2 && gradSharesTaps(s) {
+			gradTaps3(is, s, dw, x, dy, kh, r0, r1)
 			continue
 		}
 		for kw := 0; kw < s.KW; kw++ {
@@ -65,13 +67,13 @@ func mergesTaps(s *ConvShape) bool {
 	return s.C < 8 && s.KW > 1 && s.DW == 1 && s.Groups == 1
 }
 
-// gradSharesTaps reports whether gradWeight3F32 serves the shape.
+// gradSharesTaps reports whether the kernels of three taps serve the shape.
 func gradSharesTaps(s *ConvShape) bool {
 	return s.KW == 3 && s.SW == 1 && s.DW == 1 && s.PL == 1 && s.PR == 1 && s.Groups == 1 && s.O <= avx512.lanes()
 }
 
 // gradTaps3 is gradTap for the three taps of a kernel row.
-func gradTaps3(s *ConvShape, dw, x, dy []float32, kh, r0, r1 int) {
+func gradTaps3(is isa, s *ConvShape, dw, x, dy []float32, kh, r0, r1 int) {
 	y0, y1 := s.rowsInside(kh, r0, r1)
 	if y0 >= y1 {
 		return
@@ -85,16 +87,24 @@ func gradTaps3(s *ConvShape, dw, x, dy []float32, kh, r0, r1 int) {
 	tiles, size, extra := split(s.C, 8)
 	for i, r := 0, 0; i < tiles; i++ {
 		m := size + b2i(i < extra)
-		gradWeight3F32(m, &x[a+r], &dy[b], &dw[c+r*s.O], &t)
+		if is == bf16 {
+			gradWeight3BF16(m, &x[a+r], &dy[b], &dw[c+r*s.O], &t)
+		} else {
+			gradWeight3F32(m, &x[a+r], &dy[b], &dw[c+r*s.O], &t)
+		}
 		r += m
 	}
 }
 
-// fill copies a whole image into its padding.
-func (d *convDir) fill(buf, src []float32) {
-	for r := 0; r < d.srcH; r++ {
-		copy(buf[((d.top+r)*d.padW+d.left)*d.srcC:], src[r*d.srcW*d.srcC:][:d.srcW*d.srcC])
+// fill brings row r of an image into its padding.
+func (d *convDir) fill(is isa, buf, src []float32, r int) {
+	n := d.srcW * d.srcC
+	dst := buf[((d.top+r)*d.padW+d.left)*d.srcC:][:n]
+	if is == bf16 {
+		narrowBF16(dst, src[2*n*r:][:2*n])
+		return
 	}
+	copy(dst, src[n*r:][:n])
 }
 
 // inside returns the outputs lo <= i < hi for which i*stride+offset lies in
@@ -150,7 +160,11 @@ func gradTiles(is isa, t *tile, dw, x, dy []float32, rows, cols int) {
 		tiles, size, extra := split(rows, is.gradMost(nv))
 		for i, r := 0, 0; i < tiles; i++ {
 			m := size + b2i(i < extra)
-			gradWeightF32(is, m, nv, &x[r], &dy[j], &dw[r*cols+j], t)
+			if is == bf16 {
+				gradWeightBF16(m, nv, &x[r], &dy[j], &dw[r*cols+j], t)
+			} else {
+				gradWeightF32(is, m, nv, &x[r], &dy[j], &dw[r*cols+j], t)
+			}
 			r += m
 		}
 	}
@@ -158,7 +172,7 @@ func gradTiles(is isa, t *tile, dw, x, dy []float32, rows, cols int) {
 
 // gradMerged adds the gradient of kernel row kh, its taps and channels one run.
 func gradMerged(is isa, d *convDir, dw, src, dy []float32, kh, r0, r1 int) {
-	s, ow := d.s, d.dstW
+	s, ow := &d.s, d.dstW
 	y0, y1 := s.rowsInside(kh, r0, r1)
 	if y0 >= y1 {
 		return

@@ -110,7 +110,7 @@ func (d *convInt) scratchBytes() int { return d.imageBytes() + 4*d.s.Groups*d.ch
 func (d *convInt) imageBytes() int { return (d.padH*d.pitch + 4 + 3) &^ 3 }
 
 func (d *convInt) packWeights(dst, w []int8) {
-	s := d.s
+	s := &d.s
 	dst = dst[:d.size()]
 	clear(dst)
 	sums := dst[s.Groups*d.groupSize():]
@@ -142,7 +142,7 @@ func (d *convInt) packWeights(dst, w []int8) {
 }
 
 func (d *convInt) forward(acc []int32, x []uint8, zero uint8, packed []int8, n int, scratch []uint8) {
-	s := d.s
+	s := &d.s
 	in, out := s.H*s.W*s.C, d.dstH*d.dstW*s.O
 	acc, x, packed, scratch = acc[:n*out], x[:n*in], packed[:d.size()], scratch[:d.scratchBytes()]
 	buf := scratch[:d.imageBytes()]
@@ -181,7 +181,7 @@ func (d *convInt) image(acc []int32, x []uint8, zero uint8, packed []int8, buf [
 
 // panelRows computes destination channels j and up of group g in rows r0..r1.
 func (d *convInt) panelRows(acc []int32, packed []int8, buf []uint8, bias []int32, r0, r1, g, j int) {
-	s, size := d.s, d.actBytes()
+	s, size := &d.s, d.actBytes()
 	nv, cols := d.panel(d.groupD() - j)
 	t := tile{
 		k: d.words(d.run), runs: d.runs, outs: d.outs, runStep: s.DW * d.srcC * size, outStep: s.DH * d.pitch,

@@ -90,8 +90,11 @@ func near(t *testing.T, what string, got []float32, want, magnitude []float64, c
 func TestConvolutionsAreTheSums(t *testing.T) {
 	eachRow(t, func(t *testing.T, row Table) {
 		r := rand.New(rand.NewPCG(31, 32))
-		for _, s := range convShapes() {
+		for i, s := range convShapes() {
 			checkConv(t, row, s, 1+r.IntN(2), r)
+			if s.BF16 = true; row.BF16 || i%10 == 0 {
+				checkConv(t, row, s, 1+r.IntN(2), r)
+			}
 		}
 	})
 }
@@ -101,6 +104,9 @@ func checkConv(t *testing.T, row Table, s ConvShape, n int, r *rand.Rand) {
 	name := fmt.Sprintf("%+v n=%d", s, n)
 	nx, ny, nw := n*s.H*s.W*s.C, n*s.OH()*s.OW()*s.O, s.O*s.C/s.Groups*s.KH*s.KW
 	x, dy, w := randF32(r, nx), randF32(r, ny), randF32(r, nw)
+	if s.BF16 {
+		wholeBF16(x, dy, w)
+	}
 	wantY, wantX, wantW := make([]float64, ny), make([]float64, nx), make([]float64, nw)
 	magY, magX, magW := make([]float64, ny), make([]float64, nx), make([]float64, nw)
 	eachProduct(&s, n, func(xi, wi, yi int) {

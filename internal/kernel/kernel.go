@@ -2,7 +2,7 @@
 // dispatch table. Generic Go is the definition of every operation; a faster
 // row of the table computes the same within the bound its tests name.
 //
-// A row is a Table value: "generic", "avx2", "avx512". Each row starts as a
+// A row is a Table value: "generic", "avx2", "avx512", ... Each row starts as a
 // copy of the row below and overrides what it does better. The best row that
 // the CPU can run is active from the start; LOWBIT_KERNEL=generic (or another
 // row's name) chooses one for a process, Use for tests and benchmarks.

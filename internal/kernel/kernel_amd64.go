@@ -28,6 +28,11 @@ func rows() []Table {
 			t.MatOps = avx512Mat(t.MatOps)
 			t.IntOps = avx512Int(t.IntOps)
 			all = append(all, t)
+			if x.HasAVX512BF16 {
+				t.Name = "avx512bf16"
+				t.MatOps = bf16Mat(t.MatOps)
+				all = append(all, t)
+			}
 			if hasTiles() {
 				t.Name = "amx"
 				t.IntOps = amxInt(t.IntOps)

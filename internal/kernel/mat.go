@@ -8,6 +8,10 @@ type ConvShape struct {
 	KH, KW, SH, SW, DH, DW int
 	PT, PL, PB, PR         int
 	Groups                 int
+	// BF16 allows a row to round the operands of the two gradients to bfloat16,
+	// to the nearest, ties to even; sums stay in float32. Rows whose CPU has no
+	// such products, and shapes that gain nothing, keep float32.
+	BF16 bool
 }
 
 // OH returns the output height.
@@ -31,6 +35,12 @@ type MatOps struct {
 	// GemmScratch(k, n) floats.
 	GemmScratch func(k, n int) int
 	Gemm        func(c, a, packedB []float32, m, n, k, lda, ldc int, transA, acc bool, scratch []float32)
+	// BF16 tells that the row has products of bfloat16.
+	BF16 bool
+	// PackBBF16 and GemmBF16 are PackB and Gemm with operands that may be rounded
+	// to bfloat16, as ConvShape.BF16 says.
+	PackBBF16 func(dst, b []float32, ldb, k, n int, trans bool)
+	GemmBF16  func(c, a, packedB []float32, m, n, k, lda, ldc int, transA, acc bool, scratch []float32)
 
 	// Convolution in float32, any stride, padding, dilation and groups.
 	// ConvPack turns weights [O, C/Groups, KH, KW] into the form of ConvForward

@@ -3,6 +3,7 @@
 package kernel
 
 //go:generate sh -c "cd _gen && go run . -set mat -out ../mat_amd64.s -stubs ../mat_stubs_amd64.go -pkg kernel"
+//go:generate sh -c "cd _gen && go run . -set bf16 -out ../bf16_amd64.s -stubs ../bf16_stubs_amd64.go -pkg kernel"
 
 func avx2Mat(base MatOps) MatOps   { return matRow(avx2, base) }
 func avx512Mat(base MatOps) MatOps { return matRow(avx512, base) }
@@ -13,11 +14,12 @@ func matRow(is isa, base MatOps) MatOps {
 	m.PackBSize, m.PackB = is.packBSize, is.packB
 	m.GemmScratch = func(k, _ int) int { return is.gemmScratch(k) }
 	m.Gemm = is.gemm
+	m.PackBBF16, m.GemmBF16 = is.packB, is.gemm
 	m.ConvPackSize = func(s *ConvShape) int { d := newConvDir(s, false); return d.packSize(is) }
 	m.ConvPackGradSize = func(s *ConvShape) int { d := newConvDir(s, true); return d.packSize(is) }
 	m.ConvScratch = func(s *ConvShape) int {
 		f, g := newConvDir(s, false), newConvDir(s, true)
-		return max(f.scratch(), g.scratch())
+		return max(f.scratch(is), g.scratch(is))
 	}
 	m.ConvPack = func(s *ConvShape, dst, w []float32) { d := newConvDir(s, false); d.pack(is, dst, w) }
 	m.ConvPackGrad = func(s *ConvShape, dst, w []float32) { d := newConvDir(s, true); d.pack(is, dst, w) }

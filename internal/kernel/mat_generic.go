@@ -7,6 +7,8 @@ func genericMat() MatOps {
 		PackB:                packBGeneric,
 		GemmScratch:          func(k, n int) int { return 0 },
 		Gemm:                 gemmGeneric,
+		PackBBF16:            packBGeneric,
+		GemmBF16:             gemmGeneric,
 		ConvPackSize:         convWeights,
 		ConvPackGradSize:     convWeights,
 		ConvPack:             convPackGeneric,

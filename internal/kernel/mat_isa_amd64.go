@@ -10,10 +10,19 @@ type isa int
 const (
 	avx2 isa = iota
 	avx512
+	bf16 // AVX-512 on words of two bfloat16
 )
 
-// lanes is the number of floats in a vector.
-func (is isa) lanes() int { return 8 << is }
+// lanes is the number of words in a vector.
+func (is isa) lanes() int { return 8 << min(is, avx512) }
+
+// values is the values in a word of an activation or gradient.
+func (is isa) values() int {
+	if is == bf16 {
+		return 2
+	}
+	return 1
+}
 
 // tile tells a kernel where its operands lie; distances are in bytes. The
 // generator's field numbers have the same order, and its comments say what
@@ -60,7 +69,7 @@ func (is isa) padCols(n int) int {
 // rowsMost is the most rows that rowsF32 takes with nv vectors: the tile
 // fills the registers.
 func (is isa) rowsMost(nv int) int {
-	if is == avx512 {
+	if is != avx2 {
 		return [3]int{1: 16, 2: 12}[nv]
 	}
 	return [3]int{1: 8, 2: 6}[nv]
@@ -68,7 +77,7 @@ func (is isa) rowsMost(nv int) int {
 
 // gradMost is the most rows that gradWeightF32 takes.
 func (is isa) gradMost(nv int) int {
-	if is == avx512 {
+	if is != avx2 {
 		return [3]int{1: 16, 2: 12}[nv]
 	}
 	return [3]int{1: 8, 2: 4}[nv]

@@ -79,6 +79,16 @@ type gemmCase struct {
 	transA, acc bool
 	transB      bool
 	pad         int // extra elements per row of a, b and c
+	bf16        bool
+}
+
+// wholeBF16 makes values whole numbers of bfloat16, whose products are exact.
+func wholeBF16(all ...[]float32) {
+	for _, s := range all {
+		for i, v := range s {
+			s[i] = math.Float32frombits(math.Float32bits(v) &^ 0xffff)
+		}
+	}
 }
 
 func gemmCases() []gemmCase {
@@ -102,6 +112,8 @@ func TestGemmIsTheProduct(t *testing.T) {
 		r := rand.New(rand.NewPCG(2, 3))
 		for _, g := range gemmCases() {
 			checkGemm(t, row, g, r)
+			g.bf16 = true
+			checkGemm(t, row, g, r)
 		}
 	})
 }
@@ -120,6 +132,10 @@ func checkGemm(t *testing.T, row Table, g gemmCase, r *rand.Rand) {
 		bLen = (g.n-1)*ldb + g.k
 	}
 	a, b := randF32(r, aLen), randF32(r, bLen)
+	if g.bf16 {
+		wholeBF16(a, b)
+		row.PackB, row.Gemm = row.PackBBF16, row.GemmBF16
+	}
 	at := func(i, p int) float64 {
 		if g.transA {
 			return float64(a[p*lda+i])

@@ -35,6 +35,7 @@ func TestRecomputationGivesTheSameWeights(t *testing.T) {
 		t.Helper()
 		e := engine.New(threads)
 		defer e.Close()
+		e.FloatGradients = static // whose sums differ in order: rounding would make more of it
 		q := bits(t, "w4a8kv8")
 		q.Static = static
 		c := silq.DefaultConfig(q)

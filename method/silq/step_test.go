@@ -68,6 +68,7 @@ func TestGoldenTrainingStep(t *testing.T) {
 	store, all := lsqtest.Golden(t, goldenFile)
 	e := engine.New(1)
 	defer e.Close()
+	e.FloatGradients = true
 	s := goldenStepper(t, e, store, all)
 	goldenLoss(t, s, all, "loss", 1e-4)
 	if d := lsqtest.Distance(s.Forward.Output("logits"), all.Get("logits")); d > lsqtest.StepTol {

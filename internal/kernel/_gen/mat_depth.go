@@ -135,8 +135,8 @@ func (m *matISA) depthGrad(nv int) {
 // and one vector of output channels: one broadcast of a pixel's channel feeds
 // the three taps. c [3 taps, OutStep bytes apart][mr rows][vector]; a run is k
 // pixels of a row of both a and b, k > 0: dy beyond the ends is 0.
-func (m *matISA) gradWeight3(mr int) {
-	begin(fmt.Sprintf("gradWeight3F32%sx%d", m.name, mr), tileSignature("F32"))
+func (m *matISA) gradWeight3(kind string, mr int) {
+	begin(fmt.Sprintf("gradWeight3%s%sx%d", kind, m.name, mr), tileSignature(kind))
 	a, b, t := param("a"), param("b"), param("t")
 	mask := m.mask(field(t, tileCols))
 	acc := grid(m.vecs(3*mr), mr, 3)
@@ -165,7 +165,7 @@ func (m *matISA) gradWeight3(mr int) {
 			x := m.vec()
 			VBROADCASTSS(Mem{Base: pa, Disp: r * 4}, x)
 			for j, v := range dy {
-				VFMADD231PS(x, v, acc[r][j])
+				m.dot(kind, x, v, acc[r][j])
 			}
 		}
 	}

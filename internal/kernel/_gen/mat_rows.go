@@ -9,11 +9,13 @@ import (
 )
 
 // dot emits acc += a * b for one broadcast word of a: F32 one product, U8S8
-// four (VPDPBUSD, a unsigned), S16 two.
+// four (VPDPBUSD, a unsigned), S16 and BF16 two.
 func (m *matISA) dot(kind string, a, b, acc reg.VecVirtual) {
 	switch kind {
 	case "F32":
 		VFMADD231PS(a, b, acc)
+	case "BF16":
+		dotBF16(b, a, acc)
 	case "U8S8":
 		VPDPBUSD(b, a, acc)
 	case "S16":
@@ -40,7 +42,7 @@ func (m *matISA) rows(kind string, mr, nv int) {
 	begin(fmt.Sprintf("rows%s%sx%dx%d", kind, m.name, mr, nv), tileSignature(kind))
 	a, b, t := param("a"), param("b"), param("t")
 	var flat []reg.VecVirtual
-	if kind == "F32" {
+	if floats(kind) {
 		flat = m.zeros(mr * nv)
 	} else {
 		bias := param("bias")
@@ -122,11 +124,14 @@ func (m *matISA) gemm(mr, nv int) {
 	m.storeTile("", "F32", acc, param("c"), t)
 }
 
+// floats reports whether the sums of a kind are float32.
+func floats(kind string) bool { return kind == "F32" || kind == "BF16" }
+
 // conv3 is rows for kernels three wide and one vector of output channels: one
 // broadcast of an input pixel's channel feeds the three taps. b is
 // [runs][k channels][3 taps] vectors, a run is one kernel row.
-func (m *matISA) conv3(mr int) {
-	begin(fmt.Sprintf("conv3F32%sx%d", m.name, mr), tileSignature("F32"))
+func (m *matISA) conv3(kind string, mr int) {
+	begin(fmt.Sprintf("conv3%s%sx%d", kind, m.name, mr), tileSignature(kind))
 	a, b, t := param("a"), param("b"), param("t")
 	acc := m.zeros(mr)
 	w := m.vecs(3)
@@ -144,7 +149,7 @@ func (m *matISA) conv3(mr int) {
 			VBROADCASTSS(rowPtr.at(q, u*4), x)
 			for j := range w {
 				if o := q - j; o >= 0 && o < mr {
-					VFMADD231PS(x, w[j], acc[o])
+					m.dot(kind, x, w[j], acc[o])
 				}
 			}
 		}
@@ -155,14 +160,14 @@ func (m *matISA) conv3(mr int) {
 	ADDQ(field(t, tileRunStep), a)
 	DECQ(runs)
 	JNZ(LabelRef("run"))
-	m.storeTile("", "F32", grid(acc, mr, 1), param("c"), t)
+	m.storeTile("", kind, grid(acc, mr, 1), param("c"), t)
 }
 
 // gradWeight: c [mr, nv vectors] += sum over runs and k pixels of
 // a[pixel][r] * b[pixel]; pixels lie KStep bytes apart in a and BStep bytes in
 // b, runs RunStep and BRun bytes.
-func (m *matISA) gradWeight(mr, nv int) {
-	begin(fmt.Sprintf("gradWeightF32%sx%dx%d", m.name, mr, nv), tileSignature("F32"))
+func (m *matISA) gradWeight(kind string, mr, nv int) {
+	begin(fmt.Sprintf("gradWeight%s%sx%dx%d", kind, m.name, mr, nv), tileSignature(kind))
 	a, b, t := param("a"), param("b"), param("t")
 	c, cStep := param("c"), fieldReg(t, tileCStep)
 	mask := m.mask(field(t, tileCols))
@@ -187,14 +192,14 @@ func (m *matISA) gradWeight(mr, nv int) {
 			m.load(m.at(pb, j), lastMask(mask, j, nv), v)
 		}
 		for r := range acc {
-			if nv == 1 && m.wide() {
+			if nv == 1 && kind == "F32" && m.wide() {
 				VFMADD231PS_BCST(Mem{Base: pa, Disp: r * 4}, bv[0], acc[r][0])
 				continue
 			}
 			w := m.vec()
 			VBROADCASTSS(Mem{Base: pa, Disp: r * 4}, w)
 			for j, v := range bv {
-				VFMADD231PS(w, v, acc[r][j])
+				m.dot(kind, w, v, acc[r][j])
 			}
 		}
 		ADDQ(aStep, pa)

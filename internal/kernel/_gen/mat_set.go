@@ -18,15 +18,15 @@ func genMat() {
 	for mr := 1; mr <= 12; mr++ {
 		wide.rows("F32", mr, 2)
 		wide.rows("U8S8", mr, 2)
-		wide.gradWeight(mr, 2)
+		wide.gradWeight("F32", mr, 2)
 	}
 	for mr := 1; mr <= 16; mr++ {
 		wide.rows("F32", mr, 1)
 		wide.rows("U8S8", mr, 1)
-		wide.gradWeight(mr, 1)
+		wide.gradWeight("F32", mr, 1)
 	}
 	for mr := 8; mr <= 16; mr++ {
-		wide.conv3(mr)
+		wide.conv3("F32", mr)
 	}
 	for mr := 1; mr <= 6; mr++ {
 		narrow.rows("F32", mr, 2)
@@ -34,11 +34,11 @@ func genMat() {
 	for mr := 1; mr <= 8; mr++ {
 		narrow.rows("F32", mr, 1)
 		narrow.rows("S16", mr, 1)
-		narrow.gradWeight(mr, 1)
+		narrow.gradWeight("F32", mr, 1)
 	}
 	for mr := 1; mr <= 4; mr++ {
 		narrow.rows("S16", mr, 2)
-		narrow.gradWeight(mr, 2)
+		narrow.gradWeight("F32", mr, 2)
 	}
 	for nv := 1; nv <= 2; nv++ {
 		wide.gemm(12, nv)
@@ -57,7 +57,7 @@ func genMat() {
 		narrow.depthGrad(nv)
 	}
 	for mr := 1; mr <= 8; mr++ {
-		wide.gradWeight3(mr)
+		wide.gradWeight3("F32", mr)
 	}
 	wide.scaleI32()
 	narrow.scaleI32()
@@ -260,7 +260,7 @@ func (m *matISA) storeTile(name, kind string, acc [][]reg.VecVirtual, c, t reg.R
 				k := lastMask(mask, j, nv)
 				if add {
 					m.load(m.at(c, j), k, old)
-					if kind == "F32" {
+					if floats(kind) {
 						VADDPS(old, v, v)
 					} else {
 						VPADDD(old, v, v)

@@ -1,0 +1,176 @@
+//go:build !noasm && gc
+
+package kernel
+
+import (
+	"math"
+	"unsafe"
+)
+
+// Products of matrices on words of two bfloat16, neighbours along the inner
+// dimension. B is packed in the panels of packB, each [k/2][columns] words.
+
+// Rows of A that are converted at a time, and the distance between two of them
+// where it is large, which keeps them out of the same sets of the first-level cache.
+const (
+	bf16Rows  = 48
+	bf16Apart = 16
+)
+
+func packBBF16(dst, b []float32, ldb, k, n int, trans bool) {
+	is, words := bf16, (k+1)/2
+	dst = dst[:words*is.padCols(n)]
+	for j := 0; j < n; j += 2 * is.lanes() {
+		nv, _ := is.panel(n - j)
+		width, cols := nv*is.lanes(), min(nv*is.lanes(), n-j)
+		for p := 0; p < words; p++ {
+			row := dst[p*width:][:width]
+			switch {
+			case trans:
+				for l := range cols {
+					row[l] = wordBF16(b[(j+l)*ldb+2*p], at(b[(j+l)*ldb:], 2*p+1, k))
+				}
+			case 2*p+1 < k:
+				pairBF16(row[:cols], b[2*p*ldb+j:], b[(2*p+1)*ldb+j:])
+			default:
+				for l := range cols {
+					row[l] = wordBF16(b[2*p*ldb+j+l], 0)
+				}
+			}
+			clear(row[cols:])
+		}
+		dst = dst[words*width:]
+	}
+}
+
+// at is b[i], or 0 from index k.
+func at(b []float32, i, k int) float32 {
+	if i < k {
+		return b[i]
+	}
+	return 0
+}
+
+// gemmBF16 sums blocks of gemmK products as gemm does.
+func gemmBF16(c, a, packedB []float32, m, n, k, lda, ldc int, transA, acc bool, scratch []float32) {
+	if m == 0 || n == 0 {
+		return
+	}
+	if !acc && (transA || k == 0) {
+		for r := range m {
+			clear(c[r*ldc:][:n])
+		}
+	}
+	for pc := 0; pc < k; pc += gemmK {
+		g := gemmBlock{isa: bf16, c: c, b: packedB, n: n, k: (k + 1) / 2, pc: pc / 2, kc: (min(gemmK, k-pc) + 1) / 2, ldc: ldc, add: acc || pc > 0}
+		if transA {
+			g.gradient(a, m, lda, pc, min(gemmK, k-pc), scratch[:avx512.gemmScratch(k)])
+			continue
+		}
+		g.lda = g.kc
+		if g.kc >= 128 {
+			g.lda += bf16Apart
+		}
+		for r := 0; r < m; r += bf16Rows {
+			rows := min(bf16Rows, m-r)
+			for i := range rows {
+				narrowBF16(scratch[i*g.lda:][:g.kc], a[(r+i)*lda+pc:][:min(gemmK, k-pc)])
+			}
+			g.product(scratch[:rows*g.lda], r, rows)
+		}
+	}
+}
+
+// product computes rows r.. of c from as many rows of words.
+func (g *gemmBlock) product(a []float32, r0, rows int) {
+	for j := 0; j < g.n; j += 2 * g.lanes() {
+		nv, cols := g.panel(g.n - j)
+		t := g.tile(cols)
+		b := &g.b[j*g.k+g.pc*nv*g.lanes()]
+		tiles, size, extra := split(rows, g.rowsMost(nv))
+		for i, r := 0, 0; i < tiles; i++ {
+			m := size + b2i(i < extra)
+			rowsBF16(m, nv, &a[r*g.lda], b, &g.c[(r0+r)*g.ldc+j], &t)
+			r += m
+		}
+	}
+}
+
+// gradient adds the product of rows pc..pc+kc of an A stored [k, m], transposed.
+func (g *gemmBlock) gradient(a []float32, m, lda, pc, kc int, scratch []float32) {
+	most := g.gradMost(2)
+	row, block := scratch[:gemmM], scratch[gemmM:]
+	for r0 := 0; r0 < m; r0 += gemmM / 2 {
+		rows := min(gemmM/2, m-r0)
+		tiles, size, extra := split(rows, most)
+		for p := 0; p < kc; p += 2 {
+			if p+1 < kc {
+				pairBF16(row[:rows], a[(pc+p)*lda+r0:], a[(pc+p+1)*lda+r0:])
+			} else {
+				for i := range rows {
+					row[i] = wordBF16(a[(pc+p)*lda+r0+i], 0)
+				}
+			}
+			for i, r := 0, 0; i < tiles; i++ {
+				n := size + b2i(i < extra)
+				dst := block[r*g.kc+p/2*n:][:n]
+				if src := row[r:]; n == 12 {
+					*(*[12]float32)(dst) = *(*[12]float32)(src)
+				} else {
+					copy(dst, src)
+				}
+				r += n
+			}
+		}
+		for j := 0; j < g.n; j += 2 * g.lanes() {
+			nv, cols := g.panel(g.n - j)
+			t := tile{k: g.kc, runs: 1, cStep: 4 * g.ldc, cols: cols, bStep: 4 * nv * g.lanes()}
+			b := &g.b[j*g.k+g.pc*nv*g.lanes()]
+			for i, r := 0, 0; i < tiles; i++ {
+				n := size + b2i(i < extra)
+				t.kStep = 4 * n
+				gradWeightBF16(n, nv, &block[r*g.kc], b, &g.c[(r0+r)*g.ldc+j], &t)
+				r += n
+			}
+		}
+	}
+}
+
+// narrowBF16 writes src as words of two neighbours; an odd last one has 0 beside it.
+func narrowBF16(dst, src []float32) {
+	n := len(src) &^ 15
+	dst = dst[:(len(src)+1)/2]
+	if n > 0 {
+		narrowBF16AVX512((*uint16)(unsafe.Pointer(&dst[0])), &src[0], n)
+	}
+	for i := n; i < len(src); i += 2 {
+		dst[i/2] = wordBF16(src[i], at(src, i+1, len(src)))
+	}
+}
+
+// pairBF16: word i of dst is low[i] and high[i].
+func pairBF16(dst, low, high []float32) {
+	if n := len(dst); n > 0 {
+		low, high = low[:n], high[:n]
+		pairBF16AVX512(&dst[0], &low[0], &high[0], n)
+	}
+}
+
+// wordBF16 is a word of two values, the first in the lower half. The word is a
+// float32 in name alone: nothing computes with it.
+func wordBF16(low, high float32) float32 {
+	return math.Float32frombits(roundBF16(low)>>16 | roundBF16(high)&^0xffff)
+}
+
+// roundBF16 returns bits whose upper half is v as bfloat16, to the nearest, ties
+// to even, NaN for NaN and 0 for denormal numbers.
+func roundBF16(v float32) uint32 {
+	b := math.Float32bits(v)
+	switch {
+	case v != v:
+		return b | 1<<22
+	case b<<1 < 1<<24: // the CPU's conversion makes denormal numbers 0
+		return b & (1 << 31)
+	}
+	return b + 0x7fff + b>>16&1
+}
