@@ -82,7 +82,7 @@ bench-language: build  ## records of a language model's training step beside PyT
 
 SMOLLM2 ?= smollm2.gguf
 SMOLLM2_FLAGS ?=
-bench-smollm2: build  ## records of SmolLM2's training and reading beside PyTorch, in the same minutes (SMOLLM2=FILE.gguf; Python with torch; ../shared)
+bench-smollm2: build  ## records of SmolLM2's training, reading and loading beside PyTorch, in the same minutes (SMOLLM2=FILE.gguf; Python with torch; ../shared)
 	for threads in 1 2; do \
 	  ./lowbit quantize --model $(SMOLLM2) --data wikitext2:../shared/data/text --method silq --bits w4a8kv8 --init max --batches 1 --batch 4 --tokens 10240 \
 	    --windows 1 --threads $$threads $(SMOLLM2_FLAGS) --out runs/bench-smollm2-t$$threads --force --json --quiet >/dev/null || exit 1; \
@@ -90,6 +90,7 @@ bench-smollm2: build  ## records of SmolLM2's training and reading beside PyTorc
 	  $(RECORD) bench-smollm2-read-t$$threads -- ./lowbit eval --model $(SMOLLM2) --data wikitext2:../shared/data/text --windows 16 --threads $$threads --json --quiet || exit 1; \
 	  $(RECORD) peer-torch-smollm2-t$$threads -- $(PYTHON) peer/bench_smollm2.py --gguf $(SMOLLM2) --threads $$threads --steps 10 || exit 1; \
 	done
+	$(RECORD) bench-smollm2-load -- ./lowbit run --model $(SMOLLM2) --prompt "The sky is" --tokens 1 --temperature 0 --json --quiet
 	$(GO) run ./internal/docs tables
 
 size: build   ## the program, the largest packages and files, long functions

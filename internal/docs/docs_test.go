@@ -1,6 +1,7 @@
 package main
 
 import (
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -69,5 +70,18 @@ func TestOneObject(t *testing.T) {
 	}
 	if _, err := oneObject([]byte("no json")); err == nil {
 		t.Error("accepted a program without JSON")
+	}
+}
+
+func TestLine(t *testing.T) {
+	l, err := line([]float64{1, 2, 3, 4}, []float64{3.5, 5, 7, 8.5})
+	// By hand: sums of squares 5, products 8.5, of y 14.5.
+	if err != nil || math.Abs(l.Slope-1.7) > 1e-12 || math.Abs(l.Intercept-1.75) > 1e-12 || math.Abs(l.Error-math.Sqrt(0.05/2/5)) > 1e-9 || math.Abs(l.R2-(1-0.05/14.5)) > 1e-9 {
+		t.Errorf("%+v, %v", l, err)
+	}
+	for _, x := range [][]float64{{1, 2}, {2, 2, 2}} {
+		if _, err := line(x, make([]float64, len(x))); err == nil {
+			t.Errorf("a line through x = %v", x)
+		}
 	}
 }

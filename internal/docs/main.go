@@ -4,6 +4,7 @@
 //
 //	go run ./internal/docs record NAME [-group G] -- COMMAND ARGS...
 //	go run ./internal/docs keep NAME [-group G] RUN       keep a run directory's record
+//	go run ./internal/docs fit NAME X Y PATTERN...   a line of Y against log2(X) of records
 //	go run ./internal/docs weights NAME RUN               make RUN's weights part of the program
 //	go run ./internal/docs tables          write the tables
 //	go run ./internal/docs tables -check   fail if a table differs
@@ -37,13 +38,15 @@ func main() {
 
 func run(args []string) error {
 	if len(args) == 0 {
-		return fmt.Errorf("want record, keep, weights or tables; see go doc ./internal/docs")
+		return fmt.Errorf("want record, keep, fit, weights or tables; see go doc ./internal/docs")
 	}
 	switch args[0] {
 	case "record":
 		return record(args[1:])
 	case "keep":
 		return keep(args[1:])
+	case "fit":
+		return fit(args[1:])
 	case "weights":
 		return weights(args[1:])
 	case "tables":
@@ -54,5 +57,5 @@ func run(args []string) error {
 		}
 		return tables(".", *check)
 	}
-	return fmt.Errorf("unknown action %q, want record, keep, weights or tables", args[0])
+	return fmt.Errorf("unknown action %q, want record, keep, fit, weights or tables", args[0])
 }
