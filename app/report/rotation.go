@@ -16,18 +16,26 @@ func rotations(runs []LanguageRun) (Section, bool) {
 		Head: []string{"run", "layers", "number", "change", "rotation of inputs", "by chance", "rotation of outputs", "by chance"}}
 	var moved []LanguageRun
 	var kinds []string
-	best, where := math.Inf(-1), ""
+	most, where := math.Inf(-1), "" // of one kind
+	mean, of := math.Inf(-1), ""    // over all layers
 	for _, r := range runs {
 		if len(r.Outcome.Rotations) == 0 {
 			continue
 		}
 		moved = append(moved, r)
+		in, out := beyond(r.Outcome.Rotations)
+		if in > mean {
+			mean, of = in, "inputs of "+r.Name
+		}
+		if out > mean {
+			mean, of = out, "outputs of "+r.Name
+		}
 		for _, k := range r.Outcome.Rotations {
 			if !slices.Contains(kinds, k.Kind) {
 				kinds = append(kinds, k.Kind)
 			}
-			if more := max(k.Input-k.InputChance, k.Output-k.OutputChance); more > best {
-				best, where = more, k.Kind+" of "+r.Name
+			if more := max(k.Input-k.InputChance, k.Output-k.OutputChance); more > most {
+				most, where = more, k.Kind+" of "+r.Name
 			}
 			s.Rows = append(s.Rows, []string{r.Name, k.Kind, fmt.Sprint(k.Layers), percent(k.Change), percent(k.Input), percent(k.InputChance), percent(k.Output), percent(k.OutputChance)})
 		}
@@ -38,7 +46,7 @@ func rotations(runs []LanguageRun) (Section, bool) {
 	s.Note = "Change is |after − before| over |before|, mean over the layers of a kind. SpinQuant and QuaRot rotate a layer's inputs or outputs before they round; " +
 		"the rotation's share is what the best such rotation takes away of the squared change (orthogonal Procrustes). " +
 		"Rotations are many of the directions that a matrix can move in, so a small change without any direction has a share, too: that by chance. What lies above it speaks of a rotation. " +
-		fmt.Sprintf("The largest is %+.1f points (%s): %s", 100*best, where, meaning(best))
+		fmt.Sprintf("Over all layers that is %+.1f points at most (%s): %s Of one kind the most is %+.1f points (%s).", 100*mean, of, meaning(mean), 100*most, where)
 	s.SVG = drawRotations(moved, kinds)
 	for i, r := range moved {
 		s.Keys = append(s.Keys, legend(i, r.Name))
@@ -46,8 +54,18 @@ func rotations(runs []LanguageRun) (Section, bool) {
 	return s, true
 }
 
-// meaning puts the largest share above chance in words. The borders are round
-// numbers, not a test of significance.
+// beyond is the mean over layers of what is above chance, of inputs and outputs.
+func beyond(kinds []silq.KindRotation) (in, out float64) {
+	n := 0.0
+	for _, k := range kinds {
+		w := float64(k.Layers)
+		in, out, n = in+w*(k.Input-k.InputChance), out+w*(k.Output-k.OutputChance), n+w
+	}
+	return in / n, out / n
+}
+
+// meaning puts a share above chance in words. The borders are round numbers, not a
+// test of significance.
 func meaning(beyond float64) string {
 	switch {
 	case beyond < 0.05:
