@@ -1,6 +1,7 @@
 package kernel
 
 //go:generate go -C _gen run . -set int -out ../int_amd64.s -stubs ../int_stubs_amd64.go -pkg kernel
+//go:generate go -C _gen run . -set bits -out ../bits_amd64.s -stubs ../bits_stubs_amd64.go -pkg kernel
 //go:generate go -C _gen run . -set amx -out ../amx_amd64.s -stubs ../amx_stubs_amd64.go -pkg kernel
 
 // Clamp ends the deploy form of a layer: code = rne(clip(x, Lo, Hi)) + Zero,

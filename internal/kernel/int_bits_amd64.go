@@ -6,8 +6,8 @@ import "unsafe"
 
 // Weights of 4, 3 and 2 bits stay packed in memory where a layer has many of
 // them, and a panel becomes bytes in scratch, in the first or second-level
-// cache, before its pixels pass: for each panel a call reads half, three
-// eighths or a quarter of the bytes.
+// cache, while its first pixels pass (where a kernel for that fits, else before):
+// for each panel a call reads half, three eighths or a quarter of the bytes.
 //
 // 512 bytes of a panel, parts q of 64, are packed together. Byte i of a vector
 // holds, in two's complement,
@@ -17,9 +17,9 @@ import "unsafe"
 //	3 bits: the lower two bits as with 2, then a vector of the signs of q0[i]
 //	  to q7[i].
 //
-// Signs of 4 and 2 bits are inverted, so that one subtraction extends them; not in
-// panels that AMX's kernel unpacks, which copies the sign's bit. Both bring codes
-// to their places in a byte, Shift bits up, as they unpack.
+// Signs are inverted, so that one subtraction extends them; not in panels that AMX's
+// kernel unpacks, which copies the sign's bit. Both bring codes to their places in a
+// byte, Shift bits up, as they unpack.
 
 const (
 	bitsChunk = 512
@@ -55,13 +55,13 @@ func (d *intShape) packBits(w []int8) {
 	}
 }
 
-// packChunk packs 512 weights, codes times 2^shift, eight at a time; signs of 4 and
-// 2 bits are inverted where that is wanted.
+// packChunk packs 512 weights, codes times 2^shift, eight at a time; signs are
+// inverted where that is wanted.
 func packChunk(dst, src []uint8, bits, shift int, invert bool) {
 	const ones = 0x0101010101010101
-	flip := map[int]uint64{4: 0x88 * ones, 2: 0xaa * ones}[bits]
+	flip, flipSigns := map[int]uint64{4: 0x88 * ones, 2: 0xaa * ones}[bits], uint64(0xff*ones)
 	if !invert {
-		flip = 0
+		flip, flipSigns = 0, 0
 	}
 	word := func(b []uint8) *uint64 { return (*uint64)(unsafe.Pointer(&b[:8][0])) }
 	for i := 0; i < 64; i += 8 {
@@ -77,9 +77,9 @@ func packChunk(dst, src []uint8, bits, shift int, invert bool) {
 			*word(dst[16*n+i:]) = v ^ flip
 		}
 		if bits == 3 {
-			var signs uint64
+			signs := flipSigns
 			for n, v := range q {
-				signs |= v >> 2 & ones << n
+				signs ^= v >> 2 & ones << n
 			}
 			*word(dst[128+i:]) = signs
 		}

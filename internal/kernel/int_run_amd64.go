@@ -90,14 +90,19 @@ func (d *intCall) starts(g, j int) *int32 {
 	return (*int32)(unsafe.Pointer(&d.Packed[d.weightsSize()+4*(g*d.lanesOf()+j)]))
 }
 
-// weights returns the panel of output channels j and up of a group.
-func (d *intCall) weights(g, j, nv int) *int8 {
+// weights returns the panel of output channels j and up of a group as bytes, and
+// where it lies packed, if its first tile is to unpack it.
+func (d *intCall) weights(g, j, nv int) (b, packed *int8) {
 	at := d.panelAt(g, j)
 	if d.bits == 8 {
-		return &d.Packed[at]
+		return &d.Packed[at], nil
+	}
+	b = (*int8)(unsafe.Pointer(&d.panels[0]))
+	if nv == 2 && d.runWords%4 == 0 && !d.tiled {
+		return b, &d.Packed[at]
 	}
 	d.unpack(d.panels, d.Packed[at:], nv*d.lanes())
-	return (*int8)(unsafe.Pointer(&d.panels[0]))
+	return b, nil
 }
 
 // channels is the output channels of each group that the call computes.
@@ -146,7 +151,9 @@ func (d *intCall) band(r0, r1, g int, t *tile) {
 		n.nv, t.cols = d.panel(d.og - j)
 		n.tiles, n.size, n.extra = split(n.ow, d.rowsMost(n.nv))
 		n.o = g*d.og + j
-		n.b, n.start = d.weights(g, j, n.nv), d.starts(g, j)
+		n.b, n.packed = d.weights(g, j, n.nv)
+		n.start = d.starts(g, j)
+		n.ahead, n.lines = d.ahead(g, j, n.nv)
 		end := r1
 		if joined {
 			n.tiles, n.size, n.extra = split((end-r0)*n.ow, d.rowsMost(n.nv))
@@ -158,13 +165,16 @@ func (d *intCall) band(r0, r1, g int, t *tile) {
 	}
 }
 
-// intPanel is what the rows of a panel share: its weights, what its sums start
-// from, its first output channel o, and the tiles of a row.
+// intPanel is what the rows of a panel share: its weights, which the next tile
+// unpacks if packed is set, what its sums start from, its first output channel o,
+// and the tiles of a row.
 type intPanel struct {
-	b                      *int8
+	b, packed              *int8
 	start                  *int32
 	nv, o                  int
 	ow, tiles, size, extra int
+	ahead                  uintptr // what is needed next, and how many lines of it
+	lines                  int
 }
 
 // rowsMost is the most pixels that the kernel takes with nv vectors.
@@ -198,13 +208,52 @@ func (d *intCall) row(r, a int, p *intPanel, t *tile) {
 	}
 	for i := 0; i < p.tiles; i++ {
 		n := p.size + b2i(i < p.extra)
-		if d.acc != nil {
+		d.fetch(p, t)
+		if p.packed != nil {
+			d.firstTile(n, a, c, p, t)
+		} else if d.acc != nil {
 			d.rows32(n, p.nv, &d.x[a], p.b, &d.acc[c], p.start, t)
 		} else {
 			rowsU8(n, p.nv, &d.x[a], p.b, &d.dst[c], p.start, &d.m[p.o], d.q, t)
 		}
 		a, c = a+n*t.rowStep, c+n*d.O
 	}
+}
+
+// ahead is what follows a panel of nv vectors, and as many lines of it as that has;
+// none where a panel is read once, which the CPU sees by itself.
+func (d *intCall) ahead(g, j, nv int) (uintptr, int) {
+	if d.isa != avx512 || d.rows*d.OW() <= d.rowsMost(nv) {
+		return 0, 0
+	}
+	next := d.nextPanel(g, j)
+	if next == nil {
+		return 0, 0
+	}
+	return uintptr(unsafe.Pointer(next)), d.laneBytes() * nv * d.lanes() / 8 * d.bits / 64
+}
+
+// fetch tells the next tile what to fetch: a line for each four words, while there
+// are lines, then again and again what is near.
+func (d *intCall) fetch(p *intPanel, t *tile) {
+	if p.lines <= 0 {
+		t.kStep, t.bStep = int(uintptr(unsafe.Pointer(p.start))), 0
+		return
+	}
+	t.kStep, t.bStep = int(p.ahead), 64
+	n := d.outs * d.runs * (d.runWords / 4)
+	p.ahead, p.lines = p.ahead+64*uintptr(n), p.lines-n
+}
+
+// firstTile computes n pixels and unpacks the panel for the others.
+func (d *intCall) firstTile(n, a, c int, p *intPanel, t *tile) {
+	if d.acc != nil {
+		to := (*uint8)(unsafe.Pointer(&d.acc[c]))
+		rowsBits(d.bits, n, &d.x[a], p.packed, &d.panels[0], to, p.start, nil, nil, d.Shift, t)
+	} else {
+		rowsBits(d.bits, n, &d.x[a], p.packed, &d.panels[0], &d.dst[c], p.start, &d.m[p.o], &d.q.Lo, d.Shift, t)
+	}
+	p.packed = nil
 }
 
 // peakU8S8AVXVNNI: a round is a word of the largest tile.

@@ -234,12 +234,3 @@ func depthI32AVX512x5x1(a *uint8, b *int8, c *int32, start *int32, pixel int, pi
 
 //go:noescape
 func depthI32AVX512x5x2(a *uint8, b *int8, c *int32, start *int32, pixel int, pitch int, groups int, blocks int, cols int)
-
-//go:noescape
-func unpackS4AVX512(dst *uint8, src *int8, chunks int, shift int)
-
-//go:noescape
-func unpackS3AVX512(dst *uint8, src *int8, chunks int, shift int)
-
-//go:noescape
-func unpackS2AVX512(dst *uint8, src *int8, chunks int, shift int)

@@ -148,6 +148,36 @@ func TestShiftedWeightsEqualGeneric(t *testing.T) {
 	})
 }
 
+// Tiles of every number of pixels unpack the weights for those behind them; channels
+// end with whole panels, within a vector and with one vector, and runs also where
+// no four words do.
+func TestTilesOfPackedWeightsEqualGeneric(t *testing.T) {
+	g := genericInt()
+	eachRow(t, func(t *testing.T, row Table) {
+		r := rand.New(rand.NewPCG(78, 1))
+		for w := 1; w <= 14; w++ {
+			c, o := []int{64, 100, 80}[w%3], []int{64, 56, 40}[w/3%3]
+			s := ConvShape{H: 3, W: w, C: c, O: o, KH: 3, KW: 3, SH: 1, SW: 1, DH: 1, DW: 1, PT: 1, PL: 1, PB: 1, PR: 1, Groups: 1}
+			for bits := 2; bits <= 4; bits++ {
+				c := newIntCase(r, s, 3, bits, r.IntN(9-bits))
+				n := s.OH() * s.OW() * s.O
+				want, got := make([]int32, n), make([]int32, n+32)
+				part := IntPart{0, s.OH(), 0, s.O}
+				g.IntConv(c.layer(&g, bits), want, c.x, c.pitch, part, nil)
+				l := c.layer(&row.IntOps, bits)
+				row.IntConv(l, got[:n], c.x, c.pitch, part, c.scratch(&row.IntOps, l))
+				if !slices.Equal(got[:n], want) {
+					t.Fatalf("%d pixels, %d bits times 2^%d: sums differ", w, bits, c.shift)
+				}
+				if !slices.Equal(got[n:], make([]int32, 32)) {
+					t.Fatalf("%d pixels, %d bits: sums behind the last are written", w, bits)
+				}
+				testIntCodes(t, r, &row.IntOps, c, l, want, 5)
+			}
+		}
+	})
+}
+
 // testIntCodes compares IntConvU8 with the generic codes of sums, with guard
 // bytes between the rows of the result.
 func testIntCodes(t *testing.T, r *rand.Rand, row *IntOps, c *intCase, l *IntLayer, sums []int32, gap int) {

@@ -214,7 +214,7 @@ func (d *intCall) tilePanel(nv, g, j int, p *tileOperands) {
 		d.tileBits(j, p, a, start, ahead)
 		return
 	}
-	b := d.weights(g, j, nv)
+	b, _ := d.weights(g, j, nv)
 	w, first, blocks := t.words(), p.first, (*[5]int)(&p.blocks[0])
 	switch {
 	case d.acc != nil && nv == 1:

@@ -39,9 +39,6 @@ func genInt() {
 			}
 		}
 	}
-	for _, bits := range []int{4, 3, 2} {
-		unpack(bits)
-	}
 }
 
 // clamp holds the fields of the Go type Clamp in vectors.
@@ -78,6 +75,12 @@ func (m *matISA) rowsU8(mr, nv int) {
 	}
 	acc := grid(flat, mr, nv)
 	m.sumU8S8(acc, a, b, t)
+	m.storeCodes(acc, t)
+}
+
+// storeCodes ends a kernel for codes: c, m and q are its parameters.
+func (m *matISA) storeCodes(acc [][]reg.VecVirtual, t reg.Register) {
+	nv := len(acc[0])
 	mask := m.mask(field(t, tileCols))
 	c, step := param("c"), fieldReg(t, tileCStep)
 	muls := m.vecs(nv)
@@ -104,34 +107,58 @@ func (m *matISA) rowsU8(mr, nv int) {
 	RET()
 }
 
+// Fields of the tile that these kernels use for something else: what they fetch
+// into the second-level cache meanwhile, and from one such line to the next.
+const (
+	tileAhead     = tileKStep
+	tileAheadStep = tileBStep
+)
+
 // sumU8S8 adds the products of all words of the tile to acc.
 func (m *matISA) sumU8S8(acc [][]reg.VecVirtual, a, b reg.GPVirtual, t reg.Register) {
 	nv := len(acc[0])
 	bv := m.vecs(nv)
-	rowPtr := newRowPointers(len(acc), fieldReg(t, tileRowStep))
-	step := func(u int) {
-		for j, v := range bv {
-			VMOVUPS(m.at(b, u*nv+j), v)
-		}
-		for r := range acc {
-			w := m.vec()
-			VPBROADCASTD(rowPtr.at(r, u*4), w)
+	ahead := fieldReg(t, tileAhead)
+	m.runs(a, t, len(acc), func(k reg.Register, rows *rowPointers) {
+		kLoop(k, 4, func(u int) {
 			for j, v := range bv {
-				VPDPBUSD(v, w, acc[r][j])
+				VMOVUPS(m.at(b, u*nv+j), v)
 			}
+			m.wordU8S8(acc, bv, rows, u)
+		}, func(n int) {
+			rows.advance(4 * n)
+			ADDQ(I32(int32(n*nv*m.lanes*4)), b)
+			if n > 1 {
+				PREFETCHT1(Mem{Base: ahead})
+				ADDQ(field(t, tileAheadStep), ahead)
+			}
+		}, "")
+	})
+}
+
+// wordU8S8 adds the products of word u of mr rows and of the weights bv.
+func (m *matISA) wordU8S8(acc [][]reg.VecVirtual, bv []reg.VecVirtual, rows *rowPointers, u int) {
+	for r := range acc {
+		w := m.vec()
+		VPBROADCASTD(rows.at(r, u*4), w)
+		for j, v := range bv {
+			VPDPBUSD(v, w, acc[r][j])
 		}
 	}
+}
+
+// runs goes over the runs of the tile's mr rows: words emits what is done with the
+// k words of one.
+func (m *matISA) runs(a reg.GPVirtual, t reg.Register, mr int, words func(k reg.Register, rows *rowPointers)) {
+	rows := newRowPointers(mr, fieldReg(t, tileRowStep))
 	outs, runs, k, run := fieldReg(t, tileOuts), GP64(), GP64(), GP64()
 	Label("out")
 	MOVQ(field(t, tileRuns), runs)
 	MOVQ(a, run)
 	Label("run")
-	rowPtr.set(run)
+	rows.set(run)
 	MOVQ(field(t, tileK), k)
-	kLoop(k, 4, step, func(n int) {
-		rowPtr.advance(4 * n)
-		ADDQ(I32(int32(n*nv*m.lanes*4)), b)
-	}, "")
+	words(k, rows)
 	ADDQ(field(t, tileRunStep), run)
 	DECQ(runs)
 	JNZ(LabelRef("run"))
