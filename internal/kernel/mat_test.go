@@ -293,7 +293,7 @@ func TestNoMatrixEntryIsNil(t *testing.T) {
 	eachRow(t, func(t *testing.T, row Table) {
 		v := reflect.ValueOf(row.MatOps)
 		for i := 0; i < v.NumField(); i++ {
-			if v.Field(i).IsNil() {
+			if f := v.Field(i); f.Kind() == reflect.Func && f.IsNil() {
 				t.Errorf("%s is nil", v.Type().Field(i).Name)
 			}
 		}
