@@ -88,6 +88,7 @@ bench-smollm2: build  ## records of SmolLM2's training, reading and loading besi
 	    --windows 1 --threads $$threads $(SMOLLM2_FLAGS) --out runs/bench-smollm2-t$$threads --force --json --quiet >/dev/null || exit 1; \
 	  $(GO) run ./internal/docs keep bench-smollm2-train-t$$threads runs/bench-smollm2-t$$threads || exit 1; \
 	  $(RECORD) bench-smollm2-read-t$$threads -- ./lowbit eval --model $(SMOLLM2) --data wikitext2:../shared/data/text --windows 16 --threads $$threads --json --quiet || exit 1; \
+	  $(RECORD) bench-smollm2-read-w4a8kv8-t$$threads -- ./lowbit eval --model runs/bench-smollm2-t$$threads --data wikitext2:../shared/data/text --windows 16 --threads $$threads --json --quiet || exit 1; \
 	  $(RECORD) peer-torch-smollm2-t$$threads -- $(PYTHON) peer/bench_smollm2.py --gguf $(SMOLLM2) --threads $$threads --steps 10 || exit 1; \
 	done
 	$(RECORD) bench-smollm2-load -- ./lowbit run --model $(SMOLLM2) --prompt "The sky is" --tokens 1 --temperature 0 --json --quiet
