@@ -74,6 +74,7 @@ func (b *builder) conv(n *graph.Node, x, w *value, o graph.Conv2D) *value {
 	x, w = b.channelsLast(x), b.plain(w)
 	k := b.plan.k
 	s := convShape(o, x.shape, w.shape)
+	s.BF16 = b.plan.rounded
 	packed := b.pack(w, "conv_pack", s, k.ConvPackSize(s), func(dst, w []float32) { k.ConvPack(s, dst, w) })
 	out := b.value(n.Name(), n.Type(), true)
 	return b.add(&inst{

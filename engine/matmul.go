@@ -53,10 +53,10 @@ func (b *builder) matmul(n *graph.Node, x, y *value, o graph.MatMul) *value {
 }
 
 // products returns the kernels of a product: those that may round to bfloat16 for a
-// gradient. These pack a transposed right operand slowly.
+// gradient, or for all of a plan.
 func (b *builder) products(n *graph.Node, o graph.MatMul) (packB packFunc, gemm gemmFunc) {
 	k := b.plan.k
-	if o.OfGradient && !o.TransB && b.plan.engine.bf16Gradient(n) {
+	if b.plan.rounded || o.OfGradient && b.plan.engine.bf16Gradient(n) {
 		return k.PackBBF16, k.GemmBF16
 	}
 	return k.PackB, k.Gemm

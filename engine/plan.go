@@ -12,6 +12,7 @@ import (
 // Plan is a compiled graph.
 type Plan struct {
 	engine  *Engine
+	rounded bool // products of floats may round to bfloat16
 	k       *kernel.Table
 	inputs  map[string]*input
 	outputs map[string]*tensor.Tensor
@@ -133,6 +134,18 @@ func (e *Engine) Compile(g *graph.Graph, store *tensor.Store) (*Plan, error) {
 
 // CompileIn is Compile with values in m, if it is not nil.
 func (e *Engine) CompileIn(m *Memory, g *graph.Graph, store *tensor.Store) (p *Plan, err error) {
+	return e.compile(m, g, store, false)
+}
+
+// CompileRounded is CompileIn for a plan whose products of floats may round their
+// operands to bfloat16, where the kernel row has such products: what a network in
+// full precision says to within some 2^-8, at twice the rate. FloatGradients turns
+// this off, too.
+func (e *Engine) CompileRounded(m *Memory, g *graph.Graph, store *tensor.Store) (p *Plan, err error) {
+	return e.compile(m, g, store, !e.FloatGradients)
+}
+
+func (e *Engine) compile(m *Memory, g *graph.Graph, store *tensor.Store, rounded bool) (p *Plan, err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			p, err = nil, fmt.Errorf("engine: compile: %v", r)
@@ -144,7 +157,7 @@ func (e *Engine) CompileIn(m *Memory, g *graph.Graph, store *tensor.Store) (p *P
 	if g, err = graph.Prune(g); err != nil {
 		return nil, err
 	}
-	p = &Plan{engine: e, k: kernel.Active(), inputs: map[string]*input{}, outputs: map[string]*tensor.Tensor{}}
+	p = &Plan{engine: e, rounded: rounded, k: kernel.Active(), inputs: map[string]*input{}, outputs: map[string]*tensor.Tensor{}}
 	b := &builder{g: g, store: store, plan: p, memory: m, converted: map[*value]*value{}, packs: map[packKey]*value{}}
 	if err := b.build(); err != nil {
 		return nil, err

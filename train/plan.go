@@ -69,7 +69,8 @@ func (r *run) plan(n, length int) (*batchPlan, error) {
 	return p, nil
 }
 
-// addTeacher compiles the teacher's inference form.
+// addTeacher compiles the teacher's inference form, whose products may be rounded
+// to bfloat16: its errors are far below what the student is taught.
 func (r *run) addTeacher(p *batchPlan, t *Teacher, at shape) error {
 	g, err := t.Graph, error(nil)
 	if r.source == nil {
@@ -81,7 +82,7 @@ func (r *run) addTeacher(p *batchPlan, t *Teacher, at shape) error {
 		g, err = graph.WithShape(g, at.batch, at.length)
 	}
 	if err == nil {
-		p.teacher, err = r.job.Engine.CompileIn(&r.memory.teacher, g, t.Store)
+		p.teacher, err = r.job.Engine.CompileRounded(&r.memory.teacher, g, t.Store)
 	}
 	if err != nil {
 		return fmt.Errorf("train: teacher: %w", err)

@@ -2,46 +2,30 @@
 
 package kernel
 
-// Gradients of convolutions on words of two bfloat16, with the drivers of float32:
-// a word stands where they have a float.
+// Convolutions on words of two bfloat16, with the drivers of float32: a word
+// stands where they have a float.
 //
-// The gradient to the input sums over output channels: a word is a pair of them.
-// The gradient to the weights sums over pixels: a word is a pixel and the one
-// below it that meets the same tap of the next output row, so that no tap needs
-// another pairing than its neighbour to the left or right.
+// Forward, and for the gradient to the input, a word is a pair of the channels
+// that are summed over. The gradient to the weights sums over pixels: a word is a
+// pixel and the one below it that meets the same tap of the next output row, so
+// that no tap needs another pairing than its neighbour to the left or right.
 
 // bf16Mat overrides base, the row avx512, with products of bfloat16.
 func bf16Mat(base MatOps) MatOps {
 	m := base
-	m.ConvPackGradSize = func(s *ConvShape) int {
-		if d, ok := newConvDirBF16(s); ok {
-			return d.packSize(bf16)
-		}
-		return base.ConvPackGradSize(s)
-	}
-	m.ConvPackGrad = func(s *ConvShape, dst, w []float32) {
-		if d, ok := newConvDirBF16(s); ok {
-			d.pack(bf16, dst, w)
-			return
-		}
-		base.ConvPackGrad(s, dst, w)
-	}
+	m.ConvPackSize, m.ConvPack, m.ConvForward = dirBF16(false, base.ConvPackSize, base.ConvPack, base.ConvForward)
+	m.ConvPackGradSize, m.ConvPackGrad, m.ConvGradInput = dirBF16(true, base.ConvPackGradSize, base.ConvPackGrad, base.ConvGradInput)
 	m.ConvScratch = func(s *ConvShape) int {
 		n := base.ConvScratch(s)
-		if d, ok := newConvDirBF16(s); ok {
-			n = max(n, d.scratch(bf16))
+		for _, grad := range []bool{false, true} {
+			if d, ok := newConvDirBF16(s, grad); ok {
+				n = max(n, d.scratch(bf16))
+			}
 		}
 		if p, ok := newPixelPairs(s); ok {
 			n = max(n, p.size())
 		}
 		return n
-	}
-	m.ConvGradInput = func(s *ConvShape, dx, dy, packed []float32, n int, scratch []float32) {
-		if d, ok := newConvDirBF16(s); ok {
-			d.run(bf16, dx, dy, packed, n, scratch)
-			return
-		}
-		base.ConvGradInput(s, dx, dy, packed, n, scratch)
 	}
 	m.ConvGradWeight = func(s *ConvShape, dw, x, dy []float32, n int, scratch []float32) {
 		if p, ok := newPixelPairs(s); ok {
@@ -54,15 +38,48 @@ func bf16Mat(base MatOps) MatOps {
 	return m
 }
 
-// newConvDirBF16 is the gradient to the input with pairs of output channels, for
-// shapes that have them.
-func newConvDirBF16(s *ConvShape) (d convDir, ok bool) {
-	if !s.BF16 || s.depthwise() || s.O/s.Groups%2 != 0 {
+type (
+	convSize = func(s *ConvShape) int
+	convPack = func(s *ConvShape, dst, w []float32)
+	convRun  = func(s *ConvShape, dst, src, packed []float32, n int, scratch []float32)
+)
+
+// dirBF16 is one direction of a convolution, that of base where words do not serve.
+func dirBF16(grad bool, size convSize, pack convPack, run convRun) (convSize, convPack, convRun) {
+	return func(s *ConvShape) int {
+			if d, ok := newConvDirBF16(s, grad); ok {
+				return d.packSize(bf16)
+			}
+			return size(s)
+		}, func(s *ConvShape, dst, w []float32) {
+			if d, ok := newConvDirBF16(s, grad); ok {
+				d.pack(bf16, dst, w)
+				return
+			}
+			pack(s, dst, w)
+		}, func(s *ConvShape, dst, src, packed []float32, n int, scratch []float32) {
+			if d, ok := newConvDirBF16(s, grad); ok {
+				d.run(bf16, dst, src, packed, n, scratch)
+				return
+			}
+			run(s, dst, src, packed, n, scratch)
+		}
+}
+
+// newConvDirBF16 is one direction with pairs of source channels, for shapes that
+// have them.
+func newConvDirBF16(s *ConvShape, grad bool) (d convDir, ok bool) {
+	words, channels := *s, s.C
+	if grad {
+		channels = s.O
+		words.O /= 2
+	} else {
+		words.C /= 2
+	}
+	if !s.BF16 || s.depthwise() || channels/s.Groups%2 != 0 || words.depthwise() {
 		return d, false
 	}
-	words := *s
-	words.O /= 2
-	return newConvDir(&words, true), !words.depthwise()
+	return newConvDir(&words, grad), true
 }
 
 // pixelPairs is a gradient to the weights with words of two pixels: output rows

@@ -23,13 +23,14 @@ func packBBF16(dst, b []float32, ldb, k, n int, trans bool) {
 	for j := 0; j < n; j += 2 * is.lanes() {
 		nv, _ := is.panel(n - j)
 		width, cols := nv*is.lanes(), min(nv*is.lanes(), n-j)
+		if trans {
+			packTransBF16(dst[:words*width], b[j*ldb:], ldb, k, width, cols)
+			dst = dst[words*width:]
+			continue
+		}
 		for p := 0; p < words; p++ {
 			row := dst[p*width:][:width]
 			switch {
-			case trans:
-				for l := range cols {
-					row[l] = wordBF16(b[(j+l)*ldb+2*p], at(b[(j+l)*ldb:], 2*p+1, k))
-				}
 			case 2*p+1 < k:
 				pairBF16(row[:cols], b[2*p*ldb+j:], b[(2*p+1)*ldb+j:])
 			default:
@@ -40,6 +41,35 @@ func packBBF16(dst, b []float32, ldb, k, n int, trans bool) {
 			clear(row[cols:])
 		}
 		dst = dst[words*width:]
+	}
+}
+
+// packTransBF16 packs cols rows of b as the columns of a panel.
+func packTransBF16(panel, b []float32, ldb, k, width, cols int) {
+	if cols < width {
+		clear(panel)
+	}
+	const lanes, most = 16, 128 // columns, words at a time
+	var rows [lanes * most]float32
+	for l := 0; l < cols; l += lanes {
+		count := min(lanes, cols-l)
+		for p := 0; p < k; p += 2 * most {
+			values := min(2*most, k-p)
+			words, whole := (values+1)/2, 0
+			for i := range count {
+				narrowBF16(rows[i*most:], b[(l+i)*ldb+p:][:values])
+			}
+			dst := panel[p/2*width+l:]
+			if count == lanes && words >= 16 {
+				transposeAVX512x16(&dst[0], &rows[0], 4*most, 4*width, words/16)
+				whole = words &^ 15
+			}
+			for w := whole; w < words; w++ {
+				for i := range count {
+					dst[w*width+i] = rows[i*most+w]
+				}
+			}
+		}
 	}
 }
 

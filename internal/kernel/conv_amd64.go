@@ -182,9 +182,11 @@ func (d *convDir) pack(is isa, dst, w []float32) {
 func (d *convDir) packPanel(is isa, dst, w []float32, h, v phase, px, g, j, nv int) {
 	s, width := &d.s, nv*is.lanes()
 	cg, dg, kk := d.groupC(), d.groupD(), s.KH*s.KW
-	chanStep, laneStep := kk, cg*kk // of w, forward: [dg][cg][kh][kw]
+	chanStep, laneStep := kk, cg*kk // of w, forward: [dg][cg, values of a word][kh][kw]
 	if d.grad {
 		chanStep, laneStep = dg*kk, kk // [cg][dg][kh][kw]
+	} else {
+		laneStep *= is.values()
 	}
 	w = w[g*cg*is.values()*dg*kk+j*laneStep:]
 	cols := min(width, dg-j)

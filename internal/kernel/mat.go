@@ -8,7 +8,7 @@ type ConvShape struct {
 	KH, KW, SH, SW, DH, DW int
 	PT, PL, PB, PR         int
 	Groups                 int
-	// BF16 allows a row to round the operands of the two gradients to bfloat16,
+	// BF16 allows a row to round the operands of products of floats to bfloat16,
 	// to the nearest, ties to even; sums stay in float32. Rows whose CPU has no
 	// such products, and shapes that gain nothing, keep float32.
 	BF16 bool
