@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"math"
 	"os"
 	"path/filepath"
@@ -54,6 +55,21 @@ func TestTables(t *testing.T) {
 	}
 	if _, err := fill("<!-- table a: name=x -->", dir); err == nil {
 		t.Error("a table without an end was accepted")
+	}
+}
+
+// TestResultsNameNoFolderOfAMachine: what prints a path from the root keeps its
+// last element, and all else stays byte for byte.
+func TestResultsNameNoFolderOfAMachine(t *testing.T) {
+	for in, want := range map[string]string{
+		`{"teacher": "/srv/models/a.safetensors", "seconds": 1.50}`: `{"teacher": "a.safetensors", "seconds": 1.50}`,
+		`{"runs":["/a/b/c" , "runs/x","/d/e"]}`:                     `{"runs":["c" , "runs/x","e"]}`,
+		`{"/metrics/a":{"route":"/healthz","text":"a \"/b/c\""}}`:   `{"/metrics/a":{"route":"/healthz","text":"a \"/b/c\""}}`,
+	} {
+		got, err := portableResult(json.RawMessage(in))
+		if err != nil || string(got) != want {
+			t.Errorf("%s became %s, want %s (error %v)", in, got, want, err)
+		}
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"time"
 
@@ -55,7 +56,9 @@ func record(args []string) error {
 	if err != nil {
 		return fmt.Errorf("record: %s: %w", args[0], err)
 	}
-	r.Result = result
+	if r.Result, err = portableResult(result); err != nil {
+		return fmt.Errorf("record: %s: %w", args[0], err)
+	}
 	return r.write()
 }
 
@@ -103,6 +106,20 @@ func oneObject(out []byte) (json.RawMessage, error) {
 		return nil, fmt.Errorf("printed no JSON: %.200q", out)
 	}
 	return json.Marshal(list)
+}
+
+// absolutePath is a JSON string, no key, that is a path of at least two elements
+// from the root.
+var absolutePath = regexp.MustCompile(`"/(?:[^"\\/]+/)+([^"\\/]+)"(\s*[,}\]])`)
+
+// portableResult shortens strings of a result that are absolute paths as portable
+// does; the rest of its bytes stay as they were printed.
+func portableResult(result json.RawMessage) (json.RawMessage, error) {
+	out := absolutePath.ReplaceAll(result, []byte(`"$1"$2`))
+	if !json.Valid(out) {
+		return nil, fmt.Errorf("a result that is no JSON without its paths: %.200q", out)
+	}
+	return out, nil
 }
 
 // portable shortens paths outside the checkout to their last element, so that

@@ -120,7 +120,8 @@ func (c *Config) screens() {
 	}
 	c.EvalEpisodes, c.EvalSteps, c.TestEpisodes, c.TestSteps = 16, 4500, 30, 4500
 	if c.LR < 0.01 {
-		c.LR, c.Updates = 1e-3, 8000
+		c.LR, c.Updates, c.Segment, c.Collect = 1e-3, 8000, 2000, 2
+		c.Batch, c.Ring, c.Start = 128, 40000, 4096 // a screen has 7,056 bytes
 	}
 }
 
