@@ -171,10 +171,10 @@ words:
 	KMOVW        AX, K1
 	MOVQ         c+24(FP), AX
 	MOVQ         48(SI), CX
-	MOVQ         m+40(FP), CX
-	VMOVUPS      (CX), Z2
-	VMOVUPS.Z    64(CX), K1, Z3
 	MOVQ         q+48(FP), CX
+	MOVQ         m+40(FP), DX
+	VMOVUPS      (DX), Z2
+	VMOVUPS.Z    64(DX), K1, Z3
 	VBROADCASTSS (CX), Z4
 	VBROADCASTSS 4(CX), Z5
 	VPBROADCASTD 8(CX), Z6
@@ -327,10 +327,10 @@ words:
 	KMOVW        AX, K1
 	MOVQ         c+24(FP), AX
 	MOVQ         48(SI), CX
-	MOVQ         m+40(FP), DX
-	VMOVUPS      (DX), Z4
-	VMOVUPS.Z    64(DX), K1, Z5
 	MOVQ         q+48(FP), DX
+	MOVQ         m+40(FP), BX
+	VMOVUPS      (BX), Z4
+	VMOVUPS.Z    64(BX), K1, Z5
 	VBROADCASTSS (DX), Z6
 	VBROADCASTSS 4(DX), Z7
 	VPBROADCASTD 8(DX), Z8
@@ -515,10 +515,10 @@ words:
 	KMOVW        AX, K1
 	MOVQ         c+24(FP), AX
 	MOVQ         48(SI), CX
-	MOVQ         m+40(FP), DX
-	VMOVUPS      (DX), Z6
-	VMOVUPS.Z    64(DX), K1, Z7
 	MOVQ         q+48(FP), DX
+	MOVQ         m+40(FP), BX
+	VMOVUPS      (BX), Z6
+	VMOVUPS.Z    64(BX), K1, Z7
 	VBROADCASTSS (DX), Z8
 	VBROADCASTSS 4(DX), Z9
 	VPBROADCASTD 8(DX), Z10
@@ -736,10 +736,10 @@ words:
 	KMOVW        AX, K1
 	MOVQ         c+24(FP), AX
 	MOVQ         48(SI), CX
-	MOVQ         m+40(FP), DX
-	VMOVUPS      (DX), Z8
-	VMOVUPS.Z    64(DX), K1, Z9
 	MOVQ         q+48(FP), DX
+	MOVQ         m+40(FP), BX
+	VMOVUPS      (BX), Z8
+	VMOVUPS.Z    64(BX), K1, Z9
 	VBROADCASTSS (DX), Z10
 	VBROADCASTSS 4(DX), Z11
 	VPBROADCASTD 8(DX), Z12
@@ -991,10 +991,10 @@ words:
 	KMOVW        AX, K1
 	MOVQ         c+24(FP), AX
 	MOVQ         48(SI), CX
-	MOVQ         m+40(FP), DX
-	VMOVUPS      (DX), Z10
-	VMOVUPS.Z    64(DX), K1, Z11
 	MOVQ         q+48(FP), DX
+	MOVQ         m+40(FP), BX
+	VMOVUPS      (BX), Z10
+	VMOVUPS.Z    64(BX), K1, Z11
 	VBROADCASTSS (DX), Z12
 	VBROADCASTSS 4(DX), Z13
 	VPBROADCASTD 8(DX), Z14
@@ -1278,10 +1278,10 @@ words:
 	KMOVW        AX, K1
 	MOVQ         c+24(FP), AX
 	MOVQ         48(SI), CX
-	MOVQ         m+40(FP), DX
-	VMOVUPS      (DX), Z12
-	VMOVUPS.Z    64(DX), K1, Z13
 	MOVQ         q+48(FP), DX
+	MOVQ         m+40(FP), BX
+	VMOVUPS      (BX), Z12
+	VMOVUPS.Z    64(BX), K1, Z13
 	VBROADCASTSS (DX), Z14
 	VBROADCASTSS 4(DX), Z15
 	VPBROADCASTD 8(DX), Z16
@@ -1597,10 +1597,10 @@ words:
 	KMOVW        AX, K1
 	MOVQ         c+24(FP), AX
 	MOVQ         48(SI), CX
-	MOVQ         m+40(FP), DX
-	VMOVUPS      (DX), Z14
-	VMOVUPS.Z    64(DX), K1, Z15
 	MOVQ         q+48(FP), DX
+	MOVQ         m+40(FP), BX
+	VMOVUPS      (BX), Z14
+	VMOVUPS.Z    64(BX), K1, Z15
 	VBROADCASTSS (DX), Z16
 	VBROADCASTSS 4(DX), Z17
 	VPBROADCASTD 8(DX), Z18
@@ -1948,10 +1948,10 @@ words:
 	KMOVW        AX, K1
 	MOVQ         c+24(FP), AX
 	MOVQ         48(SI), CX
-	MOVQ         m+40(FP), DX
-	VMOVUPS      (DX), Z16
-	VMOVUPS.Z    64(DX), K1, Z17
 	MOVQ         q+48(FP), DX
+	MOVQ         m+40(FP), BX
+	VMOVUPS      (BX), Z16
+	VMOVUPS.Z    64(BX), K1, Z17
 	VBROADCASTSS (DX), Z18
 	VBROADCASTSS 4(DX), Z19
 	VPBROADCASTD 8(DX), Z20
@@ -2333,10 +2333,10 @@ words:
 	KMOVW        AX, K1
 	MOVQ         c+24(FP), AX
 	MOVQ         48(SI), CX
-	MOVQ         m+40(FP), DX
-	VMOVUPS      (DX), Z18
-	VMOVUPS.Z    64(DX), K1, Z19
 	MOVQ         q+48(FP), DX
+	MOVQ         m+40(FP), BX
+	VMOVUPS      (BX), Z18
+	VMOVUPS.Z    64(BX), K1, Z19
 	VBROADCASTSS (DX), Z20
 	VBROADCASTSS 4(DX), Z21
 	VPBROADCASTD 8(DX), Z22
@@ -2750,10 +2750,10 @@ words:
 	KMOVW        AX, K1
 	MOVQ         c+24(FP), AX
 	MOVQ         48(SI), CX
-	MOVQ         m+40(FP), DX
-	VMOVUPS      (DX), Z20
-	VMOVUPS.Z    64(DX), K1, Z21
 	MOVQ         q+48(FP), DX
+	MOVQ         m+40(FP), BX
+	VMOVUPS      (BX), Z20
+	VMOVUPS.Z    64(BX), K1, Z21
 	VBROADCASTSS (DX), Z22
 	VBROADCASTSS 4(DX), Z23
 	VPBROADCASTD 8(DX), Z24
@@ -3199,10 +3199,10 @@ words:
 	KMOVW        AX, K1
 	MOVQ         c+24(FP), AX
 	MOVQ         48(SI), CX
-	MOVQ         m+40(FP), DX
-	VMOVUPS      (DX), Z22
-	VMOVUPS.Z    64(DX), K1, Z23
 	MOVQ         q+48(FP), DX
+	MOVQ         m+40(FP), BX
+	VMOVUPS      (BX), Z22
+	VMOVUPS.Z    64(BX), K1, Z23
 	VBROADCASTSS (DX), Z24
 	VBROADCASTSS 4(DX), Z25
 	VPBROADCASTD 8(DX), Z26
@@ -3680,10 +3680,10 @@ words:
 	KMOVW        AX, K1
 	MOVQ         c+24(FP), AX
 	MOVQ         48(SI), CX
-	MOVQ         m+40(FP), DX
-	VMOVUPS      (DX), Z24
-	VMOVUPS.Z    64(DX), K1, Z25
 	MOVQ         q+48(FP), DX
+	MOVQ         m+40(FP), BX
+	VMOVUPS      (BX), Z24
+	VMOVUPS.Z    64(BX), K1, Z25
 	VBROADCASTSS (DX), Z26
 	VBROADCASTSS 4(DX), Z27
 	VPBROADCASTD 8(DX), Z28
@@ -4180,10 +4180,10 @@ words:
 	KMOVW           AX, K1
 	MOVQ            c+24(FP), AX
 	MOVQ            48(SI), CX
-	MOVQ            m+40(FP), CX
-	VMOVUPS         (CX), Z2
-	VMOVUPS.Z       64(CX), K1, Z3
 	MOVQ            q+48(FP), CX
+	MOVQ            m+40(FP), DX
+	VMOVUPS         (DX), Z2
+	VMOVUPS.Z       64(DX), K1, Z3
 	VBROADCASTSS    (CX), Z4
 	VBROADCASTSS    4(CX), Z5
 	VPBROADCASTD    8(CX), Z6
@@ -4352,10 +4352,10 @@ words:
 	KMOVW           AX, K1
 	MOVQ            c+24(FP), AX
 	MOVQ            48(SI), CX
-	MOVQ            m+40(FP), DX
-	VMOVUPS         (DX), Z4
-	VMOVUPS.Z       64(DX), K1, Z5
 	MOVQ            q+48(FP), DX
+	MOVQ            m+40(FP), BX
+	VMOVUPS         (BX), Z4
+	VMOVUPS.Z       64(BX), K1, Z5
 	VBROADCASTSS    (DX), Z6
 	VBROADCASTSS    4(DX), Z7
 	VPBROADCASTD    8(DX), Z8
@@ -4556,10 +4556,10 @@ words:
 	KMOVW           AX, K1
 	MOVQ            c+24(FP), AX
 	MOVQ            48(SI), CX
-	MOVQ            m+40(FP), DX
-	VMOVUPS         (DX), Z6
-	VMOVUPS.Z       64(DX), K1, Z7
 	MOVQ            q+48(FP), DX
+	MOVQ            m+40(FP), BX
+	VMOVUPS         (BX), Z6
+	VMOVUPS.Z       64(BX), K1, Z7
 	VBROADCASTSS    (DX), Z8
 	VBROADCASTSS    4(DX), Z9
 	VPBROADCASTD    8(DX), Z10
@@ -4793,10 +4793,10 @@ words:
 	KMOVW           AX, K1
 	MOVQ            c+24(FP), AX
 	MOVQ            48(SI), CX
-	MOVQ            m+40(FP), DX
-	VMOVUPS         (DX), Z8
-	VMOVUPS.Z       64(DX), K1, Z9
 	MOVQ            q+48(FP), DX
+	MOVQ            m+40(FP), BX
+	VMOVUPS         (BX), Z8
+	VMOVUPS.Z       64(BX), K1, Z9
 	VBROADCASTSS    (DX), Z10
 	VBROADCASTSS    4(DX), Z11
 	VPBROADCASTD    8(DX), Z12
@@ -5064,10 +5064,10 @@ words:
 	KMOVW           AX, K1
 	MOVQ            c+24(FP), AX
 	MOVQ            48(SI), CX
-	MOVQ            m+40(FP), DX
-	VMOVUPS         (DX), Z10
-	VMOVUPS.Z       64(DX), K1, Z11
 	MOVQ            q+48(FP), DX
+	MOVQ            m+40(FP), BX
+	VMOVUPS         (BX), Z10
+	VMOVUPS.Z       64(BX), K1, Z11
 	VBROADCASTSS    (DX), Z12
 	VBROADCASTSS    4(DX), Z13
 	VPBROADCASTD    8(DX), Z14
@@ -5367,10 +5367,10 @@ words:
 	KMOVW           AX, K1
 	MOVQ            c+24(FP), AX
 	MOVQ            48(SI), CX
-	MOVQ            m+40(FP), DX
-	VMOVUPS         (DX), Z12
-	VMOVUPS.Z       64(DX), K1, Z13
 	MOVQ            q+48(FP), DX
+	MOVQ            m+40(FP), BX
+	VMOVUPS         (BX), Z12
+	VMOVUPS.Z       64(BX), K1, Z13
 	VBROADCASTSS    (DX), Z14
 	VBROADCASTSS    4(DX), Z15
 	VPBROADCASTD    8(DX), Z16
@@ -5702,10 +5702,10 @@ words:
 	KMOVW           AX, K1
 	MOVQ            c+24(FP), AX
 	MOVQ            48(SI), CX
-	MOVQ            m+40(FP), DX
-	VMOVUPS         (DX), Z14
-	VMOVUPS.Z       64(DX), K1, Z15
 	MOVQ            q+48(FP), DX
+	MOVQ            m+40(FP), BX
+	VMOVUPS         (BX), Z14
+	VMOVUPS.Z       64(BX), K1, Z15
 	VBROADCASTSS    (DX), Z16
 	VBROADCASTSS    4(DX), Z17
 	VPBROADCASTD    8(DX), Z18
@@ -6069,10 +6069,10 @@ words:
 	KMOVW           AX, K1
 	MOVQ            c+24(FP), AX
 	MOVQ            48(SI), CX
-	MOVQ            m+40(FP), DX
-	VMOVUPS         (DX), Z16
-	VMOVUPS.Z       64(DX), K1, Z17
 	MOVQ            q+48(FP), DX
+	MOVQ            m+40(FP), BX
+	VMOVUPS         (BX), Z16
+	VMOVUPS.Z       64(BX), K1, Z17
 	VBROADCASTSS    (DX), Z18
 	VBROADCASTSS    4(DX), Z19
 	VPBROADCASTD    8(DX), Z20
@@ -6470,10 +6470,10 @@ words:
 	KMOVW           AX, K1
 	MOVQ            c+24(FP), AX
 	MOVQ            48(SI), CX
-	MOVQ            m+40(FP), DX
-	VMOVUPS         (DX), Z18
-	VMOVUPS.Z       64(DX), K1, Z19
 	MOVQ            q+48(FP), DX
+	MOVQ            m+40(FP), BX
+	VMOVUPS         (BX), Z18
+	VMOVUPS.Z       64(BX), K1, Z19
 	VBROADCASTSS    (DX), Z20
 	VBROADCASTSS    4(DX), Z21
 	VPBROADCASTD    8(DX), Z22
@@ -6903,10 +6903,10 @@ words:
 	KMOVW           AX, K1
 	MOVQ            c+24(FP), AX
 	MOVQ            48(SI), CX
-	MOVQ            m+40(FP), DX
-	VMOVUPS         (DX), Z20
-	VMOVUPS.Z       64(DX), K1, Z21
 	MOVQ            q+48(FP), DX
+	MOVQ            m+40(FP), BX
+	VMOVUPS         (BX), Z20
+	VMOVUPS.Z       64(BX), K1, Z21
 	VBROADCASTSS    (DX), Z22
 	VBROADCASTSS    4(DX), Z23
 	VPBROADCASTD    8(DX), Z24
@@ -7368,10 +7368,10 @@ words:
 	KMOVW           AX, K1
 	MOVQ            c+24(FP), AX
 	MOVQ            48(SI), CX
-	MOVQ            m+40(FP), DX
-	VMOVUPS         (DX), Z22
-	VMOVUPS.Z       64(DX), K1, Z23
 	MOVQ            q+48(FP), DX
+	MOVQ            m+40(FP), BX
+	VMOVUPS         (BX), Z22
+	VMOVUPS.Z       64(BX), K1, Z23
 	VBROADCASTSS    (DX), Z24
 	VBROADCASTSS    4(DX), Z25
 	VPBROADCASTD    8(DX), Z26
@@ -7865,10 +7865,10 @@ words:
 	KMOVW           AX, K1
 	MOVQ            c+24(FP), AX
 	MOVQ            48(SI), CX
-	MOVQ            m+40(FP), DX
-	VMOVUPS         (DX), Z24
-	VMOVUPS.Z       64(DX), K1, Z25
 	MOVQ            q+48(FP), DX
+	MOVQ            m+40(FP), BX
+	VMOVUPS         (BX), Z24
+	VMOVUPS.Z       64(BX), K1, Z25
 	VBROADCASTSS    (DX), Z26
 	VBROADCASTSS    4(DX), Z27
 	VPBROADCASTD    8(DX), Z28
@@ -8267,10 +8267,10 @@ words:
 	KMOVW        AX, K1
 	MOVQ         c+24(FP), AX
 	MOVQ         48(SI), CX
-	MOVQ         m+40(FP), CX
-	VMOVUPS      (CX), Z2
-	VMOVUPS.Z    64(CX), K1, Z3
 	MOVQ         q+48(FP), CX
+	MOVQ         m+40(FP), DX
+	VMOVUPS      (DX), Z2
+	VMOVUPS.Z    64(DX), K1, Z3
 	VBROADCASTSS (CX), Z4
 	VBROADCASTSS 4(CX), Z5
 	VPBROADCASTD 8(CX), Z6
@@ -8423,10 +8423,10 @@ words:
 	KMOVW        AX, K1
 	MOVQ         c+24(FP), AX
 	MOVQ         48(SI), CX
-	MOVQ         m+40(FP), DX
-	VMOVUPS      (DX), Z4
-	VMOVUPS.Z    64(DX), K1, Z5
 	MOVQ         q+48(FP), DX
+	MOVQ         m+40(FP), BX
+	VMOVUPS      (BX), Z4
+	VMOVUPS.Z    64(BX), K1, Z5
 	VBROADCASTSS (DX), Z6
 	VBROADCASTSS 4(DX), Z7
 	VPBROADCASTD 8(DX), Z8
@@ -8611,10 +8611,10 @@ words:
 	KMOVW        AX, K1
 	MOVQ         c+24(FP), AX
 	MOVQ         48(SI), CX
-	MOVQ         m+40(FP), DX
-	VMOVUPS      (DX), Z6
-	VMOVUPS.Z    64(DX), K1, Z7
 	MOVQ         q+48(FP), DX
+	MOVQ         m+40(FP), BX
+	VMOVUPS      (BX), Z6
+	VMOVUPS.Z    64(BX), K1, Z7
 	VBROADCASTSS (DX), Z8
 	VBROADCASTSS 4(DX), Z9
 	VPBROADCASTD 8(DX), Z10
@@ -8832,10 +8832,10 @@ words:
 	KMOVW        AX, K1
 	MOVQ         c+24(FP), AX
 	MOVQ         48(SI), CX
-	MOVQ         m+40(FP), DX
-	VMOVUPS      (DX), Z8
-	VMOVUPS.Z    64(DX), K1, Z9
 	MOVQ         q+48(FP), DX
+	MOVQ         m+40(FP), BX
+	VMOVUPS      (BX), Z8
+	VMOVUPS.Z    64(BX), K1, Z9
 	VBROADCASTSS (DX), Z10
 	VBROADCASTSS 4(DX), Z11
 	VPBROADCASTD 8(DX), Z12
@@ -9087,10 +9087,10 @@ words:
 	KMOVW        AX, K1
 	MOVQ         c+24(FP), AX
 	MOVQ         48(SI), CX
-	MOVQ         m+40(FP), DX
-	VMOVUPS      (DX), Z10
-	VMOVUPS.Z    64(DX), K1, Z11
 	MOVQ         q+48(FP), DX
+	MOVQ         m+40(FP), BX
+	VMOVUPS      (BX), Z10
+	VMOVUPS.Z    64(BX), K1, Z11
 	VBROADCASTSS (DX), Z12
 	VBROADCASTSS 4(DX), Z13
 	VPBROADCASTD 8(DX), Z14
@@ -9374,10 +9374,10 @@ words:
 	KMOVW        AX, K1
 	MOVQ         c+24(FP), AX
 	MOVQ         48(SI), CX
-	MOVQ         m+40(FP), DX
-	VMOVUPS      (DX), Z12
-	VMOVUPS.Z    64(DX), K1, Z13
 	MOVQ         q+48(FP), DX
+	MOVQ         m+40(FP), BX
+	VMOVUPS      (BX), Z12
+	VMOVUPS.Z    64(BX), K1, Z13
 	VBROADCASTSS (DX), Z14
 	VBROADCASTSS 4(DX), Z15
 	VPBROADCASTD 8(DX), Z16
@@ -9693,10 +9693,10 @@ words:
 	KMOVW        AX, K1
 	MOVQ         c+24(FP), AX
 	MOVQ         48(SI), CX
-	MOVQ         m+40(FP), DX
-	VMOVUPS      (DX), Z14
-	VMOVUPS.Z    64(DX), K1, Z15
 	MOVQ         q+48(FP), DX
+	MOVQ         m+40(FP), BX
+	VMOVUPS      (BX), Z14
+	VMOVUPS.Z    64(BX), K1, Z15
 	VBROADCASTSS (DX), Z16
 	VBROADCASTSS 4(DX), Z17
 	VPBROADCASTD 8(DX), Z18
@@ -10044,10 +10044,10 @@ words:
 	KMOVW        AX, K1
 	MOVQ         c+24(FP), AX
 	MOVQ         48(SI), CX
-	MOVQ         m+40(FP), DX
-	VMOVUPS      (DX), Z16
-	VMOVUPS.Z    64(DX), K1, Z17
 	MOVQ         q+48(FP), DX
+	MOVQ         m+40(FP), BX
+	VMOVUPS      (BX), Z16
+	VMOVUPS.Z    64(BX), K1, Z17
 	VBROADCASTSS (DX), Z18
 	VBROADCASTSS 4(DX), Z19
 	VPBROADCASTD 8(DX), Z20
@@ -10429,10 +10429,10 @@ words:
 	KMOVW        AX, K1
 	MOVQ         c+24(FP), AX
 	MOVQ         48(SI), CX
-	MOVQ         m+40(FP), DX
-	VMOVUPS      (DX), Z18
-	VMOVUPS.Z    64(DX), K1, Z19
 	MOVQ         q+48(FP), DX
+	MOVQ         m+40(FP), BX
+	VMOVUPS      (BX), Z18
+	VMOVUPS.Z    64(BX), K1, Z19
 	VBROADCASTSS (DX), Z20
 	VBROADCASTSS 4(DX), Z21
 	VPBROADCASTD 8(DX), Z22
@@ -10846,10 +10846,10 @@ words:
 	KMOVW        AX, K1
 	MOVQ         c+24(FP), AX
 	MOVQ         48(SI), CX
-	MOVQ         m+40(FP), DX
-	VMOVUPS      (DX), Z20
-	VMOVUPS.Z    64(DX), K1, Z21
 	MOVQ         q+48(FP), DX
+	MOVQ         m+40(FP), BX
+	VMOVUPS      (BX), Z20
+	VMOVUPS.Z    64(BX), K1, Z21
 	VBROADCASTSS (DX), Z22
 	VBROADCASTSS 4(DX), Z23
 	VPBROADCASTD 8(DX), Z24
@@ -11295,10 +11295,10 @@ words:
 	KMOVW        AX, K1
 	MOVQ         c+24(FP), AX
 	MOVQ         48(SI), CX
-	MOVQ         m+40(FP), DX
-	VMOVUPS      (DX), Z22
-	VMOVUPS.Z    64(DX), K1, Z23
 	MOVQ         q+48(FP), DX
+	MOVQ         m+40(FP), BX
+	VMOVUPS      (BX), Z22
+	VMOVUPS.Z    64(BX), K1, Z23
 	VBROADCASTSS (DX), Z24
 	VBROADCASTSS 4(DX), Z25
 	VPBROADCASTD 8(DX), Z26
@@ -11776,10 +11776,10 @@ words:
 	KMOVW        AX, K1
 	MOVQ         c+24(FP), AX
 	MOVQ         48(SI), CX
-	MOVQ         m+40(FP), DX
-	VMOVUPS      (DX), Z24
-	VMOVUPS.Z    64(DX), K1, Z25
 	MOVQ         q+48(FP), DX
+	MOVQ         m+40(FP), BX
+	VMOVUPS      (BX), Z24
+	VMOVUPS.Z    64(BX), K1, Z25
 	VBROADCASTSS (DX), Z26
 	VBROADCASTSS 4(DX), Z27
 	VPBROADCASTD 8(DX), Z28

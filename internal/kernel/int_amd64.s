@@ -5,7 +5,7 @@
 #include "textflag.h"
 
 // func rowsU8AVX512x1x2(a *uint8, b *int8, c *uint8, start *int32, m *float32, q *float32, t *[12]int)
-// Requires: AVX, AVX512F, AVX512VNNI, MMX+
+// Requires: AVX, AVX512BW, AVX512F, AVX512VL, AVX512VNNI, MMX+
 TEXT ·rowsU8AVX512x1x2(SB), NOSPLIT, $0-56
 	MOVQ    a+0(FP), CX
 	MOVQ    b+8(FP), DX
@@ -83,14 +83,43 @@ done:
 	DECQ         DX
 	KMOVW        DX, K1
 	MOVQ         c+16(FP), CX
-	MOVQ         48(AX), AX
-	MOVQ         m+32(FP), AX
-	VMOVUPS      (AX), Z2
-	VMOVUPS.Z    64(AX), K1, Z3
-	MOVQ         q+40(FP), AX
-	VBROADCASTSS (AX), Z4
-	VBROADCASTSS 4(AX), Z5
-	VPBROADCASTD 8(AX), Z6
+	MOVQ         48(AX), DX
+	MOVQ         q+40(FP), DX
+	MOVQ         m+32(FP), BX
+	VMOVUPS      (BX), Z2
+	VMOVUPS.Z    64(BX), K1, Z3
+	CMPQ         56(AX), $+16
+	JNE          part
+	VBROADCASTSS 4(DX), Z4
+	VBROADCASTSS (DX), Z5
+	VCVTPS2DQ    Z5, Z5
+	VPBROADCASTD 8(DX), Z6
+	VPADDD       Z6, Z5, Z5
+	VPACKSSDW    Z6, Z6, Z6
+	VPACKSSDW    Z5, Z5, Z5
+	VPACKUSWB    Z5, Z5, Z5
+	VMOVDQU32    packOrder<>+0(SB), Z7
+	VCVTDQ2PS    Z0, Z0
+	VMULPS       Z2, Z0, Z0
+	VCVTDQ2PS    Z1, Z1
+	VMULPS       Z3, Z1, Z1
+	VMINPS       Z4, Z0, Z0
+	VCVTPS2DQ    Z0, Z0
+	VMINPS       Z4, Z1, Z1
+	VCVTPS2DQ    Z1, Z1
+	VPACKSSDW    Z1, Z0, Z0
+	VPADDSW      Z6, Z0, Z0
+	VPACKUSWB    Z0, Z0, Z0
+	VPMAXUB      Z5, Z0, Z0
+	VPERMD       Z0, Z7, Z0
+	VMOVDQU32    Y0, (CX)
+	VZEROUPPER
+	RET
+
+part:
+	VBROADCASTSS (DX), Z4
+	VBROADCASTSS 4(DX), Z5
+	VPBROADCASTD 8(DX), Z6
 	VCVTDQ2PS    Z0, Z0
 	VMULPS       Z2, Z0, Z0
 	VMAXPS       Z4, Z0, Z0
@@ -108,8 +137,74 @@ done:
 	VZEROUPPER
 	RET
 
+DATA packOrder<>+0(SB)/1, $0x00
+DATA packOrder<>+1(SB)/1, $0x00
+DATA packOrder<>+2(SB)/1, $0x00
+DATA packOrder<>+3(SB)/1, $0x00
+DATA packOrder<>+4(SB)/1, $0x04
+DATA packOrder<>+5(SB)/1, $0x00
+DATA packOrder<>+6(SB)/1, $0x00
+DATA packOrder<>+7(SB)/1, $0x00
+DATA packOrder<>+8(SB)/1, $0x08
+DATA packOrder<>+9(SB)/1, $0x00
+DATA packOrder<>+10(SB)/1, $0x00
+DATA packOrder<>+11(SB)/1, $0x00
+DATA packOrder<>+12(SB)/1, $0x0c
+DATA packOrder<>+13(SB)/1, $0x00
+DATA packOrder<>+14(SB)/1, $0x00
+DATA packOrder<>+15(SB)/1, $0x00
+DATA packOrder<>+16(SB)/1, $0x01
+DATA packOrder<>+17(SB)/1, $0x00
+DATA packOrder<>+18(SB)/1, $0x00
+DATA packOrder<>+19(SB)/1, $0x00
+DATA packOrder<>+20(SB)/1, $0x05
+DATA packOrder<>+21(SB)/1, $0x00
+DATA packOrder<>+22(SB)/1, $0x00
+DATA packOrder<>+23(SB)/1, $0x00
+DATA packOrder<>+24(SB)/1, $0x09
+DATA packOrder<>+25(SB)/1, $0x00
+DATA packOrder<>+26(SB)/1, $0x00
+DATA packOrder<>+27(SB)/1, $0x00
+DATA packOrder<>+28(SB)/1, $0x0d
+DATA packOrder<>+29(SB)/1, $0x00
+DATA packOrder<>+30(SB)/1, $0x00
+DATA packOrder<>+31(SB)/1, $0x00
+DATA packOrder<>+32(SB)/1, $0x02
+DATA packOrder<>+33(SB)/1, $0x00
+DATA packOrder<>+34(SB)/1, $0x00
+DATA packOrder<>+35(SB)/1, $0x00
+DATA packOrder<>+36(SB)/1, $0x06
+DATA packOrder<>+37(SB)/1, $0x00
+DATA packOrder<>+38(SB)/1, $0x00
+DATA packOrder<>+39(SB)/1, $0x00
+DATA packOrder<>+40(SB)/1, $0x0a
+DATA packOrder<>+41(SB)/1, $0x00
+DATA packOrder<>+42(SB)/1, $0x00
+DATA packOrder<>+43(SB)/1, $0x00
+DATA packOrder<>+44(SB)/1, $0x0e
+DATA packOrder<>+45(SB)/1, $0x00
+DATA packOrder<>+46(SB)/1, $0x00
+DATA packOrder<>+47(SB)/1, $0x00
+DATA packOrder<>+48(SB)/1, $0x03
+DATA packOrder<>+49(SB)/1, $0x00
+DATA packOrder<>+50(SB)/1, $0x00
+DATA packOrder<>+51(SB)/1, $0x00
+DATA packOrder<>+52(SB)/1, $0x07
+DATA packOrder<>+53(SB)/1, $0x00
+DATA packOrder<>+54(SB)/1, $0x00
+DATA packOrder<>+55(SB)/1, $0x00
+DATA packOrder<>+56(SB)/1, $0x0b
+DATA packOrder<>+57(SB)/1, $0x00
+DATA packOrder<>+58(SB)/1, $0x00
+DATA packOrder<>+59(SB)/1, $0x00
+DATA packOrder<>+60(SB)/1, $0x0f
+DATA packOrder<>+61(SB)/1, $0x00
+DATA packOrder<>+62(SB)/1, $0x00
+DATA packOrder<>+63(SB)/1, $0x00
+GLOBL packOrder<>(SB), RODATA|NOPTR, $64
+
 // func rowsU8AVX512x2x2(a *uint8, b *int8, c *uint8, start *int32, m *float32, q *float32, t *[12]int)
-// Requires: AVX, AVX512F, AVX512VNNI, MMX+
+// Requires: AVX, AVX512BW, AVX512F, AVX512VL, AVX512VNNI, MMX+
 TEXT ·rowsU8AVX512x2x2(SB), NOSPLIT, $0-56
 	MOVQ    a+0(FP), CX
 	MOVQ    b+8(FP), DX
@@ -192,26 +287,67 @@ one:
 	JNZ          one
 
 done:
-	ADDQ         16(AX), R11
-	DECQ         R9
-	JNZ          run
-	ADDQ         32(AX), CX
-	DECQ         R8
-	JNZ          out
-	MOVQ         56(AX), CX
-	MOVQ         $+1, DX
-	SHLQ         CL, DX
-	DECQ         DX
-	KMOVW        DX, K1
-	MOVQ         c+16(FP), CX
-	MOVQ         48(AX), AX
-	MOVQ         m+32(FP), DX
-	VMOVUPS      (DX), Z4
-	VMOVUPS.Z    64(DX), K1, Z5
-	MOVQ         q+40(FP), DX
-	VBROADCASTSS (DX), Z6
-	VBROADCASTSS 4(DX), Z7
-	VPBROADCASTD 8(DX), Z8
+	ADDQ          16(AX), R11
+	DECQ          R9
+	JNZ           run
+	ADDQ          32(AX), CX
+	DECQ          R8
+	JNZ           out
+	MOVQ          56(AX), CX
+	MOVQ          $+1, DX
+	SHLQ          CL, DX
+	DECQ          DX
+	KMOVW         DX, K1
+	MOVQ          c+16(FP), CX
+	MOVQ          48(AX), DX
+	MOVQ          q+40(FP), BX
+	MOVQ          m+32(FP), SI
+	VMOVUPS       (SI), Z4
+	VMOVUPS.Z     64(SI), K1, Z5
+	CMPQ          56(AX), $+16
+	JNE           part
+	VBROADCASTSS  4(BX), Z6
+	VBROADCASTSS  (BX), Z7
+	VCVTPS2DQ     Z7, Z7
+	VPBROADCASTD  8(BX), Z8
+	VPADDD        Z8, Z7, Z7
+	VPACKSSDW     Z8, Z8, Z8
+	VPACKSSDW     Z7, Z7, Z7
+	VPACKUSWB     Z7, Z7, Z7
+	VMOVDQU32     packOrder<>+0(SB), Z9
+	VCVTDQ2PS     Z0, Z0
+	VMULPS        Z4, Z0, Z0
+	VCVTDQ2PS     Z1, Z1
+	VMULPS        Z5, Z1, Z1
+	VCVTDQ2PS     Z2, Z2
+	VMULPS        Z4, Z2, Z2
+	VCVTDQ2PS     Z3, Z3
+	VMULPS        Z5, Z3, Z3
+	VMINPS        Z6, Z0, Z0
+	VCVTPS2DQ     Z0, Z0
+	VMINPS        Z6, Z1, Z1
+	VCVTPS2DQ     Z1, Z1
+	VMINPS        Z6, Z2, Z2
+	VCVTPS2DQ     Z2, Z2
+	VMINPS        Z6, Z3, Z3
+	VCVTPS2DQ     Z3, Z3
+	VPACKSSDW     Z1, Z0, Z0
+	VPADDSW       Z8, Z0, Z0
+	VPACKSSDW     Z3, Z2, Z2
+	VPADDSW       Z8, Z2, Z2
+	VPACKUSWB     Z2, Z0, Z0
+	VPMAXUB       Z7, Z0, Z0
+	VPERMD        Z0, Z9, Z0
+	VMOVDQU32     Y0, (CX)
+	ADDQ          DX, CX
+	VEXTRACTI64X4 $0x01, Z0, (CX)
+	VZEROUPPER
+	RET
+
+part:
+	VBROADCASTSS (BX), Z6
+	VBROADCASTSS 4(BX), Z7
+	VPBROADCASTD 8(BX), Z8
 	VCVTDQ2PS    Z0, Z0
 	VMULPS       Z4, Z0, Z0
 	VMAXPS       Z6, Z0, Z0
@@ -226,7 +362,7 @@ done:
 	VCVTPS2DQ    Z1, Z1
 	VPADDD       Z8, Z1, Z1
 	VPMOVDB      Z1, K1, 16(CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z2, Z2
 	VMULPS       Z4, Z2, Z2
 	VMAXPS       Z6, Z2, Z2
@@ -245,7 +381,7 @@ done:
 	RET
 
 // func rowsU8AVX512x3x2(a *uint8, b *int8, c *uint8, start *int32, m *float32, q *float32, t *[12]int)
-// Requires: AVX, AVX512F, AVX512VNNI, MMX+
+// Requires: AVX, AVX512BW, AVX512F, AVX512VL, AVX512VNNI, MMX+
 TEXT ·rowsU8AVX512x3x2(SB), NOSPLIT, $0-56
 	MOVQ    a+0(FP), CX
 	MOVQ    b+8(FP), DX
@@ -345,26 +481,82 @@ one:
 	JNZ          one
 
 done:
-	ADDQ         16(AX), R11
-	DECQ         R9
-	JNZ          run
-	ADDQ         32(AX), CX
-	DECQ         R8
-	JNZ          out
-	MOVQ         56(AX), CX
-	MOVQ         $+1, DX
-	SHLQ         CL, DX
-	DECQ         DX
-	KMOVW        DX, K1
-	MOVQ         c+16(FP), CX
-	MOVQ         48(AX), AX
-	MOVQ         m+32(FP), DX
-	VMOVUPS      (DX), Z6
-	VMOVUPS.Z    64(DX), K1, Z7
-	MOVQ         q+40(FP), DX
-	VBROADCASTSS (DX), Z8
-	VBROADCASTSS 4(DX), Z9
-	VPBROADCASTD 8(DX), Z10
+	ADDQ          16(AX), R11
+	DECQ          R9
+	JNZ           run
+	ADDQ          32(AX), CX
+	DECQ          R8
+	JNZ           out
+	MOVQ          56(AX), CX
+	MOVQ          $+1, DX
+	SHLQ          CL, DX
+	DECQ          DX
+	KMOVW         DX, K1
+	MOVQ          c+16(FP), CX
+	MOVQ          48(AX), DX
+	MOVQ          q+40(FP), BX
+	MOVQ          m+32(FP), SI
+	VMOVUPS       (SI), Z6
+	VMOVUPS.Z     64(SI), K1, Z7
+	CMPQ          56(AX), $+16
+	JNE           part
+	VBROADCASTSS  4(BX), Z8
+	VBROADCASTSS  (BX), Z9
+	VCVTPS2DQ     Z9, Z9
+	VPBROADCASTD  8(BX), Z10
+	VPADDD        Z10, Z9, Z9
+	VPACKSSDW     Z10, Z10, Z10
+	VPACKSSDW     Z9, Z9, Z9
+	VPACKUSWB     Z9, Z9, Z9
+	VMOVDQU32     packOrder<>+0(SB), Z11
+	VCVTDQ2PS     Z0, Z0
+	VMULPS        Z6, Z0, Z0
+	VCVTDQ2PS     Z1, Z1
+	VMULPS        Z7, Z1, Z1
+	VCVTDQ2PS     Z2, Z2
+	VMULPS        Z6, Z2, Z2
+	VCVTDQ2PS     Z3, Z3
+	VMULPS        Z7, Z3, Z3
+	VMINPS        Z8, Z0, Z0
+	VCVTPS2DQ     Z0, Z0
+	VMINPS        Z8, Z1, Z1
+	VCVTPS2DQ     Z1, Z1
+	VMINPS        Z8, Z2, Z2
+	VCVTPS2DQ     Z2, Z2
+	VMINPS        Z8, Z3, Z3
+	VCVTPS2DQ     Z3, Z3
+	VPACKSSDW     Z1, Z0, Z0
+	VPADDSW       Z10, Z0, Z0
+	VPACKSSDW     Z3, Z2, Z2
+	VPADDSW       Z10, Z2, Z2
+	VPACKUSWB     Z2, Z0, Z0
+	VPMAXUB       Z9, Z0, Z0
+	VPERMD        Z0, Z11, Z0
+	VMOVDQU32     Y0, (CX)
+	ADDQ          DX, CX
+	VEXTRACTI64X4 $0x01, Z0, (CX)
+	ADDQ          DX, CX
+	VCVTDQ2PS     Z4, Z4
+	VMULPS        Z6, Z4, Z4
+	VCVTDQ2PS     Z5, Z5
+	VMULPS        Z7, Z5, Z5
+	VMINPS        Z8, Z4, Z4
+	VCVTPS2DQ     Z4, Z4
+	VMINPS        Z8, Z5, Z5
+	VCVTPS2DQ     Z5, Z5
+	VPACKSSDW     Z5, Z4, Z4
+	VPADDSW       Z10, Z4, Z4
+	VPACKUSWB     Z4, Z4, Z4
+	VPMAXUB       Z9, Z4, Z4
+	VPERMD        Z4, Z11, Z4
+	VMOVDQU32     Y4, (CX)
+	VZEROUPPER
+	RET
+
+part:
+	VBROADCASTSS (BX), Z8
+	VBROADCASTSS 4(BX), Z9
+	VPBROADCASTD 8(BX), Z10
 	VCVTDQ2PS    Z0, Z0
 	VMULPS       Z6, Z0, Z0
 	VMAXPS       Z8, Z0, Z0
@@ -379,7 +571,7 @@ done:
 	VCVTPS2DQ    Z1, Z1
 	VPADDD       Z10, Z1, Z1
 	VPMOVDB      Z1, K1, 16(CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z2, Z2
 	VMULPS       Z6, Z2, Z2
 	VMAXPS       Z8, Z2, Z2
@@ -394,7 +586,7 @@ done:
 	VCVTPS2DQ    Z3, Z3
 	VPADDD       Z10, Z3, Z3
 	VPMOVDB      Z3, K1, 16(CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z4, Z4
 	VMULPS       Z6, Z4, Z4
 	VMAXPS       Z8, Z4, Z4
@@ -413,7 +605,7 @@ done:
 	RET
 
 // func rowsU8AVX512x4x2(a *uint8, b *int8, c *uint8, start *int32, m *float32, q *float32, t *[12]int)
-// Requires: AVX, AVX512F, AVX512VNNI, MMX+
+// Requires: AVX, AVX512BW, AVX512F, AVX512VL, AVX512VNNI, MMX+
 TEXT ·rowsU8AVX512x4x2(SB), NOSPLIT, $0-56
 	MOVQ    a+0(FP), CX
 	MOVQ    b+8(FP), DX
@@ -531,26 +723,94 @@ one:
 	JNZ          one
 
 done:
-	ADDQ         16(AX), R12
-	DECQ         R10
-	JNZ          run
-	ADDQ         32(AX), CX
-	DECQ         R9
-	JNZ          out
-	MOVQ         56(AX), CX
-	MOVQ         $+1, DX
-	SHLQ         CL, DX
-	DECQ         DX
-	KMOVW        DX, K1
-	MOVQ         c+16(FP), CX
-	MOVQ         48(AX), AX
-	MOVQ         m+32(FP), DX
-	VMOVUPS      (DX), Z8
-	VMOVUPS.Z    64(DX), K1, Z9
-	MOVQ         q+40(FP), DX
-	VBROADCASTSS (DX), Z10
-	VBROADCASTSS 4(DX), Z11
-	VPBROADCASTD 8(DX), Z12
+	ADDQ          16(AX), R12
+	DECQ          R10
+	JNZ           run
+	ADDQ          32(AX), CX
+	DECQ          R9
+	JNZ           out
+	MOVQ          56(AX), CX
+	MOVQ          $+1, DX
+	SHLQ          CL, DX
+	DECQ          DX
+	KMOVW         DX, K1
+	MOVQ          c+16(FP), CX
+	MOVQ          48(AX), DX
+	MOVQ          q+40(FP), BX
+	MOVQ          m+32(FP), SI
+	VMOVUPS       (SI), Z8
+	VMOVUPS.Z     64(SI), K1, Z9
+	CMPQ          56(AX), $+16
+	JNE           part
+	VBROADCASTSS  4(BX), Z10
+	VBROADCASTSS  (BX), Z11
+	VCVTPS2DQ     Z11, Z11
+	VPBROADCASTD  8(BX), Z12
+	VPADDD        Z12, Z11, Z11
+	VPACKSSDW     Z12, Z12, Z12
+	VPACKSSDW     Z11, Z11, Z11
+	VPACKUSWB     Z11, Z11, Z11
+	VMOVDQU32     packOrder<>+0(SB), Z13
+	VCVTDQ2PS     Z0, Z0
+	VMULPS        Z8, Z0, Z0
+	VCVTDQ2PS     Z1, Z1
+	VMULPS        Z9, Z1, Z1
+	VCVTDQ2PS     Z2, Z2
+	VMULPS        Z8, Z2, Z2
+	VCVTDQ2PS     Z3, Z3
+	VMULPS        Z9, Z3, Z3
+	VMINPS        Z10, Z0, Z0
+	VCVTPS2DQ     Z0, Z0
+	VMINPS        Z10, Z1, Z1
+	VCVTPS2DQ     Z1, Z1
+	VMINPS        Z10, Z2, Z2
+	VCVTPS2DQ     Z2, Z2
+	VMINPS        Z10, Z3, Z3
+	VCVTPS2DQ     Z3, Z3
+	VPACKSSDW     Z1, Z0, Z0
+	VPADDSW       Z12, Z0, Z0
+	VPACKSSDW     Z3, Z2, Z2
+	VPADDSW       Z12, Z2, Z2
+	VPACKUSWB     Z2, Z0, Z0
+	VPMAXUB       Z11, Z0, Z0
+	VPERMD        Z0, Z13, Z0
+	VMOVDQU32     Y0, (CX)
+	ADDQ          DX, CX
+	VEXTRACTI64X4 $0x01, Z0, (CX)
+	ADDQ          DX, CX
+	VCVTDQ2PS     Z4, Z4
+	VMULPS        Z8, Z4, Z4
+	VCVTDQ2PS     Z5, Z5
+	VMULPS        Z9, Z5, Z5
+	VCVTDQ2PS     Z6, Z6
+	VMULPS        Z8, Z6, Z6
+	VCVTDQ2PS     Z7, Z7
+	VMULPS        Z9, Z7, Z7
+	VMINPS        Z10, Z4, Z4
+	VCVTPS2DQ     Z4, Z4
+	VMINPS        Z10, Z5, Z5
+	VCVTPS2DQ     Z5, Z5
+	VMINPS        Z10, Z6, Z6
+	VCVTPS2DQ     Z6, Z6
+	VMINPS        Z10, Z7, Z7
+	VCVTPS2DQ     Z7, Z7
+	VPACKSSDW     Z5, Z4, Z4
+	VPADDSW       Z12, Z4, Z4
+	VPACKSSDW     Z7, Z6, Z6
+	VPADDSW       Z12, Z6, Z6
+	VPACKUSWB     Z6, Z4, Z4
+	VPMAXUB       Z11, Z4, Z4
+	VPERMD        Z4, Z13, Z4
+	VMOVDQU32     Y4, (CX)
+	ADDQ          DX, CX
+	VEXTRACTI64X4 $0x01, Z4, (CX)
+	VZEROUPPER
+	RET
+
+part:
+	VBROADCASTSS (BX), Z10
+	VBROADCASTSS 4(BX), Z11
+	VPBROADCASTD 8(BX), Z12
 	VCVTDQ2PS    Z0, Z0
 	VMULPS       Z8, Z0, Z0
 	VMAXPS       Z10, Z0, Z0
@@ -565,7 +825,7 @@ done:
 	VCVTPS2DQ    Z1, Z1
 	VPADDD       Z12, Z1, Z1
 	VPMOVDB      Z1, K1, 16(CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z2, Z2
 	VMULPS       Z8, Z2, Z2
 	VMAXPS       Z10, Z2, Z2
@@ -580,7 +840,7 @@ done:
 	VCVTPS2DQ    Z3, Z3
 	VPADDD       Z12, Z3, Z3
 	VPMOVDB      Z3, K1, 16(CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z4, Z4
 	VMULPS       Z8, Z4, Z4
 	VMAXPS       Z10, Z4, Z4
@@ -595,7 +855,7 @@ done:
 	VCVTPS2DQ    Z5, Z5
 	VPADDD       Z12, Z5, Z5
 	VPMOVDB      Z5, K1, 16(CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z6, Z6
 	VMULPS       Z8, Z6, Z6
 	VMAXPS       Z10, Z6, Z6
@@ -614,7 +874,7 @@ done:
 	RET
 
 // func rowsU8AVX512x5x2(a *uint8, b *int8, c *uint8, start *int32, m *float32, q *float32, t *[12]int)
-// Requires: AVX, AVX512F, AVX512VNNI, MMX+
+// Requires: AVX, AVX512BW, AVX512F, AVX512VL, AVX512VNNI, MMX+
 TEXT ·rowsU8AVX512x5x2(SB), NOSPLIT, $0-56
 	MOVQ    a+0(FP), CX
 	MOVQ    b+8(FP), DX
@@ -752,26 +1012,109 @@ one:
 	JNZ          one
 
 done:
-	ADDQ         16(AX), R13
-	DECQ         R11
-	JNZ          run
-	ADDQ         32(AX), CX
-	DECQ         R10
-	JNZ          out
-	MOVQ         56(AX), CX
-	MOVQ         $+1, DX
-	SHLQ         CL, DX
-	DECQ         DX
-	KMOVW        DX, K1
-	MOVQ         c+16(FP), CX
-	MOVQ         48(AX), AX
-	MOVQ         m+32(FP), DX
-	VMOVUPS      (DX), Z10
-	VMOVUPS.Z    64(DX), K1, Z11
-	MOVQ         q+40(FP), DX
-	VBROADCASTSS (DX), Z12
-	VBROADCASTSS 4(DX), Z13
-	VPBROADCASTD 8(DX), Z14
+	ADDQ          16(AX), R13
+	DECQ          R11
+	JNZ           run
+	ADDQ          32(AX), CX
+	DECQ          R10
+	JNZ           out
+	MOVQ          56(AX), CX
+	MOVQ          $+1, DX
+	SHLQ          CL, DX
+	DECQ          DX
+	KMOVW         DX, K1
+	MOVQ          c+16(FP), CX
+	MOVQ          48(AX), DX
+	MOVQ          q+40(FP), BX
+	MOVQ          m+32(FP), SI
+	VMOVUPS       (SI), Z10
+	VMOVUPS.Z     64(SI), K1, Z11
+	CMPQ          56(AX), $+16
+	JNE           part
+	VBROADCASTSS  4(BX), Z12
+	VBROADCASTSS  (BX), Z13
+	VCVTPS2DQ     Z13, Z13
+	VPBROADCASTD  8(BX), Z14
+	VPADDD        Z14, Z13, Z13
+	VPACKSSDW     Z14, Z14, Z14
+	VPACKSSDW     Z13, Z13, Z13
+	VPACKUSWB     Z13, Z13, Z13
+	VMOVDQU32     packOrder<>+0(SB), Z15
+	VCVTDQ2PS     Z0, Z0
+	VMULPS        Z10, Z0, Z0
+	VCVTDQ2PS     Z1, Z1
+	VMULPS        Z11, Z1, Z1
+	VCVTDQ2PS     Z2, Z2
+	VMULPS        Z10, Z2, Z2
+	VCVTDQ2PS     Z3, Z3
+	VMULPS        Z11, Z3, Z3
+	VMINPS        Z12, Z0, Z0
+	VCVTPS2DQ     Z0, Z0
+	VMINPS        Z12, Z1, Z1
+	VCVTPS2DQ     Z1, Z1
+	VMINPS        Z12, Z2, Z2
+	VCVTPS2DQ     Z2, Z2
+	VMINPS        Z12, Z3, Z3
+	VCVTPS2DQ     Z3, Z3
+	VPACKSSDW     Z1, Z0, Z0
+	VPADDSW       Z14, Z0, Z0
+	VPACKSSDW     Z3, Z2, Z2
+	VPADDSW       Z14, Z2, Z2
+	VPACKUSWB     Z2, Z0, Z0
+	VPMAXUB       Z13, Z0, Z0
+	VPERMD        Z0, Z15, Z0
+	VMOVDQU32     Y0, (CX)
+	ADDQ          DX, CX
+	VEXTRACTI64X4 $0x01, Z0, (CX)
+	ADDQ          DX, CX
+	VCVTDQ2PS     Z4, Z4
+	VMULPS        Z10, Z4, Z4
+	VCVTDQ2PS     Z5, Z5
+	VMULPS        Z11, Z5, Z5
+	VCVTDQ2PS     Z6, Z6
+	VMULPS        Z10, Z6, Z6
+	VCVTDQ2PS     Z7, Z7
+	VMULPS        Z11, Z7, Z7
+	VMINPS        Z12, Z4, Z4
+	VCVTPS2DQ     Z4, Z4
+	VMINPS        Z12, Z5, Z5
+	VCVTPS2DQ     Z5, Z5
+	VMINPS        Z12, Z6, Z6
+	VCVTPS2DQ     Z6, Z6
+	VMINPS        Z12, Z7, Z7
+	VCVTPS2DQ     Z7, Z7
+	VPACKSSDW     Z5, Z4, Z4
+	VPADDSW       Z14, Z4, Z4
+	VPACKSSDW     Z7, Z6, Z6
+	VPADDSW       Z14, Z6, Z6
+	VPACKUSWB     Z6, Z4, Z4
+	VPMAXUB       Z13, Z4, Z4
+	VPERMD        Z4, Z15, Z4
+	VMOVDQU32     Y4, (CX)
+	ADDQ          DX, CX
+	VEXTRACTI64X4 $0x01, Z4, (CX)
+	ADDQ          DX, CX
+	VCVTDQ2PS     Z8, Z8
+	VMULPS        Z10, Z8, Z8
+	VCVTDQ2PS     Z9, Z9
+	VMULPS        Z11, Z9, Z9
+	VMINPS        Z12, Z8, Z8
+	VCVTPS2DQ     Z8, Z8
+	VMINPS        Z12, Z9, Z9
+	VCVTPS2DQ     Z9, Z9
+	VPACKSSDW     Z9, Z8, Z8
+	VPADDSW       Z14, Z8, Z8
+	VPACKUSWB     Z8, Z8, Z8
+	VPMAXUB       Z13, Z8, Z8
+	VPERMD        Z8, Z15, Z8
+	VMOVDQU32     Y8, (CX)
+	VZEROUPPER
+	RET
+
+part:
+	VBROADCASTSS (BX), Z12
+	VBROADCASTSS 4(BX), Z13
+	VPBROADCASTD 8(BX), Z14
 	VCVTDQ2PS    Z0, Z0
 	VMULPS       Z10, Z0, Z0
 	VMAXPS       Z12, Z0, Z0
@@ -786,7 +1129,7 @@ done:
 	VCVTPS2DQ    Z1, Z1
 	VPADDD       Z14, Z1, Z1
 	VPMOVDB      Z1, K1, 16(CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z2, Z2
 	VMULPS       Z10, Z2, Z2
 	VMAXPS       Z12, Z2, Z2
@@ -801,7 +1144,7 @@ done:
 	VCVTPS2DQ    Z3, Z3
 	VPADDD       Z14, Z3, Z3
 	VPMOVDB      Z3, K1, 16(CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z4, Z4
 	VMULPS       Z10, Z4, Z4
 	VMAXPS       Z12, Z4, Z4
@@ -816,7 +1159,7 @@ done:
 	VCVTPS2DQ    Z5, Z5
 	VPADDD       Z14, Z5, Z5
 	VPMOVDB      Z5, K1, 16(CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z6, Z6
 	VMULPS       Z10, Z6, Z6
 	VMAXPS       Z12, Z6, Z6
@@ -831,7 +1174,7 @@ done:
 	VCVTPS2DQ    Z7, Z7
 	VPADDD       Z14, Z7, Z7
 	VPMOVDB      Z7, K1, 16(CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z8, Z8
 	VMULPS       Z10, Z8, Z8
 	VMAXPS       Z12, Z8, Z8
@@ -850,7 +1193,7 @@ done:
 	RET
 
 // func rowsU8AVX512x6x2(a *uint8, b *int8, c *uint8, start *int32, m *float32, q *float32, t *[12]int)
-// Requires: AVX, AVX512F, AVX512VNNI, MMX+
+// Requires: AVX, AVX512BW, AVX512F, AVX512VL, AVX512VNNI, MMX+
 TEXT ·rowsU8AVX512x6x2(SB), NOSPLIT, $0-56
 	MOVQ    a+0(FP), CX
 	MOVQ    b+8(FP), DX
@@ -1005,26 +1348,121 @@ one:
 	JNZ          one
 
 done:
-	ADDQ         16(AX), R13
-	DECQ         R11
-	JNZ          run
-	ADDQ         32(AX), CX
-	DECQ         R10
-	JNZ          out
-	MOVQ         56(AX), CX
-	MOVQ         $+1, DX
-	SHLQ         CL, DX
-	DECQ         DX
-	KMOVW        DX, K1
-	MOVQ         c+16(FP), CX
-	MOVQ         48(AX), AX
-	MOVQ         m+32(FP), DX
-	VMOVUPS      (DX), Z12
-	VMOVUPS.Z    64(DX), K1, Z13
-	MOVQ         q+40(FP), DX
-	VBROADCASTSS (DX), Z14
-	VBROADCASTSS 4(DX), Z15
-	VPBROADCASTD 8(DX), Z16
+	ADDQ          16(AX), R13
+	DECQ          R11
+	JNZ           run
+	ADDQ          32(AX), CX
+	DECQ          R10
+	JNZ           out
+	MOVQ          56(AX), CX
+	MOVQ          $+1, DX
+	SHLQ          CL, DX
+	DECQ          DX
+	KMOVW         DX, K1
+	MOVQ          c+16(FP), CX
+	MOVQ          48(AX), DX
+	MOVQ          q+40(FP), BX
+	MOVQ          m+32(FP), SI
+	VMOVUPS       (SI), Z12
+	VMOVUPS.Z     64(SI), K1, Z13
+	CMPQ          56(AX), $+16
+	JNE           part
+	VBROADCASTSS  4(BX), Z14
+	VBROADCASTSS  (BX), Z15
+	VCVTPS2DQ     Z15, Z15
+	VPBROADCASTD  8(BX), Z16
+	VPADDD        Z16, Z15, Z15
+	VPACKSSDW     Z16, Z16, Z16
+	VPACKSSDW     Z15, Z15, Z15
+	VPACKUSWB     Z15, Z15, Z15
+	VMOVDQU32     packOrder<>+0(SB), Z17
+	VCVTDQ2PS     Z0, Z0
+	VMULPS        Z12, Z0, Z0
+	VCVTDQ2PS     Z1, Z1
+	VMULPS        Z13, Z1, Z1
+	VCVTDQ2PS     Z2, Z2
+	VMULPS        Z12, Z2, Z2
+	VCVTDQ2PS     Z3, Z3
+	VMULPS        Z13, Z3, Z3
+	VMINPS        Z14, Z0, Z0
+	VCVTPS2DQ     Z0, Z0
+	VMINPS        Z14, Z1, Z1
+	VCVTPS2DQ     Z1, Z1
+	VMINPS        Z14, Z2, Z2
+	VCVTPS2DQ     Z2, Z2
+	VMINPS        Z14, Z3, Z3
+	VCVTPS2DQ     Z3, Z3
+	VPACKSSDW     Z1, Z0, Z0
+	VPADDSW       Z16, Z0, Z0
+	VPACKSSDW     Z3, Z2, Z2
+	VPADDSW       Z16, Z2, Z2
+	VPACKUSWB     Z2, Z0, Z0
+	VPMAXUB       Z15, Z0, Z0
+	VPERMD        Z0, Z17, Z0
+	VMOVDQU32     Y0, (CX)
+	ADDQ          DX, CX
+	VEXTRACTI64X4 $0x01, Z0, (CX)
+	ADDQ          DX, CX
+	VCVTDQ2PS     Z4, Z4
+	VMULPS        Z12, Z4, Z4
+	VCVTDQ2PS     Z5, Z5
+	VMULPS        Z13, Z5, Z5
+	VCVTDQ2PS     Z6, Z6
+	VMULPS        Z12, Z6, Z6
+	VCVTDQ2PS     Z7, Z7
+	VMULPS        Z13, Z7, Z7
+	VMINPS        Z14, Z4, Z4
+	VCVTPS2DQ     Z4, Z4
+	VMINPS        Z14, Z5, Z5
+	VCVTPS2DQ     Z5, Z5
+	VMINPS        Z14, Z6, Z6
+	VCVTPS2DQ     Z6, Z6
+	VMINPS        Z14, Z7, Z7
+	VCVTPS2DQ     Z7, Z7
+	VPACKSSDW     Z5, Z4, Z4
+	VPADDSW       Z16, Z4, Z4
+	VPACKSSDW     Z7, Z6, Z6
+	VPADDSW       Z16, Z6, Z6
+	VPACKUSWB     Z6, Z4, Z4
+	VPMAXUB       Z15, Z4, Z4
+	VPERMD        Z4, Z17, Z4
+	VMOVDQU32     Y4, (CX)
+	ADDQ          DX, CX
+	VEXTRACTI64X4 $0x01, Z4, (CX)
+	ADDQ          DX, CX
+	VCVTDQ2PS     Z8, Z8
+	VMULPS        Z12, Z8, Z8
+	VCVTDQ2PS     Z9, Z9
+	VMULPS        Z13, Z9, Z9
+	VCVTDQ2PS     Z10, Z10
+	VMULPS        Z12, Z10, Z10
+	VCVTDQ2PS     Z11, Z11
+	VMULPS        Z13, Z11, Z11
+	VMINPS        Z14, Z8, Z8
+	VCVTPS2DQ     Z8, Z8
+	VMINPS        Z14, Z9, Z9
+	VCVTPS2DQ     Z9, Z9
+	VMINPS        Z14, Z10, Z10
+	VCVTPS2DQ     Z10, Z10
+	VMINPS        Z14, Z11, Z11
+	VCVTPS2DQ     Z11, Z11
+	VPACKSSDW     Z9, Z8, Z8
+	VPADDSW       Z16, Z8, Z8
+	VPACKSSDW     Z11, Z10, Z10
+	VPADDSW       Z16, Z10, Z10
+	VPACKUSWB     Z10, Z8, Z8
+	VPMAXUB       Z15, Z8, Z8
+	VPERMD        Z8, Z17, Z8
+	VMOVDQU32     Y8, (CX)
+	ADDQ          DX, CX
+	VEXTRACTI64X4 $0x01, Z8, (CX)
+	VZEROUPPER
+	RET
+
+part:
+	VBROADCASTSS (BX), Z14
+	VBROADCASTSS 4(BX), Z15
+	VPBROADCASTD 8(BX), Z16
 	VCVTDQ2PS    Z0, Z0
 	VMULPS       Z12, Z0, Z0
 	VMAXPS       Z14, Z0, Z0
@@ -1039,7 +1477,7 @@ done:
 	VCVTPS2DQ    Z1, Z1
 	VPADDD       Z16, Z1, Z1
 	VPMOVDB      Z1, K1, 16(CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z2, Z2
 	VMULPS       Z12, Z2, Z2
 	VMAXPS       Z14, Z2, Z2
@@ -1054,7 +1492,7 @@ done:
 	VCVTPS2DQ    Z3, Z3
 	VPADDD       Z16, Z3, Z3
 	VPMOVDB      Z3, K1, 16(CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z4, Z4
 	VMULPS       Z12, Z4, Z4
 	VMAXPS       Z14, Z4, Z4
@@ -1069,7 +1507,7 @@ done:
 	VCVTPS2DQ    Z5, Z5
 	VPADDD       Z16, Z5, Z5
 	VPMOVDB      Z5, K1, 16(CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z6, Z6
 	VMULPS       Z12, Z6, Z6
 	VMAXPS       Z14, Z6, Z6
@@ -1084,7 +1522,7 @@ done:
 	VCVTPS2DQ    Z7, Z7
 	VPADDD       Z16, Z7, Z7
 	VPMOVDB      Z7, K1, 16(CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z8, Z8
 	VMULPS       Z12, Z8, Z8
 	VMAXPS       Z14, Z8, Z8
@@ -1099,7 +1537,7 @@ done:
 	VCVTPS2DQ    Z9, Z9
 	VPADDD       Z16, Z9, Z9
 	VPMOVDB      Z9, K1, 16(CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z10, Z10
 	VMULPS       Z12, Z10, Z10
 	VMAXPS       Z14, Z10, Z10
@@ -1118,7 +1556,7 @@ done:
 	RET
 
 // func rowsU8AVX512x7x2(a *uint8, b *int8, c *uint8, start *int32, m *float32, q *float32, t *[12]int)
-// Requires: AVX, AVX512F, AVX512VNNI, MMX+
+// Requires: AVX, AVX512BW, AVX512F, AVX512VL, AVX512VNNI, MMX+
 TEXT ·rowsU8AVX512x7x2(SB), NOSPLIT, $0-56
 	MOVQ    a+0(FP), CX
 	MOVQ    b+8(FP), DX
@@ -1290,26 +1728,136 @@ one:
 	JNZ          one
 
 done:
-	ADDQ         16(AX), R13
-	DECQ         R11
-	JNZ          run
-	ADDQ         32(AX), CX
-	DECQ         R10
-	JNZ          out
-	MOVQ         56(AX), CX
-	MOVQ         $+1, DX
-	SHLQ         CL, DX
-	DECQ         DX
-	KMOVW        DX, K1
-	MOVQ         c+16(FP), CX
-	MOVQ         48(AX), AX
-	MOVQ         m+32(FP), DX
-	VMOVUPS      (DX), Z14
-	VMOVUPS.Z    64(DX), K1, Z15
-	MOVQ         q+40(FP), DX
-	VBROADCASTSS (DX), Z16
-	VBROADCASTSS 4(DX), Z17
-	VPBROADCASTD 8(DX), Z18
+	ADDQ          16(AX), R13
+	DECQ          R11
+	JNZ           run
+	ADDQ          32(AX), CX
+	DECQ          R10
+	JNZ           out
+	MOVQ          56(AX), CX
+	MOVQ          $+1, DX
+	SHLQ          CL, DX
+	DECQ          DX
+	KMOVW         DX, K1
+	MOVQ          c+16(FP), CX
+	MOVQ          48(AX), DX
+	MOVQ          q+40(FP), BX
+	MOVQ          m+32(FP), SI
+	VMOVUPS       (SI), Z14
+	VMOVUPS.Z     64(SI), K1, Z15
+	CMPQ          56(AX), $+16
+	JNE           part
+	VBROADCASTSS  4(BX), Z16
+	VBROADCASTSS  (BX), Z17
+	VCVTPS2DQ     Z17, Z17
+	VPBROADCASTD  8(BX), Z18
+	VPADDD        Z18, Z17, Z17
+	VPACKSSDW     Z18, Z18, Z18
+	VPACKSSDW     Z17, Z17, Z17
+	VPACKUSWB     Z17, Z17, Z17
+	VMOVDQU32     packOrder<>+0(SB), Z19
+	VCVTDQ2PS     Z0, Z0
+	VMULPS        Z14, Z0, Z0
+	VCVTDQ2PS     Z1, Z1
+	VMULPS        Z15, Z1, Z1
+	VCVTDQ2PS     Z2, Z2
+	VMULPS        Z14, Z2, Z2
+	VCVTDQ2PS     Z3, Z3
+	VMULPS        Z15, Z3, Z3
+	VMINPS        Z16, Z0, Z0
+	VCVTPS2DQ     Z0, Z0
+	VMINPS        Z16, Z1, Z1
+	VCVTPS2DQ     Z1, Z1
+	VMINPS        Z16, Z2, Z2
+	VCVTPS2DQ     Z2, Z2
+	VMINPS        Z16, Z3, Z3
+	VCVTPS2DQ     Z3, Z3
+	VPACKSSDW     Z1, Z0, Z0
+	VPADDSW       Z18, Z0, Z0
+	VPACKSSDW     Z3, Z2, Z2
+	VPADDSW       Z18, Z2, Z2
+	VPACKUSWB     Z2, Z0, Z0
+	VPMAXUB       Z17, Z0, Z0
+	VPERMD        Z0, Z19, Z0
+	VMOVDQU32     Y0, (CX)
+	ADDQ          DX, CX
+	VEXTRACTI64X4 $0x01, Z0, (CX)
+	ADDQ          DX, CX
+	VCVTDQ2PS     Z4, Z4
+	VMULPS        Z14, Z4, Z4
+	VCVTDQ2PS     Z5, Z5
+	VMULPS        Z15, Z5, Z5
+	VCVTDQ2PS     Z6, Z6
+	VMULPS        Z14, Z6, Z6
+	VCVTDQ2PS     Z7, Z7
+	VMULPS        Z15, Z7, Z7
+	VMINPS        Z16, Z4, Z4
+	VCVTPS2DQ     Z4, Z4
+	VMINPS        Z16, Z5, Z5
+	VCVTPS2DQ     Z5, Z5
+	VMINPS        Z16, Z6, Z6
+	VCVTPS2DQ     Z6, Z6
+	VMINPS        Z16, Z7, Z7
+	VCVTPS2DQ     Z7, Z7
+	VPACKSSDW     Z5, Z4, Z4
+	VPADDSW       Z18, Z4, Z4
+	VPACKSSDW     Z7, Z6, Z6
+	VPADDSW       Z18, Z6, Z6
+	VPACKUSWB     Z6, Z4, Z4
+	VPMAXUB       Z17, Z4, Z4
+	VPERMD        Z4, Z19, Z4
+	VMOVDQU32     Y4, (CX)
+	ADDQ          DX, CX
+	VEXTRACTI64X4 $0x01, Z4, (CX)
+	ADDQ          DX, CX
+	VCVTDQ2PS     Z8, Z8
+	VMULPS        Z14, Z8, Z8
+	VCVTDQ2PS     Z9, Z9
+	VMULPS        Z15, Z9, Z9
+	VCVTDQ2PS     Z10, Z10
+	VMULPS        Z14, Z10, Z10
+	VCVTDQ2PS     Z11, Z11
+	VMULPS        Z15, Z11, Z11
+	VMINPS        Z16, Z8, Z8
+	VCVTPS2DQ     Z8, Z8
+	VMINPS        Z16, Z9, Z9
+	VCVTPS2DQ     Z9, Z9
+	VMINPS        Z16, Z10, Z10
+	VCVTPS2DQ     Z10, Z10
+	VMINPS        Z16, Z11, Z11
+	VCVTPS2DQ     Z11, Z11
+	VPACKSSDW     Z9, Z8, Z8
+	VPADDSW       Z18, Z8, Z8
+	VPACKSSDW     Z11, Z10, Z10
+	VPADDSW       Z18, Z10, Z10
+	VPACKUSWB     Z10, Z8, Z8
+	VPMAXUB       Z17, Z8, Z8
+	VPERMD        Z8, Z19, Z8
+	VMOVDQU32     Y8, (CX)
+	ADDQ          DX, CX
+	VEXTRACTI64X4 $0x01, Z8, (CX)
+	ADDQ          DX, CX
+	VCVTDQ2PS     Z12, Z12
+	VMULPS        Z14, Z12, Z12
+	VCVTDQ2PS     Z13, Z13
+	VMULPS        Z15, Z13, Z13
+	VMINPS        Z16, Z12, Z12
+	VCVTPS2DQ     Z12, Z12
+	VMINPS        Z16, Z13, Z13
+	VCVTPS2DQ     Z13, Z13
+	VPACKSSDW     Z13, Z12, Z12
+	VPADDSW       Z18, Z12, Z12
+	VPACKUSWB     Z12, Z12, Z12
+	VPMAXUB       Z17, Z12, Z12
+	VPERMD        Z12, Z19, Z12
+	VMOVDQU32     Y12, (CX)
+	VZEROUPPER
+	RET
+
+part:
+	VBROADCASTSS (BX), Z16
+	VBROADCASTSS 4(BX), Z17
+	VPBROADCASTD 8(BX), Z18
 	VCVTDQ2PS    Z0, Z0
 	VMULPS       Z14, Z0, Z0
 	VMAXPS       Z16, Z0, Z0
@@ -1324,7 +1872,7 @@ done:
 	VCVTPS2DQ    Z1, Z1
 	VPADDD       Z18, Z1, Z1
 	VPMOVDB      Z1, K1, 16(CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z2, Z2
 	VMULPS       Z14, Z2, Z2
 	VMAXPS       Z16, Z2, Z2
@@ -1339,7 +1887,7 @@ done:
 	VCVTPS2DQ    Z3, Z3
 	VPADDD       Z18, Z3, Z3
 	VPMOVDB      Z3, K1, 16(CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z4, Z4
 	VMULPS       Z14, Z4, Z4
 	VMAXPS       Z16, Z4, Z4
@@ -1354,7 +1902,7 @@ done:
 	VCVTPS2DQ    Z5, Z5
 	VPADDD       Z18, Z5, Z5
 	VPMOVDB      Z5, K1, 16(CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z6, Z6
 	VMULPS       Z14, Z6, Z6
 	VMAXPS       Z16, Z6, Z6
@@ -1369,7 +1917,7 @@ done:
 	VCVTPS2DQ    Z7, Z7
 	VPADDD       Z18, Z7, Z7
 	VPMOVDB      Z7, K1, 16(CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z8, Z8
 	VMULPS       Z14, Z8, Z8
 	VMAXPS       Z16, Z8, Z8
@@ -1384,7 +1932,7 @@ done:
 	VCVTPS2DQ    Z9, Z9
 	VPADDD       Z18, Z9, Z9
 	VPMOVDB      Z9, K1, 16(CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z10, Z10
 	VMULPS       Z14, Z10, Z10
 	VMAXPS       Z16, Z10, Z10
@@ -1399,7 +1947,7 @@ done:
 	VCVTPS2DQ    Z11, Z11
 	VPADDD       Z18, Z11, Z11
 	VPMOVDB      Z11, K1, 16(CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z12, Z12
 	VMULPS       Z14, Z12, Z12
 	VMAXPS       Z16, Z12, Z12
@@ -1418,7 +1966,7 @@ done:
 	RET
 
 // func rowsU8AVX512x8x2(a *uint8, b *int8, c *uint8, start *int32, m *float32, q *float32, t *[12]int)
-// Requires: AVX, AVX512F, AVX512VNNI, MMX+
+// Requires: AVX, AVX512BW, AVX512F, AVX512VL, AVX512VNNI, MMX+
 TEXT ·rowsU8AVX512x8x2(SB), NOSPLIT, $0-56
 	MOVQ    a+0(FP), CX
 	MOVQ    b+8(FP), DX
@@ -1607,26 +2155,148 @@ one:
 	JNZ          one
 
 done:
-	ADDQ         16(AX), R13
-	DECQ         R11
-	JNZ          run
-	ADDQ         32(AX), CX
-	DECQ         R10
-	JNZ          out
-	MOVQ         56(AX), CX
-	MOVQ         $+1, DX
-	SHLQ         CL, DX
-	DECQ         DX
-	KMOVW        DX, K1
-	MOVQ         c+16(FP), CX
-	MOVQ         48(AX), AX
-	MOVQ         m+32(FP), DX
-	VMOVUPS      (DX), Z16
-	VMOVUPS.Z    64(DX), K1, Z17
-	MOVQ         q+40(FP), DX
-	VBROADCASTSS (DX), Z18
-	VBROADCASTSS 4(DX), Z19
-	VPBROADCASTD 8(DX), Z20
+	ADDQ          16(AX), R13
+	DECQ          R11
+	JNZ           run
+	ADDQ          32(AX), CX
+	DECQ          R10
+	JNZ           out
+	MOVQ          56(AX), CX
+	MOVQ          $+1, DX
+	SHLQ          CL, DX
+	DECQ          DX
+	KMOVW         DX, K1
+	MOVQ          c+16(FP), CX
+	MOVQ          48(AX), DX
+	MOVQ          q+40(FP), BX
+	MOVQ          m+32(FP), SI
+	VMOVUPS       (SI), Z16
+	VMOVUPS.Z     64(SI), K1, Z17
+	CMPQ          56(AX), $+16
+	JNE           part
+	VBROADCASTSS  4(BX), Z18
+	VBROADCASTSS  (BX), Z19
+	VCVTPS2DQ     Z19, Z19
+	VPBROADCASTD  8(BX), Z20
+	VPADDD        Z20, Z19, Z19
+	VPACKSSDW     Z20, Z20, Z20
+	VPACKSSDW     Z19, Z19, Z19
+	VPACKUSWB     Z19, Z19, Z19
+	VMOVDQU32     packOrder<>+0(SB), Z21
+	VCVTDQ2PS     Z0, Z0
+	VMULPS        Z16, Z0, Z0
+	VCVTDQ2PS     Z1, Z1
+	VMULPS        Z17, Z1, Z1
+	VCVTDQ2PS     Z2, Z2
+	VMULPS        Z16, Z2, Z2
+	VCVTDQ2PS     Z3, Z3
+	VMULPS        Z17, Z3, Z3
+	VMINPS        Z18, Z0, Z0
+	VCVTPS2DQ     Z0, Z0
+	VMINPS        Z18, Z1, Z1
+	VCVTPS2DQ     Z1, Z1
+	VMINPS        Z18, Z2, Z2
+	VCVTPS2DQ     Z2, Z2
+	VMINPS        Z18, Z3, Z3
+	VCVTPS2DQ     Z3, Z3
+	VPACKSSDW     Z1, Z0, Z0
+	VPADDSW       Z20, Z0, Z0
+	VPACKSSDW     Z3, Z2, Z2
+	VPADDSW       Z20, Z2, Z2
+	VPACKUSWB     Z2, Z0, Z0
+	VPMAXUB       Z19, Z0, Z0
+	VPERMD        Z0, Z21, Z0
+	VMOVDQU32     Y0, (CX)
+	ADDQ          DX, CX
+	VEXTRACTI64X4 $0x01, Z0, (CX)
+	ADDQ          DX, CX
+	VCVTDQ2PS     Z4, Z4
+	VMULPS        Z16, Z4, Z4
+	VCVTDQ2PS     Z5, Z5
+	VMULPS        Z17, Z5, Z5
+	VCVTDQ2PS     Z6, Z6
+	VMULPS        Z16, Z6, Z6
+	VCVTDQ2PS     Z7, Z7
+	VMULPS        Z17, Z7, Z7
+	VMINPS        Z18, Z4, Z4
+	VCVTPS2DQ     Z4, Z4
+	VMINPS        Z18, Z5, Z5
+	VCVTPS2DQ     Z5, Z5
+	VMINPS        Z18, Z6, Z6
+	VCVTPS2DQ     Z6, Z6
+	VMINPS        Z18, Z7, Z7
+	VCVTPS2DQ     Z7, Z7
+	VPACKSSDW     Z5, Z4, Z4
+	VPADDSW       Z20, Z4, Z4
+	VPACKSSDW     Z7, Z6, Z6
+	VPADDSW       Z20, Z6, Z6
+	VPACKUSWB     Z6, Z4, Z4
+	VPMAXUB       Z19, Z4, Z4
+	VPERMD        Z4, Z21, Z4
+	VMOVDQU32     Y4, (CX)
+	ADDQ          DX, CX
+	VEXTRACTI64X4 $0x01, Z4, (CX)
+	ADDQ          DX, CX
+	VCVTDQ2PS     Z8, Z8
+	VMULPS        Z16, Z8, Z8
+	VCVTDQ2PS     Z9, Z9
+	VMULPS        Z17, Z9, Z9
+	VCVTDQ2PS     Z10, Z10
+	VMULPS        Z16, Z10, Z10
+	VCVTDQ2PS     Z11, Z11
+	VMULPS        Z17, Z11, Z11
+	VMINPS        Z18, Z8, Z8
+	VCVTPS2DQ     Z8, Z8
+	VMINPS        Z18, Z9, Z9
+	VCVTPS2DQ     Z9, Z9
+	VMINPS        Z18, Z10, Z10
+	VCVTPS2DQ     Z10, Z10
+	VMINPS        Z18, Z11, Z11
+	VCVTPS2DQ     Z11, Z11
+	VPACKSSDW     Z9, Z8, Z8
+	VPADDSW       Z20, Z8, Z8
+	VPACKSSDW     Z11, Z10, Z10
+	VPADDSW       Z20, Z10, Z10
+	VPACKUSWB     Z10, Z8, Z8
+	VPMAXUB       Z19, Z8, Z8
+	VPERMD        Z8, Z21, Z8
+	VMOVDQU32     Y8, (CX)
+	ADDQ          DX, CX
+	VEXTRACTI64X4 $0x01, Z8, (CX)
+	ADDQ          DX, CX
+	VCVTDQ2PS     Z12, Z12
+	VMULPS        Z16, Z12, Z12
+	VCVTDQ2PS     Z13, Z13
+	VMULPS        Z17, Z13, Z13
+	VCVTDQ2PS     Z14, Z14
+	VMULPS        Z16, Z14, Z14
+	VCVTDQ2PS     Z15, Z15
+	VMULPS        Z17, Z15, Z15
+	VMINPS        Z18, Z12, Z12
+	VCVTPS2DQ     Z12, Z12
+	VMINPS        Z18, Z13, Z13
+	VCVTPS2DQ     Z13, Z13
+	VMINPS        Z18, Z14, Z14
+	VCVTPS2DQ     Z14, Z14
+	VMINPS        Z18, Z15, Z15
+	VCVTPS2DQ     Z15, Z15
+	VPACKSSDW     Z13, Z12, Z12
+	VPADDSW       Z20, Z12, Z12
+	VPACKSSDW     Z15, Z14, Z14
+	VPADDSW       Z20, Z14, Z14
+	VPACKUSWB     Z14, Z12, Z12
+	VPMAXUB       Z19, Z12, Z12
+	VPERMD        Z12, Z21, Z12
+	VMOVDQU32     Y12, (CX)
+	ADDQ          DX, CX
+	VEXTRACTI64X4 $0x01, Z12, (CX)
+	VZEROUPPER
+	RET
+
+part:
+	VBROADCASTSS (BX), Z18
+	VBROADCASTSS 4(BX), Z19
+	VPBROADCASTD 8(BX), Z20
 	VCVTDQ2PS    Z0, Z0
 	VMULPS       Z16, Z0, Z0
 	VMAXPS       Z18, Z0, Z0
@@ -1641,7 +2311,7 @@ done:
 	VCVTPS2DQ    Z1, Z1
 	VPADDD       Z20, Z1, Z1
 	VPMOVDB      Z1, K1, 16(CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z2, Z2
 	VMULPS       Z16, Z2, Z2
 	VMAXPS       Z18, Z2, Z2
@@ -1656,7 +2326,7 @@ done:
 	VCVTPS2DQ    Z3, Z3
 	VPADDD       Z20, Z3, Z3
 	VPMOVDB      Z3, K1, 16(CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z4, Z4
 	VMULPS       Z16, Z4, Z4
 	VMAXPS       Z18, Z4, Z4
@@ -1671,7 +2341,7 @@ done:
 	VCVTPS2DQ    Z5, Z5
 	VPADDD       Z20, Z5, Z5
 	VPMOVDB      Z5, K1, 16(CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z6, Z6
 	VMULPS       Z16, Z6, Z6
 	VMAXPS       Z18, Z6, Z6
@@ -1686,7 +2356,7 @@ done:
 	VCVTPS2DQ    Z7, Z7
 	VPADDD       Z20, Z7, Z7
 	VPMOVDB      Z7, K1, 16(CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z8, Z8
 	VMULPS       Z16, Z8, Z8
 	VMAXPS       Z18, Z8, Z8
@@ -1701,7 +2371,7 @@ done:
 	VCVTPS2DQ    Z9, Z9
 	VPADDD       Z20, Z9, Z9
 	VPMOVDB      Z9, K1, 16(CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z10, Z10
 	VMULPS       Z16, Z10, Z10
 	VMAXPS       Z18, Z10, Z10
@@ -1716,7 +2386,7 @@ done:
 	VCVTPS2DQ    Z11, Z11
 	VPADDD       Z20, Z11, Z11
 	VPMOVDB      Z11, K1, 16(CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z12, Z12
 	VMULPS       Z16, Z12, Z12
 	VMAXPS       Z18, Z12, Z12
@@ -1731,7 +2401,7 @@ done:
 	VCVTPS2DQ    Z13, Z13
 	VPADDD       Z20, Z13, Z13
 	VPMOVDB      Z13, K1, 16(CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z14, Z14
 	VMULPS       Z16, Z14, Z14
 	VMAXPS       Z18, Z14, Z14
@@ -1750,7 +2420,7 @@ done:
 	RET
 
 // func rowsU8AVX512x9x2(a *uint8, b *int8, c *uint8, start *int32, m *float32, q *float32, t *[12]int)
-// Requires: AVX, AVX512F, AVX512VNNI, MMX+
+// Requires: AVX, AVX512BW, AVX512F, AVX512VL, AVX512VNNI, MMX+
 TEXT ·rowsU8AVX512x9x2(SB), NOSPLIT, $0-56
 	MOVQ    a+0(FP), CX
 	MOVQ    b+8(FP), DX
@@ -1959,26 +2629,163 @@ one:
 	JNZ          one
 
 done:
-	ADDQ         16(AX), R14
-	DECQ         R12
-	JNZ          run
-	ADDQ         32(AX), CX
-	DECQ         R11
-	JNZ          out
-	MOVQ         56(AX), CX
-	MOVQ         $+1, DX
-	SHLQ         CL, DX
-	DECQ         DX
-	KMOVW        DX, K1
-	MOVQ         c+16(FP), CX
-	MOVQ         48(AX), AX
-	MOVQ         m+32(FP), DX
-	VMOVUPS      (DX), Z18
-	VMOVUPS.Z    64(DX), K1, Z19
-	MOVQ         q+40(FP), DX
-	VBROADCASTSS (DX), Z20
-	VBROADCASTSS 4(DX), Z21
-	VPBROADCASTD 8(DX), Z22
+	ADDQ          16(AX), R14
+	DECQ          R12
+	JNZ           run
+	ADDQ          32(AX), CX
+	DECQ          R11
+	JNZ           out
+	MOVQ          56(AX), CX
+	MOVQ          $+1, DX
+	SHLQ          CL, DX
+	DECQ          DX
+	KMOVW         DX, K1
+	MOVQ          c+16(FP), CX
+	MOVQ          48(AX), DX
+	MOVQ          q+40(FP), BX
+	MOVQ          m+32(FP), SI
+	VMOVUPS       (SI), Z18
+	VMOVUPS.Z     64(SI), K1, Z19
+	CMPQ          56(AX), $+16
+	JNE           part
+	VBROADCASTSS  4(BX), Z20
+	VBROADCASTSS  (BX), Z21
+	VCVTPS2DQ     Z21, Z21
+	VPBROADCASTD  8(BX), Z22
+	VPADDD        Z22, Z21, Z21
+	VPACKSSDW     Z22, Z22, Z22
+	VPACKSSDW     Z21, Z21, Z21
+	VPACKUSWB     Z21, Z21, Z21
+	VMOVDQU32     packOrder<>+0(SB), Z23
+	VCVTDQ2PS     Z0, Z0
+	VMULPS        Z18, Z0, Z0
+	VCVTDQ2PS     Z1, Z1
+	VMULPS        Z19, Z1, Z1
+	VCVTDQ2PS     Z2, Z2
+	VMULPS        Z18, Z2, Z2
+	VCVTDQ2PS     Z3, Z3
+	VMULPS        Z19, Z3, Z3
+	VMINPS        Z20, Z0, Z0
+	VCVTPS2DQ     Z0, Z0
+	VMINPS        Z20, Z1, Z1
+	VCVTPS2DQ     Z1, Z1
+	VMINPS        Z20, Z2, Z2
+	VCVTPS2DQ     Z2, Z2
+	VMINPS        Z20, Z3, Z3
+	VCVTPS2DQ     Z3, Z3
+	VPACKSSDW     Z1, Z0, Z0
+	VPADDSW       Z22, Z0, Z0
+	VPACKSSDW     Z3, Z2, Z2
+	VPADDSW       Z22, Z2, Z2
+	VPACKUSWB     Z2, Z0, Z0
+	VPMAXUB       Z21, Z0, Z0
+	VPERMD        Z0, Z23, Z0
+	VMOVDQU32     Y0, (CX)
+	ADDQ          DX, CX
+	VEXTRACTI64X4 $0x01, Z0, (CX)
+	ADDQ          DX, CX
+	VCVTDQ2PS     Z4, Z4
+	VMULPS        Z18, Z4, Z4
+	VCVTDQ2PS     Z5, Z5
+	VMULPS        Z19, Z5, Z5
+	VCVTDQ2PS     Z6, Z6
+	VMULPS        Z18, Z6, Z6
+	VCVTDQ2PS     Z7, Z7
+	VMULPS        Z19, Z7, Z7
+	VMINPS        Z20, Z4, Z4
+	VCVTPS2DQ     Z4, Z4
+	VMINPS        Z20, Z5, Z5
+	VCVTPS2DQ     Z5, Z5
+	VMINPS        Z20, Z6, Z6
+	VCVTPS2DQ     Z6, Z6
+	VMINPS        Z20, Z7, Z7
+	VCVTPS2DQ     Z7, Z7
+	VPACKSSDW     Z5, Z4, Z4
+	VPADDSW       Z22, Z4, Z4
+	VPACKSSDW     Z7, Z6, Z6
+	VPADDSW       Z22, Z6, Z6
+	VPACKUSWB     Z6, Z4, Z4
+	VPMAXUB       Z21, Z4, Z4
+	VPERMD        Z4, Z23, Z4
+	VMOVDQU32     Y4, (CX)
+	ADDQ          DX, CX
+	VEXTRACTI64X4 $0x01, Z4, (CX)
+	ADDQ          DX, CX
+	VCVTDQ2PS     Z8, Z8
+	VMULPS        Z18, Z8, Z8
+	VCVTDQ2PS     Z9, Z9
+	VMULPS        Z19, Z9, Z9
+	VCVTDQ2PS     Z10, Z10
+	VMULPS        Z18, Z10, Z10
+	VCVTDQ2PS     Z11, Z11
+	VMULPS        Z19, Z11, Z11
+	VMINPS        Z20, Z8, Z8
+	VCVTPS2DQ     Z8, Z8
+	VMINPS        Z20, Z9, Z9
+	VCVTPS2DQ     Z9, Z9
+	VMINPS        Z20, Z10, Z10
+	VCVTPS2DQ     Z10, Z10
+	VMINPS        Z20, Z11, Z11
+	VCVTPS2DQ     Z11, Z11
+	VPACKSSDW     Z9, Z8, Z8
+	VPADDSW       Z22, Z8, Z8
+	VPACKSSDW     Z11, Z10, Z10
+	VPADDSW       Z22, Z10, Z10
+	VPACKUSWB     Z10, Z8, Z8
+	VPMAXUB       Z21, Z8, Z8
+	VPERMD        Z8, Z23, Z8
+	VMOVDQU32     Y8, (CX)
+	ADDQ          DX, CX
+	VEXTRACTI64X4 $0x01, Z8, (CX)
+	ADDQ          DX, CX
+	VCVTDQ2PS     Z12, Z12
+	VMULPS        Z18, Z12, Z12
+	VCVTDQ2PS     Z13, Z13
+	VMULPS        Z19, Z13, Z13
+	VCVTDQ2PS     Z14, Z14
+	VMULPS        Z18, Z14, Z14
+	VCVTDQ2PS     Z15, Z15
+	VMULPS        Z19, Z15, Z15
+	VMINPS        Z20, Z12, Z12
+	VCVTPS2DQ     Z12, Z12
+	VMINPS        Z20, Z13, Z13
+	VCVTPS2DQ     Z13, Z13
+	VMINPS        Z20, Z14, Z14
+	VCVTPS2DQ     Z14, Z14
+	VMINPS        Z20, Z15, Z15
+	VCVTPS2DQ     Z15, Z15
+	VPACKSSDW     Z13, Z12, Z12
+	VPADDSW       Z22, Z12, Z12
+	VPACKSSDW     Z15, Z14, Z14
+	VPADDSW       Z22, Z14, Z14
+	VPACKUSWB     Z14, Z12, Z12
+	VPMAXUB       Z21, Z12, Z12
+	VPERMD        Z12, Z23, Z12
+	VMOVDQU32     Y12, (CX)
+	ADDQ          DX, CX
+	VEXTRACTI64X4 $0x01, Z12, (CX)
+	ADDQ          DX, CX
+	VCVTDQ2PS     Z16, Z16
+	VMULPS        Z18, Z16, Z16
+	VCVTDQ2PS     Z17, Z17
+	VMULPS        Z19, Z17, Z17
+	VMINPS        Z20, Z16, Z16
+	VCVTPS2DQ     Z16, Z16
+	VMINPS        Z20, Z17, Z17
+	VCVTPS2DQ     Z17, Z17
+	VPACKSSDW     Z17, Z16, Z16
+	VPADDSW       Z22, Z16, Z16
+	VPACKUSWB     Z16, Z16, Z16
+	VPMAXUB       Z21, Z16, Z16
+	VPERMD        Z16, Z23, Z16
+	VMOVDQU32     Y16, (CX)
+	VZEROUPPER
+	RET
+
+part:
+	VBROADCASTSS (BX), Z20
+	VBROADCASTSS 4(BX), Z21
+	VPBROADCASTD 8(BX), Z22
 	VCVTDQ2PS    Z0, Z0
 	VMULPS       Z18, Z0, Z0
 	VMAXPS       Z20, Z0, Z0
@@ -1993,7 +2800,7 @@ done:
 	VCVTPS2DQ    Z1, Z1
 	VPADDD       Z22, Z1, Z1
 	VPMOVDB      Z1, K1, 16(CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z2, Z2
 	VMULPS       Z18, Z2, Z2
 	VMAXPS       Z20, Z2, Z2
@@ -2008,7 +2815,7 @@ done:
 	VCVTPS2DQ    Z3, Z3
 	VPADDD       Z22, Z3, Z3
 	VPMOVDB      Z3, K1, 16(CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z4, Z4
 	VMULPS       Z18, Z4, Z4
 	VMAXPS       Z20, Z4, Z4
@@ -2023,7 +2830,7 @@ done:
 	VCVTPS2DQ    Z5, Z5
 	VPADDD       Z22, Z5, Z5
 	VPMOVDB      Z5, K1, 16(CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z6, Z6
 	VMULPS       Z18, Z6, Z6
 	VMAXPS       Z20, Z6, Z6
@@ -2038,7 +2845,7 @@ done:
 	VCVTPS2DQ    Z7, Z7
 	VPADDD       Z22, Z7, Z7
 	VPMOVDB      Z7, K1, 16(CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z8, Z8
 	VMULPS       Z18, Z8, Z8
 	VMAXPS       Z20, Z8, Z8
@@ -2053,7 +2860,7 @@ done:
 	VCVTPS2DQ    Z9, Z9
 	VPADDD       Z22, Z9, Z9
 	VPMOVDB      Z9, K1, 16(CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z10, Z10
 	VMULPS       Z18, Z10, Z10
 	VMAXPS       Z20, Z10, Z10
@@ -2068,7 +2875,7 @@ done:
 	VCVTPS2DQ    Z11, Z11
 	VPADDD       Z22, Z11, Z11
 	VPMOVDB      Z11, K1, 16(CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z12, Z12
 	VMULPS       Z18, Z12, Z12
 	VMAXPS       Z20, Z12, Z12
@@ -2083,7 +2890,7 @@ done:
 	VCVTPS2DQ    Z13, Z13
 	VPADDD       Z22, Z13, Z13
 	VPMOVDB      Z13, K1, 16(CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z14, Z14
 	VMULPS       Z18, Z14, Z14
 	VMAXPS       Z20, Z14, Z14
@@ -2098,7 +2905,7 @@ done:
 	VCVTPS2DQ    Z15, Z15
 	VPADDD       Z22, Z15, Z15
 	VPMOVDB      Z15, K1, 16(CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z16, Z16
 	VMULPS       Z18, Z16, Z16
 	VMAXPS       Z20, Z16, Z16
@@ -2117,7 +2924,7 @@ done:
 	RET
 
 // func rowsU8AVX512x10x2(a *uint8, b *int8, c *uint8, start *int32, m *float32, q *float32, t *[12]int)
-// Requires: AVX, AVX512F, AVX512VNNI, MMX+
+// Requires: AVX, AVX512BW, AVX512F, AVX512VL, AVX512VNNI, MMX+
 TEXT ·rowsU8AVX512x10x2(SB), NOSPLIT, $0-56
 	MOVQ    a+0(FP), CX
 	MOVQ    b+8(FP), DX
@@ -2343,26 +3150,175 @@ one:
 	JNZ          one
 
 done:
-	ADDQ         16(AX), R14
-	DECQ         R12
-	JNZ          run
-	ADDQ         32(AX), CX
-	DECQ         R11
-	JNZ          out
-	MOVQ         56(AX), CX
-	MOVQ         $+1, DX
-	SHLQ         CL, DX
-	DECQ         DX
-	KMOVW        DX, K1
-	MOVQ         c+16(FP), CX
-	MOVQ         48(AX), AX
-	MOVQ         m+32(FP), DX
-	VMOVUPS      (DX), Z20
-	VMOVUPS.Z    64(DX), K1, Z21
-	MOVQ         q+40(FP), DX
-	VBROADCASTSS (DX), Z22
-	VBROADCASTSS 4(DX), Z23
-	VPBROADCASTD 8(DX), Z24
+	ADDQ          16(AX), R14
+	DECQ          R12
+	JNZ           run
+	ADDQ          32(AX), CX
+	DECQ          R11
+	JNZ           out
+	MOVQ          56(AX), CX
+	MOVQ          $+1, DX
+	SHLQ          CL, DX
+	DECQ          DX
+	KMOVW         DX, K1
+	MOVQ          c+16(FP), CX
+	MOVQ          48(AX), DX
+	MOVQ          q+40(FP), BX
+	MOVQ          m+32(FP), SI
+	VMOVUPS       (SI), Z20
+	VMOVUPS.Z     64(SI), K1, Z21
+	CMPQ          56(AX), $+16
+	JNE           part
+	VBROADCASTSS  4(BX), Z22
+	VBROADCASTSS  (BX), Z23
+	VCVTPS2DQ     Z23, Z23
+	VPBROADCASTD  8(BX), Z24
+	VPADDD        Z24, Z23, Z23
+	VPACKSSDW     Z24, Z24, Z24
+	VPACKSSDW     Z23, Z23, Z23
+	VPACKUSWB     Z23, Z23, Z23
+	VMOVDQU32     packOrder<>+0(SB), Z25
+	VCVTDQ2PS     Z0, Z0
+	VMULPS        Z20, Z0, Z0
+	VCVTDQ2PS     Z1, Z1
+	VMULPS        Z21, Z1, Z1
+	VCVTDQ2PS     Z2, Z2
+	VMULPS        Z20, Z2, Z2
+	VCVTDQ2PS     Z3, Z3
+	VMULPS        Z21, Z3, Z3
+	VMINPS        Z22, Z0, Z0
+	VCVTPS2DQ     Z0, Z0
+	VMINPS        Z22, Z1, Z1
+	VCVTPS2DQ     Z1, Z1
+	VMINPS        Z22, Z2, Z2
+	VCVTPS2DQ     Z2, Z2
+	VMINPS        Z22, Z3, Z3
+	VCVTPS2DQ     Z3, Z3
+	VPACKSSDW     Z1, Z0, Z0
+	VPADDSW       Z24, Z0, Z0
+	VPACKSSDW     Z3, Z2, Z2
+	VPADDSW       Z24, Z2, Z2
+	VPACKUSWB     Z2, Z0, Z0
+	VPMAXUB       Z23, Z0, Z0
+	VPERMD        Z0, Z25, Z0
+	VMOVDQU32     Y0, (CX)
+	ADDQ          DX, CX
+	VEXTRACTI64X4 $0x01, Z0, (CX)
+	ADDQ          DX, CX
+	VCVTDQ2PS     Z4, Z4
+	VMULPS        Z20, Z4, Z4
+	VCVTDQ2PS     Z5, Z5
+	VMULPS        Z21, Z5, Z5
+	VCVTDQ2PS     Z6, Z6
+	VMULPS        Z20, Z6, Z6
+	VCVTDQ2PS     Z7, Z7
+	VMULPS        Z21, Z7, Z7
+	VMINPS        Z22, Z4, Z4
+	VCVTPS2DQ     Z4, Z4
+	VMINPS        Z22, Z5, Z5
+	VCVTPS2DQ     Z5, Z5
+	VMINPS        Z22, Z6, Z6
+	VCVTPS2DQ     Z6, Z6
+	VMINPS        Z22, Z7, Z7
+	VCVTPS2DQ     Z7, Z7
+	VPACKSSDW     Z5, Z4, Z4
+	VPADDSW       Z24, Z4, Z4
+	VPACKSSDW     Z7, Z6, Z6
+	VPADDSW       Z24, Z6, Z6
+	VPACKUSWB     Z6, Z4, Z4
+	VPMAXUB       Z23, Z4, Z4
+	VPERMD        Z4, Z25, Z4
+	VMOVDQU32     Y4, (CX)
+	ADDQ          DX, CX
+	VEXTRACTI64X4 $0x01, Z4, (CX)
+	ADDQ          DX, CX
+	VCVTDQ2PS     Z8, Z8
+	VMULPS        Z20, Z8, Z8
+	VCVTDQ2PS     Z9, Z9
+	VMULPS        Z21, Z9, Z9
+	VCVTDQ2PS     Z10, Z10
+	VMULPS        Z20, Z10, Z10
+	VCVTDQ2PS     Z11, Z11
+	VMULPS        Z21, Z11, Z11
+	VMINPS        Z22, Z8, Z8
+	VCVTPS2DQ     Z8, Z8
+	VMINPS        Z22, Z9, Z9
+	VCVTPS2DQ     Z9, Z9
+	VMINPS        Z22, Z10, Z10
+	VCVTPS2DQ     Z10, Z10
+	VMINPS        Z22, Z11, Z11
+	VCVTPS2DQ     Z11, Z11
+	VPACKSSDW     Z9, Z8, Z8
+	VPADDSW       Z24, Z8, Z8
+	VPACKSSDW     Z11, Z10, Z10
+	VPADDSW       Z24, Z10, Z10
+	VPACKUSWB     Z10, Z8, Z8
+	VPMAXUB       Z23, Z8, Z8
+	VPERMD        Z8, Z25, Z8
+	VMOVDQU32     Y8, (CX)
+	ADDQ          DX, CX
+	VEXTRACTI64X4 $0x01, Z8, (CX)
+	ADDQ          DX, CX
+	VCVTDQ2PS     Z12, Z12
+	VMULPS        Z20, Z12, Z12
+	VCVTDQ2PS     Z13, Z13
+	VMULPS        Z21, Z13, Z13
+	VCVTDQ2PS     Z14, Z14
+	VMULPS        Z20, Z14, Z14
+	VCVTDQ2PS     Z15, Z15
+	VMULPS        Z21, Z15, Z15
+	VMINPS        Z22, Z12, Z12
+	VCVTPS2DQ     Z12, Z12
+	VMINPS        Z22, Z13, Z13
+	VCVTPS2DQ     Z13, Z13
+	VMINPS        Z22, Z14, Z14
+	VCVTPS2DQ     Z14, Z14
+	VMINPS        Z22, Z15, Z15
+	VCVTPS2DQ     Z15, Z15
+	VPACKSSDW     Z13, Z12, Z12
+	VPADDSW       Z24, Z12, Z12
+	VPACKSSDW     Z15, Z14, Z14
+	VPADDSW       Z24, Z14, Z14
+	VPACKUSWB     Z14, Z12, Z12
+	VPMAXUB       Z23, Z12, Z12
+	VPERMD        Z12, Z25, Z12
+	VMOVDQU32     Y12, (CX)
+	ADDQ          DX, CX
+	VEXTRACTI64X4 $0x01, Z12, (CX)
+	ADDQ          DX, CX
+	VCVTDQ2PS     Z16, Z16
+	VMULPS        Z20, Z16, Z16
+	VCVTDQ2PS     Z17, Z17
+	VMULPS        Z21, Z17, Z17
+	VCVTDQ2PS     Z18, Z18
+	VMULPS        Z20, Z18, Z18
+	VCVTDQ2PS     Z19, Z19
+	VMULPS        Z21, Z19, Z19
+	VMINPS        Z22, Z16, Z16
+	VCVTPS2DQ     Z16, Z16
+	VMINPS        Z22, Z17, Z17
+	VCVTPS2DQ     Z17, Z17
+	VMINPS        Z22, Z18, Z18
+	VCVTPS2DQ     Z18, Z18
+	VMINPS        Z22, Z19, Z19
+	VCVTPS2DQ     Z19, Z19
+	VPACKSSDW     Z17, Z16, Z16
+	VPADDSW       Z24, Z16, Z16
+	VPACKSSDW     Z19, Z18, Z18
+	VPADDSW       Z24, Z18, Z18
+	VPACKUSWB     Z18, Z16, Z16
+	VPMAXUB       Z23, Z16, Z16
+	VPERMD        Z16, Z25, Z16
+	VMOVDQU32     Y16, (CX)
+	ADDQ          DX, CX
+	VEXTRACTI64X4 $0x01, Z16, (CX)
+	VZEROUPPER
+	RET
+
+part:
+	VBROADCASTSS (BX), Z22
+	VBROADCASTSS 4(BX), Z23
+	VPBROADCASTD 8(BX), Z24
 	VCVTDQ2PS    Z0, Z0
 	VMULPS       Z20, Z0, Z0
 	VMAXPS       Z22, Z0, Z0
@@ -2377,7 +3333,7 @@ done:
 	VCVTPS2DQ    Z1, Z1
 	VPADDD       Z24, Z1, Z1
 	VPMOVDB      Z1, K1, 16(CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z2, Z2
 	VMULPS       Z20, Z2, Z2
 	VMAXPS       Z22, Z2, Z2
@@ -2392,7 +3348,7 @@ done:
 	VCVTPS2DQ    Z3, Z3
 	VPADDD       Z24, Z3, Z3
 	VPMOVDB      Z3, K1, 16(CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z4, Z4
 	VMULPS       Z20, Z4, Z4
 	VMAXPS       Z22, Z4, Z4
@@ -2407,7 +3363,7 @@ done:
 	VCVTPS2DQ    Z5, Z5
 	VPADDD       Z24, Z5, Z5
 	VPMOVDB      Z5, K1, 16(CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z6, Z6
 	VMULPS       Z20, Z6, Z6
 	VMAXPS       Z22, Z6, Z6
@@ -2422,7 +3378,7 @@ done:
 	VCVTPS2DQ    Z7, Z7
 	VPADDD       Z24, Z7, Z7
 	VPMOVDB      Z7, K1, 16(CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z8, Z8
 	VMULPS       Z20, Z8, Z8
 	VMAXPS       Z22, Z8, Z8
@@ -2437,7 +3393,7 @@ done:
 	VCVTPS2DQ    Z9, Z9
 	VPADDD       Z24, Z9, Z9
 	VPMOVDB      Z9, K1, 16(CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z10, Z10
 	VMULPS       Z20, Z10, Z10
 	VMAXPS       Z22, Z10, Z10
@@ -2452,7 +3408,7 @@ done:
 	VCVTPS2DQ    Z11, Z11
 	VPADDD       Z24, Z11, Z11
 	VPMOVDB      Z11, K1, 16(CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z12, Z12
 	VMULPS       Z20, Z12, Z12
 	VMAXPS       Z22, Z12, Z12
@@ -2467,7 +3423,7 @@ done:
 	VCVTPS2DQ    Z13, Z13
 	VPADDD       Z24, Z13, Z13
 	VPMOVDB      Z13, K1, 16(CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z14, Z14
 	VMULPS       Z20, Z14, Z14
 	VMAXPS       Z22, Z14, Z14
@@ -2482,7 +3438,7 @@ done:
 	VCVTPS2DQ    Z15, Z15
 	VPADDD       Z24, Z15, Z15
 	VPMOVDB      Z15, K1, 16(CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z16, Z16
 	VMULPS       Z20, Z16, Z16
 	VMAXPS       Z22, Z16, Z16
@@ -2497,7 +3453,7 @@ done:
 	VCVTPS2DQ    Z17, Z17
 	VPADDD       Z24, Z17, Z17
 	VPMOVDB      Z17, K1, 16(CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z18, Z18
 	VMULPS       Z20, Z18, Z18
 	VMAXPS       Z22, Z18, Z18
@@ -2516,7 +3472,7 @@ done:
 	RET
 
 // func rowsU8AVX512x11x2(a *uint8, b *int8, c *uint8, start *int32, m *float32, q *float32, t *[12]int)
-// Requires: AVX, AVX512F, AVX512VNNI, MMX+
+// Requires: AVX, AVX512BW, AVX512F, AVX512VL, AVX512VNNI, MMX+
 TEXT ·rowsU8AVX512x11x2(SB), NOSPLIT, $0-56
 	MOVQ    a+0(FP), CX
 	MOVQ    b+8(FP), DX
@@ -2759,26 +3715,190 @@ one:
 	JNZ          one
 
 done:
-	ADDQ         16(AX), R14
-	DECQ         R12
-	JNZ          run
-	ADDQ         32(AX), CX
-	DECQ         R11
-	JNZ          out
-	MOVQ         56(AX), CX
-	MOVQ         $+1, DX
-	SHLQ         CL, DX
-	DECQ         DX
-	KMOVW        DX, K1
-	MOVQ         c+16(FP), CX
-	MOVQ         48(AX), AX
-	MOVQ         m+32(FP), DX
-	VMOVUPS      (DX), Z22
-	VMOVUPS.Z    64(DX), K1, Z23
-	MOVQ         q+40(FP), DX
-	VBROADCASTSS (DX), Z24
-	VBROADCASTSS 4(DX), Z25
-	VPBROADCASTD 8(DX), Z26
+	ADDQ          16(AX), R14
+	DECQ          R12
+	JNZ           run
+	ADDQ          32(AX), CX
+	DECQ          R11
+	JNZ           out
+	MOVQ          56(AX), CX
+	MOVQ          $+1, DX
+	SHLQ          CL, DX
+	DECQ          DX
+	KMOVW         DX, K1
+	MOVQ          c+16(FP), CX
+	MOVQ          48(AX), DX
+	MOVQ          q+40(FP), BX
+	MOVQ          m+32(FP), SI
+	VMOVUPS       (SI), Z22
+	VMOVUPS.Z     64(SI), K1, Z23
+	CMPQ          56(AX), $+16
+	JNE           part
+	VBROADCASTSS  4(BX), Z24
+	VBROADCASTSS  (BX), Z25
+	VCVTPS2DQ     Z25, Z25
+	VPBROADCASTD  8(BX), Z26
+	VPADDD        Z26, Z25, Z25
+	VPACKSSDW     Z26, Z26, Z26
+	VPACKSSDW     Z25, Z25, Z25
+	VPACKUSWB     Z25, Z25, Z25
+	VMOVDQU32     packOrder<>+0(SB), Z27
+	VCVTDQ2PS     Z0, Z0
+	VMULPS        Z22, Z0, Z0
+	VCVTDQ2PS     Z1, Z1
+	VMULPS        Z23, Z1, Z1
+	VCVTDQ2PS     Z2, Z2
+	VMULPS        Z22, Z2, Z2
+	VCVTDQ2PS     Z3, Z3
+	VMULPS        Z23, Z3, Z3
+	VMINPS        Z24, Z0, Z0
+	VCVTPS2DQ     Z0, Z0
+	VMINPS        Z24, Z1, Z1
+	VCVTPS2DQ     Z1, Z1
+	VMINPS        Z24, Z2, Z2
+	VCVTPS2DQ     Z2, Z2
+	VMINPS        Z24, Z3, Z3
+	VCVTPS2DQ     Z3, Z3
+	VPACKSSDW     Z1, Z0, Z0
+	VPADDSW       Z26, Z0, Z0
+	VPACKSSDW     Z3, Z2, Z2
+	VPADDSW       Z26, Z2, Z2
+	VPACKUSWB     Z2, Z0, Z0
+	VPMAXUB       Z25, Z0, Z0
+	VPERMD        Z0, Z27, Z0
+	VMOVDQU32     Y0, (CX)
+	ADDQ          DX, CX
+	VEXTRACTI64X4 $0x01, Z0, (CX)
+	ADDQ          DX, CX
+	VCVTDQ2PS     Z4, Z4
+	VMULPS        Z22, Z4, Z4
+	VCVTDQ2PS     Z5, Z5
+	VMULPS        Z23, Z5, Z5
+	VCVTDQ2PS     Z6, Z6
+	VMULPS        Z22, Z6, Z6
+	VCVTDQ2PS     Z7, Z7
+	VMULPS        Z23, Z7, Z7
+	VMINPS        Z24, Z4, Z4
+	VCVTPS2DQ     Z4, Z4
+	VMINPS        Z24, Z5, Z5
+	VCVTPS2DQ     Z5, Z5
+	VMINPS        Z24, Z6, Z6
+	VCVTPS2DQ     Z6, Z6
+	VMINPS        Z24, Z7, Z7
+	VCVTPS2DQ     Z7, Z7
+	VPACKSSDW     Z5, Z4, Z4
+	VPADDSW       Z26, Z4, Z4
+	VPACKSSDW     Z7, Z6, Z6
+	VPADDSW       Z26, Z6, Z6
+	VPACKUSWB     Z6, Z4, Z4
+	VPMAXUB       Z25, Z4, Z4
+	VPERMD        Z4, Z27, Z4
+	VMOVDQU32     Y4, (CX)
+	ADDQ          DX, CX
+	VEXTRACTI64X4 $0x01, Z4, (CX)
+	ADDQ          DX, CX
+	VCVTDQ2PS     Z8, Z8
+	VMULPS        Z22, Z8, Z8
+	VCVTDQ2PS     Z9, Z9
+	VMULPS        Z23, Z9, Z9
+	VCVTDQ2PS     Z10, Z10
+	VMULPS        Z22, Z10, Z10
+	VCVTDQ2PS     Z11, Z11
+	VMULPS        Z23, Z11, Z11
+	VMINPS        Z24, Z8, Z8
+	VCVTPS2DQ     Z8, Z8
+	VMINPS        Z24, Z9, Z9
+	VCVTPS2DQ     Z9, Z9
+	VMINPS        Z24, Z10, Z10
+	VCVTPS2DQ     Z10, Z10
+	VMINPS        Z24, Z11, Z11
+	VCVTPS2DQ     Z11, Z11
+	VPACKSSDW     Z9, Z8, Z8
+	VPADDSW       Z26, Z8, Z8
+	VPACKSSDW     Z11, Z10, Z10
+	VPADDSW       Z26, Z10, Z10
+	VPACKUSWB     Z10, Z8, Z8
+	VPMAXUB       Z25, Z8, Z8
+	VPERMD        Z8, Z27, Z8
+	VMOVDQU32     Y8, (CX)
+	ADDQ          DX, CX
+	VEXTRACTI64X4 $0x01, Z8, (CX)
+	ADDQ          DX, CX
+	VCVTDQ2PS     Z12, Z12
+	VMULPS        Z22, Z12, Z12
+	VCVTDQ2PS     Z13, Z13
+	VMULPS        Z23, Z13, Z13
+	VCVTDQ2PS     Z14, Z14
+	VMULPS        Z22, Z14, Z14
+	VCVTDQ2PS     Z15, Z15
+	VMULPS        Z23, Z15, Z15
+	VMINPS        Z24, Z12, Z12
+	VCVTPS2DQ     Z12, Z12
+	VMINPS        Z24, Z13, Z13
+	VCVTPS2DQ     Z13, Z13
+	VMINPS        Z24, Z14, Z14
+	VCVTPS2DQ     Z14, Z14
+	VMINPS        Z24, Z15, Z15
+	VCVTPS2DQ     Z15, Z15
+	VPACKSSDW     Z13, Z12, Z12
+	VPADDSW       Z26, Z12, Z12
+	VPACKSSDW     Z15, Z14, Z14
+	VPADDSW       Z26, Z14, Z14
+	VPACKUSWB     Z14, Z12, Z12
+	VPMAXUB       Z25, Z12, Z12
+	VPERMD        Z12, Z27, Z12
+	VMOVDQU32     Y12, (CX)
+	ADDQ          DX, CX
+	VEXTRACTI64X4 $0x01, Z12, (CX)
+	ADDQ          DX, CX
+	VCVTDQ2PS     Z16, Z16
+	VMULPS        Z22, Z16, Z16
+	VCVTDQ2PS     Z17, Z17
+	VMULPS        Z23, Z17, Z17
+	VCVTDQ2PS     Z18, Z18
+	VMULPS        Z22, Z18, Z18
+	VCVTDQ2PS     Z19, Z19
+	VMULPS        Z23, Z19, Z19
+	VMINPS        Z24, Z16, Z16
+	VCVTPS2DQ     Z16, Z16
+	VMINPS        Z24, Z17, Z17
+	VCVTPS2DQ     Z17, Z17
+	VMINPS        Z24, Z18, Z18
+	VCVTPS2DQ     Z18, Z18
+	VMINPS        Z24, Z19, Z19
+	VCVTPS2DQ     Z19, Z19
+	VPACKSSDW     Z17, Z16, Z16
+	VPADDSW       Z26, Z16, Z16
+	VPACKSSDW     Z19, Z18, Z18
+	VPADDSW       Z26, Z18, Z18
+	VPACKUSWB     Z18, Z16, Z16
+	VPMAXUB       Z25, Z16, Z16
+	VPERMD        Z16, Z27, Z16
+	VMOVDQU32     Y16, (CX)
+	ADDQ          DX, CX
+	VEXTRACTI64X4 $0x01, Z16, (CX)
+	ADDQ          DX, CX
+	VCVTDQ2PS     Z20, Z20
+	VMULPS        Z22, Z20, Z20
+	VCVTDQ2PS     Z21, Z21
+	VMULPS        Z23, Z21, Z21
+	VMINPS        Z24, Z20, Z20
+	VCVTPS2DQ     Z20, Z20
+	VMINPS        Z24, Z21, Z21
+	VCVTPS2DQ     Z21, Z21
+	VPACKSSDW     Z21, Z20, Z20
+	VPADDSW       Z26, Z20, Z20
+	VPACKUSWB     Z20, Z20, Z20
+	VPMAXUB       Z25, Z20, Z20
+	VPERMD        Z20, Z27, Z20
+	VMOVDQU32     Y20, (CX)
+	VZEROUPPER
+	RET
+
+part:
+	VBROADCASTSS (BX), Z24
+	VBROADCASTSS 4(BX), Z25
+	VPBROADCASTD 8(BX), Z26
 	VCVTDQ2PS    Z0, Z0
 	VMULPS       Z22, Z0, Z0
 	VMAXPS       Z24, Z0, Z0
@@ -2793,7 +3913,7 @@ done:
 	VCVTPS2DQ    Z1, Z1
 	VPADDD       Z26, Z1, Z1
 	VPMOVDB      Z1, K1, 16(CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z2, Z2
 	VMULPS       Z22, Z2, Z2
 	VMAXPS       Z24, Z2, Z2
@@ -2808,7 +3928,7 @@ done:
 	VCVTPS2DQ    Z3, Z3
 	VPADDD       Z26, Z3, Z3
 	VPMOVDB      Z3, K1, 16(CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z4, Z4
 	VMULPS       Z22, Z4, Z4
 	VMAXPS       Z24, Z4, Z4
@@ -2823,7 +3943,7 @@ done:
 	VCVTPS2DQ    Z5, Z5
 	VPADDD       Z26, Z5, Z5
 	VPMOVDB      Z5, K1, 16(CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z6, Z6
 	VMULPS       Z22, Z6, Z6
 	VMAXPS       Z24, Z6, Z6
@@ -2838,7 +3958,7 @@ done:
 	VCVTPS2DQ    Z7, Z7
 	VPADDD       Z26, Z7, Z7
 	VPMOVDB      Z7, K1, 16(CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z8, Z8
 	VMULPS       Z22, Z8, Z8
 	VMAXPS       Z24, Z8, Z8
@@ -2853,7 +3973,7 @@ done:
 	VCVTPS2DQ    Z9, Z9
 	VPADDD       Z26, Z9, Z9
 	VPMOVDB      Z9, K1, 16(CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z10, Z10
 	VMULPS       Z22, Z10, Z10
 	VMAXPS       Z24, Z10, Z10
@@ -2868,7 +3988,7 @@ done:
 	VCVTPS2DQ    Z11, Z11
 	VPADDD       Z26, Z11, Z11
 	VPMOVDB      Z11, K1, 16(CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z12, Z12
 	VMULPS       Z22, Z12, Z12
 	VMAXPS       Z24, Z12, Z12
@@ -2883,7 +4003,7 @@ done:
 	VCVTPS2DQ    Z13, Z13
 	VPADDD       Z26, Z13, Z13
 	VPMOVDB      Z13, K1, 16(CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z14, Z14
 	VMULPS       Z22, Z14, Z14
 	VMAXPS       Z24, Z14, Z14
@@ -2898,7 +4018,7 @@ done:
 	VCVTPS2DQ    Z15, Z15
 	VPADDD       Z26, Z15, Z15
 	VPMOVDB      Z15, K1, 16(CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z16, Z16
 	VMULPS       Z22, Z16, Z16
 	VMAXPS       Z24, Z16, Z16
@@ -2913,7 +4033,7 @@ done:
 	VCVTPS2DQ    Z17, Z17
 	VPADDD       Z26, Z17, Z17
 	VPMOVDB      Z17, K1, 16(CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z18, Z18
 	VMULPS       Z22, Z18, Z18
 	VMAXPS       Z24, Z18, Z18
@@ -2928,7 +4048,7 @@ done:
 	VCVTPS2DQ    Z19, Z19
 	VPADDD       Z26, Z19, Z19
 	VPMOVDB      Z19, K1, 16(CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z20, Z20
 	VMULPS       Z22, Z20, Z20
 	VMAXPS       Z24, Z20, Z20
@@ -2947,7 +4067,7 @@ done:
 	RET
 
 // func rowsU8AVX512x12x2(a *uint8, b *int8, c *uint8, start *int32, m *float32, q *float32, t *[12]int)
-// Requires: AVX, AVX512F, AVX512VNNI, MMX+
+// Requires: AVX, AVX512BW, AVX512F, AVX512VL, AVX512VNNI, MMX+
 TEXT ·rowsU8AVX512x12x2(SB), NOSPLIT, $0-56
 	MOVQ    a+0(FP), CX
 	MOVQ    b+8(FP), DX
@@ -3207,26 +4327,202 @@ one:
 	JNZ          one
 
 done:
-	ADDQ         16(AX), R14
-	DECQ         R12
-	JNZ          run
-	ADDQ         32(AX), CX
-	DECQ         R11
-	JNZ          out
-	MOVQ         56(AX), CX
-	MOVQ         $+1, DX
-	SHLQ         CL, DX
-	DECQ         DX
-	KMOVW        DX, K1
-	MOVQ         c+16(FP), CX
-	MOVQ         48(AX), AX
-	MOVQ         m+32(FP), DX
-	VMOVUPS      (DX), Z24
-	VMOVUPS.Z    64(DX), K1, Z25
-	MOVQ         q+40(FP), DX
-	VBROADCASTSS (DX), Z26
-	VBROADCASTSS 4(DX), Z27
-	VPBROADCASTD 8(DX), Z28
+	ADDQ          16(AX), R14
+	DECQ          R12
+	JNZ           run
+	ADDQ          32(AX), CX
+	DECQ          R11
+	JNZ           out
+	MOVQ          56(AX), CX
+	MOVQ          $+1, DX
+	SHLQ          CL, DX
+	DECQ          DX
+	KMOVW         DX, K1
+	MOVQ          c+16(FP), CX
+	MOVQ          48(AX), DX
+	MOVQ          q+40(FP), BX
+	MOVQ          m+32(FP), SI
+	VMOVUPS       (SI), Z24
+	VMOVUPS.Z     64(SI), K1, Z25
+	CMPQ          56(AX), $+16
+	JNE           part
+	VBROADCASTSS  4(BX), Z26
+	VBROADCASTSS  (BX), Z27
+	VCVTPS2DQ     Z27, Z27
+	VPBROADCASTD  8(BX), Z28
+	VPADDD        Z28, Z27, Z27
+	VPACKSSDW     Z28, Z28, Z28
+	VPACKSSDW     Z27, Z27, Z27
+	VPACKUSWB     Z27, Z27, Z27
+	VMOVDQU32     packOrder<>+0(SB), Z29
+	VCVTDQ2PS     Z0, Z0
+	VMULPS        Z24, Z0, Z0
+	VCVTDQ2PS     Z1, Z1
+	VMULPS        Z25, Z1, Z1
+	VCVTDQ2PS     Z2, Z2
+	VMULPS        Z24, Z2, Z2
+	VCVTDQ2PS     Z3, Z3
+	VMULPS        Z25, Z3, Z3
+	VMINPS        Z26, Z0, Z0
+	VCVTPS2DQ     Z0, Z0
+	VMINPS        Z26, Z1, Z1
+	VCVTPS2DQ     Z1, Z1
+	VMINPS        Z26, Z2, Z2
+	VCVTPS2DQ     Z2, Z2
+	VMINPS        Z26, Z3, Z3
+	VCVTPS2DQ     Z3, Z3
+	VPACKSSDW     Z1, Z0, Z0
+	VPADDSW       Z28, Z0, Z0
+	VPACKSSDW     Z3, Z2, Z2
+	VPADDSW       Z28, Z2, Z2
+	VPACKUSWB     Z2, Z0, Z0
+	VPMAXUB       Z27, Z0, Z0
+	VPERMD        Z0, Z29, Z0
+	VMOVDQU32     Y0, (CX)
+	ADDQ          DX, CX
+	VEXTRACTI64X4 $0x01, Z0, (CX)
+	ADDQ          DX, CX
+	VCVTDQ2PS     Z4, Z4
+	VMULPS        Z24, Z4, Z4
+	VCVTDQ2PS     Z5, Z5
+	VMULPS        Z25, Z5, Z5
+	VCVTDQ2PS     Z6, Z6
+	VMULPS        Z24, Z6, Z6
+	VCVTDQ2PS     Z7, Z7
+	VMULPS        Z25, Z7, Z7
+	VMINPS        Z26, Z4, Z4
+	VCVTPS2DQ     Z4, Z4
+	VMINPS        Z26, Z5, Z5
+	VCVTPS2DQ     Z5, Z5
+	VMINPS        Z26, Z6, Z6
+	VCVTPS2DQ     Z6, Z6
+	VMINPS        Z26, Z7, Z7
+	VCVTPS2DQ     Z7, Z7
+	VPACKSSDW     Z5, Z4, Z4
+	VPADDSW       Z28, Z4, Z4
+	VPACKSSDW     Z7, Z6, Z6
+	VPADDSW       Z28, Z6, Z6
+	VPACKUSWB     Z6, Z4, Z4
+	VPMAXUB       Z27, Z4, Z4
+	VPERMD        Z4, Z29, Z4
+	VMOVDQU32     Y4, (CX)
+	ADDQ          DX, CX
+	VEXTRACTI64X4 $0x01, Z4, (CX)
+	ADDQ          DX, CX
+	VCVTDQ2PS     Z8, Z8
+	VMULPS        Z24, Z8, Z8
+	VCVTDQ2PS     Z9, Z9
+	VMULPS        Z25, Z9, Z9
+	VCVTDQ2PS     Z10, Z10
+	VMULPS        Z24, Z10, Z10
+	VCVTDQ2PS     Z11, Z11
+	VMULPS        Z25, Z11, Z11
+	VMINPS        Z26, Z8, Z8
+	VCVTPS2DQ     Z8, Z8
+	VMINPS        Z26, Z9, Z9
+	VCVTPS2DQ     Z9, Z9
+	VMINPS        Z26, Z10, Z10
+	VCVTPS2DQ     Z10, Z10
+	VMINPS        Z26, Z11, Z11
+	VCVTPS2DQ     Z11, Z11
+	VPACKSSDW     Z9, Z8, Z8
+	VPADDSW       Z28, Z8, Z8
+	VPACKSSDW     Z11, Z10, Z10
+	VPADDSW       Z28, Z10, Z10
+	VPACKUSWB     Z10, Z8, Z8
+	VPMAXUB       Z27, Z8, Z8
+	VPERMD        Z8, Z29, Z8
+	VMOVDQU32     Y8, (CX)
+	ADDQ          DX, CX
+	VEXTRACTI64X4 $0x01, Z8, (CX)
+	ADDQ          DX, CX
+	VCVTDQ2PS     Z12, Z12
+	VMULPS        Z24, Z12, Z12
+	VCVTDQ2PS     Z13, Z13
+	VMULPS        Z25, Z13, Z13
+	VCVTDQ2PS     Z14, Z14
+	VMULPS        Z24, Z14, Z14
+	VCVTDQ2PS     Z15, Z15
+	VMULPS        Z25, Z15, Z15
+	VMINPS        Z26, Z12, Z12
+	VCVTPS2DQ     Z12, Z12
+	VMINPS        Z26, Z13, Z13
+	VCVTPS2DQ     Z13, Z13
+	VMINPS        Z26, Z14, Z14
+	VCVTPS2DQ     Z14, Z14
+	VMINPS        Z26, Z15, Z15
+	VCVTPS2DQ     Z15, Z15
+	VPACKSSDW     Z13, Z12, Z12
+	VPADDSW       Z28, Z12, Z12
+	VPACKSSDW     Z15, Z14, Z14
+	VPADDSW       Z28, Z14, Z14
+	VPACKUSWB     Z14, Z12, Z12
+	VPMAXUB       Z27, Z12, Z12
+	VPERMD        Z12, Z29, Z12
+	VMOVDQU32     Y12, (CX)
+	ADDQ          DX, CX
+	VEXTRACTI64X4 $0x01, Z12, (CX)
+	ADDQ          DX, CX
+	VCVTDQ2PS     Z16, Z16
+	VMULPS        Z24, Z16, Z16
+	VCVTDQ2PS     Z17, Z17
+	VMULPS        Z25, Z17, Z17
+	VCVTDQ2PS     Z18, Z18
+	VMULPS        Z24, Z18, Z18
+	VCVTDQ2PS     Z19, Z19
+	VMULPS        Z25, Z19, Z19
+	VMINPS        Z26, Z16, Z16
+	VCVTPS2DQ     Z16, Z16
+	VMINPS        Z26, Z17, Z17
+	VCVTPS2DQ     Z17, Z17
+	VMINPS        Z26, Z18, Z18
+	VCVTPS2DQ     Z18, Z18
+	VMINPS        Z26, Z19, Z19
+	VCVTPS2DQ     Z19, Z19
+	VPACKSSDW     Z17, Z16, Z16
+	VPADDSW       Z28, Z16, Z16
+	VPACKSSDW     Z19, Z18, Z18
+	VPADDSW       Z28, Z18, Z18
+	VPACKUSWB     Z18, Z16, Z16
+	VPMAXUB       Z27, Z16, Z16
+	VPERMD        Z16, Z29, Z16
+	VMOVDQU32     Y16, (CX)
+	ADDQ          DX, CX
+	VEXTRACTI64X4 $0x01, Z16, (CX)
+	ADDQ          DX, CX
+	VCVTDQ2PS     Z20, Z20
+	VMULPS        Z24, Z20, Z20
+	VCVTDQ2PS     Z21, Z21
+	VMULPS        Z25, Z21, Z21
+	VCVTDQ2PS     Z22, Z22
+	VMULPS        Z24, Z22, Z22
+	VCVTDQ2PS     Z23, Z23
+	VMULPS        Z25, Z23, Z23
+	VMINPS        Z26, Z20, Z20
+	VCVTPS2DQ     Z20, Z20
+	VMINPS        Z26, Z21, Z21
+	VCVTPS2DQ     Z21, Z21
+	VMINPS        Z26, Z22, Z22
+	VCVTPS2DQ     Z22, Z22
+	VMINPS        Z26, Z23, Z23
+	VCVTPS2DQ     Z23, Z23
+	VPACKSSDW     Z21, Z20, Z20
+	VPADDSW       Z28, Z20, Z20
+	VPACKSSDW     Z23, Z22, Z22
+	VPADDSW       Z28, Z22, Z22
+	VPACKUSWB     Z22, Z20, Z20
+	VPMAXUB       Z27, Z20, Z20
+	VPERMD        Z20, Z29, Z20
+	VMOVDQU32     Y20, (CX)
+	ADDQ          DX, CX
+	VEXTRACTI64X4 $0x01, Z20, (CX)
+	VZEROUPPER
+	RET
+
+part:
+	VBROADCASTSS (BX), Z26
+	VBROADCASTSS 4(BX), Z27
+	VPBROADCASTD 8(BX), Z28
 	VCVTDQ2PS    Z0, Z0
 	VMULPS       Z24, Z0, Z0
 	VMAXPS       Z26, Z0, Z0
@@ -3241,7 +4537,7 @@ done:
 	VCVTPS2DQ    Z1, Z1
 	VPADDD       Z28, Z1, Z1
 	VPMOVDB      Z1, K1, 16(CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z2, Z2
 	VMULPS       Z24, Z2, Z2
 	VMAXPS       Z26, Z2, Z2
@@ -3256,7 +4552,7 @@ done:
 	VCVTPS2DQ    Z3, Z3
 	VPADDD       Z28, Z3, Z3
 	VPMOVDB      Z3, K1, 16(CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z4, Z4
 	VMULPS       Z24, Z4, Z4
 	VMAXPS       Z26, Z4, Z4
@@ -3271,7 +4567,7 @@ done:
 	VCVTPS2DQ    Z5, Z5
 	VPADDD       Z28, Z5, Z5
 	VPMOVDB      Z5, K1, 16(CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z6, Z6
 	VMULPS       Z24, Z6, Z6
 	VMAXPS       Z26, Z6, Z6
@@ -3286,7 +4582,7 @@ done:
 	VCVTPS2DQ    Z7, Z7
 	VPADDD       Z28, Z7, Z7
 	VPMOVDB      Z7, K1, 16(CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z8, Z8
 	VMULPS       Z24, Z8, Z8
 	VMAXPS       Z26, Z8, Z8
@@ -3301,7 +4597,7 @@ done:
 	VCVTPS2DQ    Z9, Z9
 	VPADDD       Z28, Z9, Z9
 	VPMOVDB      Z9, K1, 16(CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z10, Z10
 	VMULPS       Z24, Z10, Z10
 	VMAXPS       Z26, Z10, Z10
@@ -3316,7 +4612,7 @@ done:
 	VCVTPS2DQ    Z11, Z11
 	VPADDD       Z28, Z11, Z11
 	VPMOVDB      Z11, K1, 16(CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z12, Z12
 	VMULPS       Z24, Z12, Z12
 	VMAXPS       Z26, Z12, Z12
@@ -3331,7 +4627,7 @@ done:
 	VCVTPS2DQ    Z13, Z13
 	VPADDD       Z28, Z13, Z13
 	VPMOVDB      Z13, K1, 16(CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z14, Z14
 	VMULPS       Z24, Z14, Z14
 	VMAXPS       Z26, Z14, Z14
@@ -3346,7 +4642,7 @@ done:
 	VCVTPS2DQ    Z15, Z15
 	VPADDD       Z28, Z15, Z15
 	VPMOVDB      Z15, K1, 16(CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z16, Z16
 	VMULPS       Z24, Z16, Z16
 	VMAXPS       Z26, Z16, Z16
@@ -3361,7 +4657,7 @@ done:
 	VCVTPS2DQ    Z17, Z17
 	VPADDD       Z28, Z17, Z17
 	VPMOVDB      Z17, K1, 16(CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z18, Z18
 	VMULPS       Z24, Z18, Z18
 	VMAXPS       Z26, Z18, Z18
@@ -3376,7 +4672,7 @@ done:
 	VCVTPS2DQ    Z19, Z19
 	VPADDD       Z28, Z19, Z19
 	VPMOVDB      Z19, K1, 16(CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z20, Z20
 	VMULPS       Z24, Z20, Z20
 	VMAXPS       Z26, Z20, Z20
@@ -3391,7 +4687,7 @@ done:
 	VCVTPS2DQ    Z21, Z21
 	VPADDD       Z28, Z21, Z21
 	VPMOVDB      Z21, K1, 16(CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z22, Z22
 	VMULPS       Z24, Z22, Z22
 	VMAXPS       Z26, Z22, Z22
@@ -3410,7 +4706,7 @@ done:
 	RET
 
 // func rowsU8AVX512x1x1(a *uint8, b *int8, c *uint8, start *int32, m *float32, q *float32, t *[12]int)
-// Requires: AVX, AVX512F, AVX512VNNI, MMX+
+// Requires: AVX, AVX512BW, AVX512F, AVX512VL, AVX512VNNI, MMX+
 TEXT ·rowsU8AVX512x1x1(SB), NOSPLIT, $0-56
 	MOVQ    a+0(FP), CX
 	MOVQ    b+8(FP), DX
@@ -3477,13 +4773,38 @@ done:
 	DECQ         DX
 	KMOVW        DX, K1
 	MOVQ         c+16(FP), CX
-	MOVQ         48(AX), AX
-	MOVQ         m+32(FP), AX
-	VMOVUPS.Z    (AX), K1, Z1
-	MOVQ         q+40(FP), AX
-	VBROADCASTSS (AX), Z2
-	VBROADCASTSS 4(AX), Z3
-	VPBROADCASTD 8(AX), Z4
+	MOVQ         48(AX), DX
+	MOVQ         q+40(FP), DX
+	MOVQ         m+32(FP), BX
+	VMOVUPS.Z    (BX), K1, Z1
+	CMPQ         56(AX), $+16
+	JNE          part
+	VBROADCASTSS 4(DX), Z2
+	VBROADCASTSS (DX), Z3
+	VCVTPS2DQ    Z3, Z3
+	VPBROADCASTD 8(DX), Z4
+	VPADDD       Z4, Z3, Z3
+	VPACKSSDW    Z4, Z4, Z4
+	VPACKSSDW    Z3, Z3, Z3
+	VPACKUSWB    Z3, Z3, Z3
+	VMOVDQU32    packOrder<>+0(SB), Z5
+	VCVTDQ2PS    Z0, Z0
+	VMULPS       Z1, Z0, Z0
+	VMINPS       Z2, Z0, Z0
+	VCVTPS2DQ    Z0, Z0
+	VPACKSSDW    Z0, Z0, Z0
+	VPADDSW      Z4, Z0, Z0
+	VPACKUSWB    Z0, Z0, Z0
+	VPMAXUB      Z3, Z0, Z0
+	VPERMD       Z0, Z5, Z0
+	VMOVDQU32    X0, (CX)
+	VZEROUPPER
+	RET
+
+part:
+	VBROADCASTSS (DX), Z2
+	VBROADCASTSS 4(DX), Z3
+	VPBROADCASTD 8(DX), Z4
 	VCVTDQ2PS    Z0, Z0
 	VMULPS       Z1, Z0, Z0
 	VMAXPS       Z2, Z0, Z0
@@ -3495,7 +4816,7 @@ done:
 	RET
 
 // func rowsU8AVX512x2x1(a *uint8, b *int8, c *uint8, start *int32, m *float32, q *float32, t *[12]int)
-// Requires: AVX, AVX512F, AVX512VNNI, MMX+
+// Requires: AVX, AVX512BW, AVX512F, AVX512VL, AVX512VNNI, MMX+
 TEXT ·rowsU8AVX512x2x1(SB), NOSPLIT, $0-56
 	MOVQ    a+0(FP), CX
 	MOVQ    b+8(FP), DX
@@ -3561,25 +4882,56 @@ one:
 	JNZ          one
 
 done:
-	ADDQ         16(AX), R11
-	DECQ         R9
-	JNZ          run
-	ADDQ         32(AX), CX
-	DECQ         R8
-	JNZ          out
-	MOVQ         56(AX), CX
-	MOVQ         $+1, DX
-	SHLQ         CL, DX
-	DECQ         DX
-	KMOVW        DX, K1
-	MOVQ         c+16(FP), CX
-	MOVQ         48(AX), AX
-	MOVQ         m+32(FP), DX
-	VMOVUPS.Z    (DX), K1, Z2
-	MOVQ         q+40(FP), DX
-	VBROADCASTSS (DX), Z3
-	VBROADCASTSS 4(DX), Z4
-	VPBROADCASTD 8(DX), Z5
+	ADDQ          16(AX), R11
+	DECQ          R9
+	JNZ           run
+	ADDQ          32(AX), CX
+	DECQ          R8
+	JNZ           out
+	MOVQ          56(AX), CX
+	MOVQ          $+1, DX
+	SHLQ          CL, DX
+	DECQ          DX
+	KMOVW         DX, K1
+	MOVQ          c+16(FP), CX
+	MOVQ          48(AX), DX
+	MOVQ          q+40(FP), BX
+	MOVQ          m+32(FP), SI
+	VMOVUPS.Z     (SI), K1, Z2
+	CMPQ          56(AX), $+16
+	JNE           part
+	VBROADCASTSS  4(BX), Z3
+	VBROADCASTSS  (BX), Z4
+	VCVTPS2DQ     Z4, Z4
+	VPBROADCASTD  8(BX), Z5
+	VPADDD        Z5, Z4, Z4
+	VPACKSSDW     Z5, Z5, Z5
+	VPACKSSDW     Z4, Z4, Z4
+	VPACKUSWB     Z4, Z4, Z4
+	VMOVDQU32     packOrder<>+0(SB), Z6
+	VCVTDQ2PS     Z0, Z0
+	VMULPS        Z2, Z0, Z0
+	VCVTDQ2PS     Z1, Z1
+	VMULPS        Z2, Z1, Z1
+	VMINPS        Z3, Z0, Z0
+	VCVTPS2DQ     Z0, Z0
+	VMINPS        Z3, Z1, Z1
+	VCVTPS2DQ     Z1, Z1
+	VPACKSSDW     Z1, Z0, Z0
+	VPADDSW       Z5, Z0, Z0
+	VPACKUSWB     Z0, Z0, Z0
+	VPMAXUB       Z4, Z0, Z0
+	VPERMD        Z0, Z6, Z0
+	VMOVDQU32     X0, (CX)
+	ADDQ          DX, CX
+	VEXTRACTI32X4 $0x01, Z0, (CX)
+	VZEROUPPER
+	RET
+
+part:
+	VBROADCASTSS (BX), Z3
+	VBROADCASTSS 4(BX), Z4
+	VPBROADCASTD 8(BX), Z5
 	VCVTDQ2PS    Z0, Z0
 	VMULPS       Z2, Z0, Z0
 	VMAXPS       Z3, Z0, Z0
@@ -3587,7 +4939,7 @@ done:
 	VCVTPS2DQ    Z0, Z0
 	VPADDD       Z5, Z0, Z0
 	VPMOVDB      Z0, K1, (CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z1, Z1
 	VMULPS       Z2, Z1, Z1
 	VMAXPS       Z3, Z1, Z1
@@ -3599,7 +4951,7 @@ done:
 	RET
 
 // func rowsU8AVX512x3x1(a *uint8, b *int8, c *uint8, start *int32, m *float32, q *float32, t *[12]int)
-// Requires: AVX, AVX512F, AVX512VNNI, MMX+
+// Requires: AVX, AVX512BW, AVX512F, AVX512VL, AVX512VNNI, MMX+
 TEXT ·rowsU8AVX512x3x1(SB), NOSPLIT, $0-56
 	MOVQ    a+0(FP), CX
 	MOVQ    b+8(FP), DX
@@ -3676,25 +5028,64 @@ one:
 	JNZ          one
 
 done:
-	ADDQ         16(AX), R11
-	DECQ         R9
-	JNZ          run
-	ADDQ         32(AX), CX
-	DECQ         R8
-	JNZ          out
-	MOVQ         56(AX), CX
-	MOVQ         $+1, DX
-	SHLQ         CL, DX
-	DECQ         DX
-	KMOVW        DX, K1
-	MOVQ         c+16(FP), CX
-	MOVQ         48(AX), AX
-	MOVQ         m+32(FP), DX
-	VMOVUPS.Z    (DX), K1, Z3
-	MOVQ         q+40(FP), DX
-	VBROADCASTSS (DX), Z4
-	VBROADCASTSS 4(DX), Z5
-	VPBROADCASTD 8(DX), Z6
+	ADDQ          16(AX), R11
+	DECQ          R9
+	JNZ           run
+	ADDQ          32(AX), CX
+	DECQ          R8
+	JNZ           out
+	MOVQ          56(AX), CX
+	MOVQ          $+1, DX
+	SHLQ          CL, DX
+	DECQ          DX
+	KMOVW         DX, K1
+	MOVQ          c+16(FP), CX
+	MOVQ          48(AX), DX
+	MOVQ          q+40(FP), BX
+	MOVQ          m+32(FP), SI
+	VMOVUPS.Z     (SI), K1, Z3
+	CMPQ          56(AX), $+16
+	JNE           part
+	VBROADCASTSS  4(BX), Z4
+	VBROADCASTSS  (BX), Z5
+	VCVTPS2DQ     Z5, Z5
+	VPBROADCASTD  8(BX), Z6
+	VPADDD        Z6, Z5, Z5
+	VPACKSSDW     Z6, Z6, Z6
+	VPACKSSDW     Z5, Z5, Z5
+	VPACKUSWB     Z5, Z5, Z5
+	VMOVDQU32     packOrder<>+0(SB), Z7
+	VCVTDQ2PS     Z0, Z0
+	VMULPS        Z3, Z0, Z0
+	VCVTDQ2PS     Z1, Z1
+	VMULPS        Z3, Z1, Z1
+	VCVTDQ2PS     Z2, Z2
+	VMULPS        Z3, Z2, Z2
+	VMINPS        Z4, Z0, Z0
+	VCVTPS2DQ     Z0, Z0
+	VMINPS        Z4, Z1, Z1
+	VCVTPS2DQ     Z1, Z1
+	VMINPS        Z4, Z2, Z2
+	VCVTPS2DQ     Z2, Z2
+	VPACKSSDW     Z1, Z0, Z0
+	VPADDSW       Z6, Z0, Z0
+	VPACKSSDW     Z2, Z2, Z2
+	VPADDSW       Z6, Z2, Z2
+	VPACKUSWB     Z2, Z0, Z0
+	VPMAXUB       Z5, Z0, Z0
+	VPERMD        Z0, Z7, Z0
+	VMOVDQU32     X0, (CX)
+	ADDQ          DX, CX
+	VEXTRACTI32X4 $0x01, Z0, (CX)
+	ADDQ          DX, CX
+	VEXTRACTI32X4 $0x02, Z0, (CX)
+	VZEROUPPER
+	RET
+
+part:
+	VBROADCASTSS (BX), Z4
+	VBROADCASTSS 4(BX), Z5
+	VPBROADCASTD 8(BX), Z6
 	VCVTDQ2PS    Z0, Z0
 	VMULPS       Z3, Z0, Z0
 	VMAXPS       Z4, Z0, Z0
@@ -3702,7 +5093,7 @@ done:
 	VCVTPS2DQ    Z0, Z0
 	VPADDD       Z6, Z0, Z0
 	VPMOVDB      Z0, K1, (CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z1, Z1
 	VMULPS       Z3, Z1, Z1
 	VMAXPS       Z4, Z1, Z1
@@ -3710,7 +5101,7 @@ done:
 	VCVTPS2DQ    Z1, Z1
 	VPADDD       Z6, Z1, Z1
 	VPMOVDB      Z1, K1, (CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z2, Z2
 	VMULPS       Z3, Z2, Z2
 	VMAXPS       Z4, Z2, Z2
@@ -3722,7 +5113,7 @@ done:
 	RET
 
 // func rowsU8AVX512x4x1(a *uint8, b *int8, c *uint8, start *int32, m *float32, q *float32, t *[12]int)
-// Requires: AVX, AVX512F, AVX512VNNI, MMX+
+// Requires: AVX, AVX512BW, AVX512F, AVX512VL, AVX512VNNI, MMX+
 TEXT ·rowsU8AVX512x4x1(SB), NOSPLIT, $0-56
 	MOVQ    a+0(FP), CX
 	MOVQ    b+8(FP), DX
@@ -3811,25 +5202,70 @@ one:
 	JNZ          one
 
 done:
-	ADDQ         16(AX), R12
-	DECQ         R10
-	JNZ          run
-	ADDQ         32(AX), CX
-	DECQ         R9
-	JNZ          out
-	MOVQ         56(AX), CX
-	MOVQ         $+1, DX
-	SHLQ         CL, DX
-	DECQ         DX
-	KMOVW        DX, K1
-	MOVQ         c+16(FP), CX
-	MOVQ         48(AX), AX
-	MOVQ         m+32(FP), DX
-	VMOVUPS.Z    (DX), K1, Z4
-	MOVQ         q+40(FP), DX
-	VBROADCASTSS (DX), Z5
-	VBROADCASTSS 4(DX), Z6
-	VPBROADCASTD 8(DX), Z7
+	ADDQ          16(AX), R12
+	DECQ          R10
+	JNZ           run
+	ADDQ          32(AX), CX
+	DECQ          R9
+	JNZ           out
+	MOVQ          56(AX), CX
+	MOVQ          $+1, DX
+	SHLQ          CL, DX
+	DECQ          DX
+	KMOVW         DX, K1
+	MOVQ          c+16(FP), CX
+	MOVQ          48(AX), DX
+	MOVQ          q+40(FP), BX
+	MOVQ          m+32(FP), SI
+	VMOVUPS.Z     (SI), K1, Z4
+	CMPQ          56(AX), $+16
+	JNE           part
+	VBROADCASTSS  4(BX), Z5
+	VBROADCASTSS  (BX), Z6
+	VCVTPS2DQ     Z6, Z6
+	VPBROADCASTD  8(BX), Z7
+	VPADDD        Z7, Z6, Z6
+	VPACKSSDW     Z7, Z7, Z7
+	VPACKSSDW     Z6, Z6, Z6
+	VPACKUSWB     Z6, Z6, Z6
+	VMOVDQU32     packOrder<>+0(SB), Z8
+	VCVTDQ2PS     Z0, Z0
+	VMULPS        Z4, Z0, Z0
+	VCVTDQ2PS     Z1, Z1
+	VMULPS        Z4, Z1, Z1
+	VCVTDQ2PS     Z2, Z2
+	VMULPS        Z4, Z2, Z2
+	VCVTDQ2PS     Z3, Z3
+	VMULPS        Z4, Z3, Z3
+	VMINPS        Z5, Z0, Z0
+	VCVTPS2DQ     Z0, Z0
+	VMINPS        Z5, Z1, Z1
+	VCVTPS2DQ     Z1, Z1
+	VMINPS        Z5, Z2, Z2
+	VCVTPS2DQ     Z2, Z2
+	VMINPS        Z5, Z3, Z3
+	VCVTPS2DQ     Z3, Z3
+	VPACKSSDW     Z1, Z0, Z0
+	VPADDSW       Z7, Z0, Z0
+	VPACKSSDW     Z3, Z2, Z2
+	VPADDSW       Z7, Z2, Z2
+	VPACKUSWB     Z2, Z0, Z0
+	VPMAXUB       Z6, Z0, Z0
+	VPERMD        Z0, Z8, Z0
+	VMOVDQU32     X0, (CX)
+	ADDQ          DX, CX
+	VEXTRACTI32X4 $0x01, Z0, (CX)
+	ADDQ          DX, CX
+	VEXTRACTI32X4 $0x02, Z0, (CX)
+	ADDQ          DX, CX
+	VEXTRACTI32X4 $0x03, Z0, (CX)
+	VZEROUPPER
+	RET
+
+part:
+	VBROADCASTSS (BX), Z5
+	VBROADCASTSS 4(BX), Z6
+	VPBROADCASTD 8(BX), Z7
 	VCVTDQ2PS    Z0, Z0
 	VMULPS       Z4, Z0, Z0
 	VMAXPS       Z5, Z0, Z0
@@ -3837,7 +5273,7 @@ done:
 	VCVTPS2DQ    Z0, Z0
 	VPADDD       Z7, Z0, Z0
 	VPMOVDB      Z0, K1, (CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z1, Z1
 	VMULPS       Z4, Z1, Z1
 	VMAXPS       Z5, Z1, Z1
@@ -3845,7 +5281,7 @@ done:
 	VCVTPS2DQ    Z1, Z1
 	VPADDD       Z7, Z1, Z1
 	VPMOVDB      Z1, K1, (CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z2, Z2
 	VMULPS       Z4, Z2, Z2
 	VMAXPS       Z5, Z2, Z2
@@ -3853,7 +5289,7 @@ done:
 	VCVTPS2DQ    Z2, Z2
 	VPADDD       Z7, Z2, Z2
 	VPMOVDB      Z2, K1, (CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z3, Z3
 	VMULPS       Z4, Z3, Z3
 	VMAXPS       Z5, Z3, Z3
@@ -3865,7 +5301,7 @@ done:
 	RET
 
 // func rowsU8AVX512x5x1(a *uint8, b *int8, c *uint8, start *int32, m *float32, q *float32, t *[12]int)
-// Requires: AVX, AVX512F, AVX512VNNI, MMX+
+// Requires: AVX, AVX512BW, AVX512F, AVX512VL, AVX512VNNI, MMX+
 TEXT ·rowsU8AVX512x5x1(SB), NOSPLIT, $0-56
 	MOVQ    a+0(FP), CX
 	MOVQ    b+8(FP), DX
@@ -3968,25 +5404,81 @@ one:
 	JNZ          one
 
 done:
-	ADDQ         16(AX), R13
-	DECQ         R11
-	JNZ          run
-	ADDQ         32(AX), CX
-	DECQ         R10
-	JNZ          out
-	MOVQ         56(AX), CX
-	MOVQ         $+1, DX
-	SHLQ         CL, DX
-	DECQ         DX
-	KMOVW        DX, K1
-	MOVQ         c+16(FP), CX
-	MOVQ         48(AX), AX
-	MOVQ         m+32(FP), DX
-	VMOVUPS.Z    (DX), K1, Z5
-	MOVQ         q+40(FP), DX
-	VBROADCASTSS (DX), Z6
-	VBROADCASTSS 4(DX), Z7
-	VPBROADCASTD 8(DX), Z8
+	ADDQ          16(AX), R13
+	DECQ          R11
+	JNZ           run
+	ADDQ          32(AX), CX
+	DECQ          R10
+	JNZ           out
+	MOVQ          56(AX), CX
+	MOVQ          $+1, DX
+	SHLQ          CL, DX
+	DECQ          DX
+	KMOVW         DX, K1
+	MOVQ          c+16(FP), CX
+	MOVQ          48(AX), DX
+	MOVQ          q+40(FP), BX
+	MOVQ          m+32(FP), SI
+	VMOVUPS.Z     (SI), K1, Z5
+	CMPQ          56(AX), $+16
+	JNE           part
+	VBROADCASTSS  4(BX), Z6
+	VBROADCASTSS  (BX), Z7
+	VCVTPS2DQ     Z7, Z7
+	VPBROADCASTD  8(BX), Z8
+	VPADDD        Z8, Z7, Z7
+	VPACKSSDW     Z8, Z8, Z8
+	VPACKSSDW     Z7, Z7, Z7
+	VPACKUSWB     Z7, Z7, Z7
+	VMOVDQU32     packOrder<>+0(SB), Z9
+	VCVTDQ2PS     Z0, Z0
+	VMULPS        Z5, Z0, Z0
+	VCVTDQ2PS     Z1, Z1
+	VMULPS        Z5, Z1, Z1
+	VCVTDQ2PS     Z2, Z2
+	VMULPS        Z5, Z2, Z2
+	VCVTDQ2PS     Z3, Z3
+	VMULPS        Z5, Z3, Z3
+	VMINPS        Z6, Z0, Z0
+	VCVTPS2DQ     Z0, Z0
+	VMINPS        Z6, Z1, Z1
+	VCVTPS2DQ     Z1, Z1
+	VMINPS        Z6, Z2, Z2
+	VCVTPS2DQ     Z2, Z2
+	VMINPS        Z6, Z3, Z3
+	VCVTPS2DQ     Z3, Z3
+	VPACKSSDW     Z1, Z0, Z0
+	VPADDSW       Z8, Z0, Z0
+	VPACKSSDW     Z3, Z2, Z2
+	VPADDSW       Z8, Z2, Z2
+	VPACKUSWB     Z2, Z0, Z0
+	VPMAXUB       Z7, Z0, Z0
+	VPERMD        Z0, Z9, Z0
+	VMOVDQU32     X0, (CX)
+	ADDQ          DX, CX
+	VEXTRACTI32X4 $0x01, Z0, (CX)
+	ADDQ          DX, CX
+	VEXTRACTI32X4 $0x02, Z0, (CX)
+	ADDQ          DX, CX
+	VEXTRACTI32X4 $0x03, Z0, (CX)
+	ADDQ          DX, CX
+	VCVTDQ2PS     Z4, Z4
+	VMULPS        Z5, Z4, Z4
+	VMINPS        Z6, Z4, Z4
+	VCVTPS2DQ     Z4, Z4
+	VPACKSSDW     Z4, Z4, Z4
+	VPADDSW       Z8, Z4, Z4
+	VPACKUSWB     Z4, Z4, Z4
+	VPMAXUB       Z7, Z4, Z4
+	VPERMD        Z4, Z9, Z4
+	VMOVDQU32     X4, (CX)
+	VZEROUPPER
+	RET
+
+part:
+	VBROADCASTSS (BX), Z6
+	VBROADCASTSS 4(BX), Z7
+	VPBROADCASTD 8(BX), Z8
 	VCVTDQ2PS    Z0, Z0
 	VMULPS       Z5, Z0, Z0
 	VMAXPS       Z6, Z0, Z0
@@ -3994,7 +5486,7 @@ done:
 	VCVTPS2DQ    Z0, Z0
 	VPADDD       Z8, Z0, Z0
 	VPMOVDB      Z0, K1, (CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z1, Z1
 	VMULPS       Z5, Z1, Z1
 	VMAXPS       Z6, Z1, Z1
@@ -4002,7 +5494,7 @@ done:
 	VCVTPS2DQ    Z1, Z1
 	VPADDD       Z8, Z1, Z1
 	VPMOVDB      Z1, K1, (CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z2, Z2
 	VMULPS       Z5, Z2, Z2
 	VMAXPS       Z6, Z2, Z2
@@ -4010,7 +5502,7 @@ done:
 	VCVTPS2DQ    Z2, Z2
 	VPADDD       Z8, Z2, Z2
 	VPMOVDB      Z2, K1, (CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z3, Z3
 	VMULPS       Z5, Z3, Z3
 	VMAXPS       Z6, Z3, Z3
@@ -4018,7 +5510,7 @@ done:
 	VCVTPS2DQ    Z3, Z3
 	VPADDD       Z8, Z3, Z3
 	VPMOVDB      Z3, K1, (CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z4, Z4
 	VMULPS       Z5, Z4, Z4
 	VMAXPS       Z6, Z4, Z4
@@ -4030,7 +5522,7 @@ done:
 	RET
 
 // func rowsU8AVX512x6x1(a *uint8, b *int8, c *uint8, start *int32, m *float32, q *float32, t *[12]int)
-// Requires: AVX, AVX512F, AVX512VNNI, MMX+
+// Requires: AVX, AVX512BW, AVX512F, AVX512VL, AVX512VNNI, MMX+
 TEXT ·rowsU8AVX512x6x1(SB), NOSPLIT, $0-56
 	MOVQ    a+0(FP), CX
 	MOVQ    b+8(FP), DX
@@ -4144,25 +5636,87 @@ one:
 	JNZ          one
 
 done:
-	ADDQ         16(AX), R13
-	DECQ         R11
-	JNZ          run
-	ADDQ         32(AX), CX
-	DECQ         R10
-	JNZ          out
-	MOVQ         56(AX), CX
-	MOVQ         $+1, DX
-	SHLQ         CL, DX
-	DECQ         DX
-	KMOVW        DX, K1
-	MOVQ         c+16(FP), CX
-	MOVQ         48(AX), AX
-	MOVQ         m+32(FP), DX
-	VMOVUPS.Z    (DX), K1, Z6
-	MOVQ         q+40(FP), DX
-	VBROADCASTSS (DX), Z7
-	VBROADCASTSS 4(DX), Z8
-	VPBROADCASTD 8(DX), Z9
+	ADDQ          16(AX), R13
+	DECQ          R11
+	JNZ           run
+	ADDQ          32(AX), CX
+	DECQ          R10
+	JNZ           out
+	MOVQ          56(AX), CX
+	MOVQ          $+1, DX
+	SHLQ          CL, DX
+	DECQ          DX
+	KMOVW         DX, K1
+	MOVQ          c+16(FP), CX
+	MOVQ          48(AX), DX
+	MOVQ          q+40(FP), BX
+	MOVQ          m+32(FP), SI
+	VMOVUPS.Z     (SI), K1, Z6
+	CMPQ          56(AX), $+16
+	JNE           part
+	VBROADCASTSS  4(BX), Z7
+	VBROADCASTSS  (BX), Z8
+	VCVTPS2DQ     Z8, Z8
+	VPBROADCASTD  8(BX), Z9
+	VPADDD        Z9, Z8, Z8
+	VPACKSSDW     Z9, Z9, Z9
+	VPACKSSDW     Z8, Z8, Z8
+	VPACKUSWB     Z8, Z8, Z8
+	VMOVDQU32     packOrder<>+0(SB), Z10
+	VCVTDQ2PS     Z0, Z0
+	VMULPS        Z6, Z0, Z0
+	VCVTDQ2PS     Z1, Z1
+	VMULPS        Z6, Z1, Z1
+	VCVTDQ2PS     Z2, Z2
+	VMULPS        Z6, Z2, Z2
+	VCVTDQ2PS     Z3, Z3
+	VMULPS        Z6, Z3, Z3
+	VMINPS        Z7, Z0, Z0
+	VCVTPS2DQ     Z0, Z0
+	VMINPS        Z7, Z1, Z1
+	VCVTPS2DQ     Z1, Z1
+	VMINPS        Z7, Z2, Z2
+	VCVTPS2DQ     Z2, Z2
+	VMINPS        Z7, Z3, Z3
+	VCVTPS2DQ     Z3, Z3
+	VPACKSSDW     Z1, Z0, Z0
+	VPADDSW       Z9, Z0, Z0
+	VPACKSSDW     Z3, Z2, Z2
+	VPADDSW       Z9, Z2, Z2
+	VPACKUSWB     Z2, Z0, Z0
+	VPMAXUB       Z8, Z0, Z0
+	VPERMD        Z0, Z10, Z0
+	VMOVDQU32     X0, (CX)
+	ADDQ          DX, CX
+	VEXTRACTI32X4 $0x01, Z0, (CX)
+	ADDQ          DX, CX
+	VEXTRACTI32X4 $0x02, Z0, (CX)
+	ADDQ          DX, CX
+	VEXTRACTI32X4 $0x03, Z0, (CX)
+	ADDQ          DX, CX
+	VCVTDQ2PS     Z4, Z4
+	VMULPS        Z6, Z4, Z4
+	VCVTDQ2PS     Z5, Z5
+	VMULPS        Z6, Z5, Z5
+	VMINPS        Z7, Z4, Z4
+	VCVTPS2DQ     Z4, Z4
+	VMINPS        Z7, Z5, Z5
+	VCVTPS2DQ     Z5, Z5
+	VPACKSSDW     Z5, Z4, Z4
+	VPADDSW       Z9, Z4, Z4
+	VPACKUSWB     Z4, Z4, Z4
+	VPMAXUB       Z8, Z4, Z4
+	VPERMD        Z4, Z10, Z4
+	VMOVDQU32     X4, (CX)
+	ADDQ          DX, CX
+	VEXTRACTI32X4 $0x01, Z4, (CX)
+	VZEROUPPER
+	RET
+
+part:
+	VBROADCASTSS (BX), Z7
+	VBROADCASTSS 4(BX), Z8
+	VPBROADCASTD 8(BX), Z9
 	VCVTDQ2PS    Z0, Z0
 	VMULPS       Z6, Z0, Z0
 	VMAXPS       Z7, Z0, Z0
@@ -4170,7 +5724,7 @@ done:
 	VCVTPS2DQ    Z0, Z0
 	VPADDD       Z9, Z0, Z0
 	VPMOVDB      Z0, K1, (CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z1, Z1
 	VMULPS       Z6, Z1, Z1
 	VMAXPS       Z7, Z1, Z1
@@ -4178,7 +5732,7 @@ done:
 	VCVTPS2DQ    Z1, Z1
 	VPADDD       Z9, Z1, Z1
 	VPMOVDB      Z1, K1, (CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z2, Z2
 	VMULPS       Z6, Z2, Z2
 	VMAXPS       Z7, Z2, Z2
@@ -4186,7 +5740,7 @@ done:
 	VCVTPS2DQ    Z2, Z2
 	VPADDD       Z9, Z2, Z2
 	VPMOVDB      Z2, K1, (CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z3, Z3
 	VMULPS       Z6, Z3, Z3
 	VMAXPS       Z7, Z3, Z3
@@ -4194,7 +5748,7 @@ done:
 	VCVTPS2DQ    Z3, Z3
 	VPADDD       Z9, Z3, Z3
 	VPMOVDB      Z3, K1, (CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z4, Z4
 	VMULPS       Z6, Z4, Z4
 	VMAXPS       Z7, Z4, Z4
@@ -4202,7 +5756,7 @@ done:
 	VCVTPS2DQ    Z4, Z4
 	VPADDD       Z9, Z4, Z4
 	VPMOVDB      Z4, K1, (CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z5, Z5
 	VMULPS       Z6, Z5, Z5
 	VMAXPS       Z7, Z5, Z5
@@ -4214,7 +5768,7 @@ done:
 	RET
 
 // func rowsU8AVX512x7x1(a *uint8, b *int8, c *uint8, start *int32, m *float32, q *float32, t *[12]int)
-// Requires: AVX, AVX512F, AVX512VNNI, MMX+
+// Requires: AVX, AVX512BW, AVX512F, AVX512VL, AVX512VNNI, MMX+
 TEXT ·rowsU8AVX512x7x1(SB), NOSPLIT, $0-56
 	MOVQ    a+0(FP), CX
 	MOVQ    b+8(FP), DX
@@ -4339,25 +5893,95 @@ one:
 	JNZ          one
 
 done:
-	ADDQ         16(AX), R13
-	DECQ         R11
-	JNZ          run
-	ADDQ         32(AX), CX
-	DECQ         R10
-	JNZ          out
-	MOVQ         56(AX), CX
-	MOVQ         $+1, DX
-	SHLQ         CL, DX
-	DECQ         DX
-	KMOVW        DX, K1
-	MOVQ         c+16(FP), CX
-	MOVQ         48(AX), AX
-	MOVQ         m+32(FP), DX
-	VMOVUPS.Z    (DX), K1, Z7
-	MOVQ         q+40(FP), DX
-	VBROADCASTSS (DX), Z8
-	VBROADCASTSS 4(DX), Z9
-	VPBROADCASTD 8(DX), Z10
+	ADDQ          16(AX), R13
+	DECQ          R11
+	JNZ           run
+	ADDQ          32(AX), CX
+	DECQ          R10
+	JNZ           out
+	MOVQ          56(AX), CX
+	MOVQ          $+1, DX
+	SHLQ          CL, DX
+	DECQ          DX
+	KMOVW         DX, K1
+	MOVQ          c+16(FP), CX
+	MOVQ          48(AX), DX
+	MOVQ          q+40(FP), BX
+	MOVQ          m+32(FP), SI
+	VMOVUPS.Z     (SI), K1, Z7
+	CMPQ          56(AX), $+16
+	JNE           part
+	VBROADCASTSS  4(BX), Z8
+	VBROADCASTSS  (BX), Z9
+	VCVTPS2DQ     Z9, Z9
+	VPBROADCASTD  8(BX), Z10
+	VPADDD        Z10, Z9, Z9
+	VPACKSSDW     Z10, Z10, Z10
+	VPACKSSDW     Z9, Z9, Z9
+	VPACKUSWB     Z9, Z9, Z9
+	VMOVDQU32     packOrder<>+0(SB), Z11
+	VCVTDQ2PS     Z0, Z0
+	VMULPS        Z7, Z0, Z0
+	VCVTDQ2PS     Z1, Z1
+	VMULPS        Z7, Z1, Z1
+	VCVTDQ2PS     Z2, Z2
+	VMULPS        Z7, Z2, Z2
+	VCVTDQ2PS     Z3, Z3
+	VMULPS        Z7, Z3, Z3
+	VMINPS        Z8, Z0, Z0
+	VCVTPS2DQ     Z0, Z0
+	VMINPS        Z8, Z1, Z1
+	VCVTPS2DQ     Z1, Z1
+	VMINPS        Z8, Z2, Z2
+	VCVTPS2DQ     Z2, Z2
+	VMINPS        Z8, Z3, Z3
+	VCVTPS2DQ     Z3, Z3
+	VPACKSSDW     Z1, Z0, Z0
+	VPADDSW       Z10, Z0, Z0
+	VPACKSSDW     Z3, Z2, Z2
+	VPADDSW       Z10, Z2, Z2
+	VPACKUSWB     Z2, Z0, Z0
+	VPMAXUB       Z9, Z0, Z0
+	VPERMD        Z0, Z11, Z0
+	VMOVDQU32     X0, (CX)
+	ADDQ          DX, CX
+	VEXTRACTI32X4 $0x01, Z0, (CX)
+	ADDQ          DX, CX
+	VEXTRACTI32X4 $0x02, Z0, (CX)
+	ADDQ          DX, CX
+	VEXTRACTI32X4 $0x03, Z0, (CX)
+	ADDQ          DX, CX
+	VCVTDQ2PS     Z4, Z4
+	VMULPS        Z7, Z4, Z4
+	VCVTDQ2PS     Z5, Z5
+	VMULPS        Z7, Z5, Z5
+	VCVTDQ2PS     Z6, Z6
+	VMULPS        Z7, Z6, Z6
+	VMINPS        Z8, Z4, Z4
+	VCVTPS2DQ     Z4, Z4
+	VMINPS        Z8, Z5, Z5
+	VCVTPS2DQ     Z5, Z5
+	VMINPS        Z8, Z6, Z6
+	VCVTPS2DQ     Z6, Z6
+	VPACKSSDW     Z5, Z4, Z4
+	VPADDSW       Z10, Z4, Z4
+	VPACKSSDW     Z6, Z6, Z6
+	VPADDSW       Z10, Z6, Z6
+	VPACKUSWB     Z6, Z4, Z4
+	VPMAXUB       Z9, Z4, Z4
+	VPERMD        Z4, Z11, Z4
+	VMOVDQU32     X4, (CX)
+	ADDQ          DX, CX
+	VEXTRACTI32X4 $0x01, Z4, (CX)
+	ADDQ          DX, CX
+	VEXTRACTI32X4 $0x02, Z4, (CX)
+	VZEROUPPER
+	RET
+
+part:
+	VBROADCASTSS (BX), Z8
+	VBROADCASTSS 4(BX), Z9
+	VPBROADCASTD 8(BX), Z10
 	VCVTDQ2PS    Z0, Z0
 	VMULPS       Z7, Z0, Z0
 	VMAXPS       Z8, Z0, Z0
@@ -4365,7 +5989,7 @@ done:
 	VCVTPS2DQ    Z0, Z0
 	VPADDD       Z10, Z0, Z0
 	VPMOVDB      Z0, K1, (CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z1, Z1
 	VMULPS       Z7, Z1, Z1
 	VMAXPS       Z8, Z1, Z1
@@ -4373,7 +5997,7 @@ done:
 	VCVTPS2DQ    Z1, Z1
 	VPADDD       Z10, Z1, Z1
 	VPMOVDB      Z1, K1, (CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z2, Z2
 	VMULPS       Z7, Z2, Z2
 	VMAXPS       Z8, Z2, Z2
@@ -4381,7 +6005,7 @@ done:
 	VCVTPS2DQ    Z2, Z2
 	VPADDD       Z10, Z2, Z2
 	VPMOVDB      Z2, K1, (CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z3, Z3
 	VMULPS       Z7, Z3, Z3
 	VMAXPS       Z8, Z3, Z3
@@ -4389,7 +6013,7 @@ done:
 	VCVTPS2DQ    Z3, Z3
 	VPADDD       Z10, Z3, Z3
 	VPMOVDB      Z3, K1, (CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z4, Z4
 	VMULPS       Z7, Z4, Z4
 	VMAXPS       Z8, Z4, Z4
@@ -4397,7 +6021,7 @@ done:
 	VCVTPS2DQ    Z4, Z4
 	VPADDD       Z10, Z4, Z4
 	VPMOVDB      Z4, K1, (CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z5, Z5
 	VMULPS       Z7, Z5, Z5
 	VMAXPS       Z8, Z5, Z5
@@ -4405,7 +6029,7 @@ done:
 	VCVTPS2DQ    Z5, Z5
 	VPADDD       Z10, Z5, Z5
 	VPMOVDB      Z5, K1, (CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z6, Z6
 	VMULPS       Z7, Z6, Z6
 	VMAXPS       Z8, Z6, Z6
@@ -4417,7 +6041,7 @@ done:
 	RET
 
 // func rowsU8AVX512x8x1(a *uint8, b *int8, c *uint8, start *int32, m *float32, q *float32, t *[12]int)
-// Requires: AVX, AVX512F, AVX512VNNI, MMX+
+// Requires: AVX, AVX512BW, AVX512F, AVX512VL, AVX512VNNI, MMX+
 TEXT ·rowsU8AVX512x8x1(SB), NOSPLIT, $0-56
 	MOVQ    a+0(FP), CX
 	MOVQ    b+8(FP), DX
@@ -4553,25 +6177,101 @@ one:
 	JNZ          one
 
 done:
-	ADDQ         16(AX), R13
-	DECQ         R11
-	JNZ          run
-	ADDQ         32(AX), CX
-	DECQ         R10
-	JNZ          out
-	MOVQ         56(AX), CX
-	MOVQ         $+1, DX
-	SHLQ         CL, DX
-	DECQ         DX
-	KMOVW        DX, K1
-	MOVQ         c+16(FP), CX
-	MOVQ         48(AX), AX
-	MOVQ         m+32(FP), DX
-	VMOVUPS.Z    (DX), K1, Z8
-	MOVQ         q+40(FP), DX
-	VBROADCASTSS (DX), Z9
-	VBROADCASTSS 4(DX), Z10
-	VPBROADCASTD 8(DX), Z11
+	ADDQ          16(AX), R13
+	DECQ          R11
+	JNZ           run
+	ADDQ          32(AX), CX
+	DECQ          R10
+	JNZ           out
+	MOVQ          56(AX), CX
+	MOVQ          $+1, DX
+	SHLQ          CL, DX
+	DECQ          DX
+	KMOVW         DX, K1
+	MOVQ          c+16(FP), CX
+	MOVQ          48(AX), DX
+	MOVQ          q+40(FP), BX
+	MOVQ          m+32(FP), SI
+	VMOVUPS.Z     (SI), K1, Z8
+	CMPQ          56(AX), $+16
+	JNE           part
+	VBROADCASTSS  4(BX), Z9
+	VBROADCASTSS  (BX), Z10
+	VCVTPS2DQ     Z10, Z10
+	VPBROADCASTD  8(BX), Z11
+	VPADDD        Z11, Z10, Z10
+	VPACKSSDW     Z11, Z11, Z11
+	VPACKSSDW     Z10, Z10, Z10
+	VPACKUSWB     Z10, Z10, Z10
+	VMOVDQU32     packOrder<>+0(SB), Z12
+	VCVTDQ2PS     Z0, Z0
+	VMULPS        Z8, Z0, Z0
+	VCVTDQ2PS     Z1, Z1
+	VMULPS        Z8, Z1, Z1
+	VCVTDQ2PS     Z2, Z2
+	VMULPS        Z8, Z2, Z2
+	VCVTDQ2PS     Z3, Z3
+	VMULPS        Z8, Z3, Z3
+	VMINPS        Z9, Z0, Z0
+	VCVTPS2DQ     Z0, Z0
+	VMINPS        Z9, Z1, Z1
+	VCVTPS2DQ     Z1, Z1
+	VMINPS        Z9, Z2, Z2
+	VCVTPS2DQ     Z2, Z2
+	VMINPS        Z9, Z3, Z3
+	VCVTPS2DQ     Z3, Z3
+	VPACKSSDW     Z1, Z0, Z0
+	VPADDSW       Z11, Z0, Z0
+	VPACKSSDW     Z3, Z2, Z2
+	VPADDSW       Z11, Z2, Z2
+	VPACKUSWB     Z2, Z0, Z0
+	VPMAXUB       Z10, Z0, Z0
+	VPERMD        Z0, Z12, Z0
+	VMOVDQU32     X0, (CX)
+	ADDQ          DX, CX
+	VEXTRACTI32X4 $0x01, Z0, (CX)
+	ADDQ          DX, CX
+	VEXTRACTI32X4 $0x02, Z0, (CX)
+	ADDQ          DX, CX
+	VEXTRACTI32X4 $0x03, Z0, (CX)
+	ADDQ          DX, CX
+	VCVTDQ2PS     Z4, Z4
+	VMULPS        Z8, Z4, Z4
+	VCVTDQ2PS     Z5, Z5
+	VMULPS        Z8, Z5, Z5
+	VCVTDQ2PS     Z6, Z6
+	VMULPS        Z8, Z6, Z6
+	VCVTDQ2PS     Z7, Z7
+	VMULPS        Z8, Z7, Z7
+	VMINPS        Z9, Z4, Z4
+	VCVTPS2DQ     Z4, Z4
+	VMINPS        Z9, Z5, Z5
+	VCVTPS2DQ     Z5, Z5
+	VMINPS        Z9, Z6, Z6
+	VCVTPS2DQ     Z6, Z6
+	VMINPS        Z9, Z7, Z7
+	VCVTPS2DQ     Z7, Z7
+	VPACKSSDW     Z5, Z4, Z4
+	VPADDSW       Z11, Z4, Z4
+	VPACKSSDW     Z7, Z6, Z6
+	VPADDSW       Z11, Z6, Z6
+	VPACKUSWB     Z6, Z4, Z4
+	VPMAXUB       Z10, Z4, Z4
+	VPERMD        Z4, Z12, Z4
+	VMOVDQU32     X4, (CX)
+	ADDQ          DX, CX
+	VEXTRACTI32X4 $0x01, Z4, (CX)
+	ADDQ          DX, CX
+	VEXTRACTI32X4 $0x02, Z4, (CX)
+	ADDQ          DX, CX
+	VEXTRACTI32X4 $0x03, Z4, (CX)
+	VZEROUPPER
+	RET
+
+part:
+	VBROADCASTSS (BX), Z9
+	VBROADCASTSS 4(BX), Z10
+	VPBROADCASTD 8(BX), Z11
 	VCVTDQ2PS    Z0, Z0
 	VMULPS       Z8, Z0, Z0
 	VMAXPS       Z9, Z0, Z0
@@ -4579,7 +6279,7 @@ done:
 	VCVTPS2DQ    Z0, Z0
 	VPADDD       Z11, Z0, Z0
 	VPMOVDB      Z0, K1, (CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z1, Z1
 	VMULPS       Z8, Z1, Z1
 	VMAXPS       Z9, Z1, Z1
@@ -4587,7 +6287,7 @@ done:
 	VCVTPS2DQ    Z1, Z1
 	VPADDD       Z11, Z1, Z1
 	VPMOVDB      Z1, K1, (CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z2, Z2
 	VMULPS       Z8, Z2, Z2
 	VMAXPS       Z9, Z2, Z2
@@ -4595,7 +6295,7 @@ done:
 	VCVTPS2DQ    Z2, Z2
 	VPADDD       Z11, Z2, Z2
 	VPMOVDB      Z2, K1, (CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z3, Z3
 	VMULPS       Z8, Z3, Z3
 	VMAXPS       Z9, Z3, Z3
@@ -4603,7 +6303,7 @@ done:
 	VCVTPS2DQ    Z3, Z3
 	VPADDD       Z11, Z3, Z3
 	VPMOVDB      Z3, K1, (CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z4, Z4
 	VMULPS       Z8, Z4, Z4
 	VMAXPS       Z9, Z4, Z4
@@ -4611,7 +6311,7 @@ done:
 	VCVTPS2DQ    Z4, Z4
 	VPADDD       Z11, Z4, Z4
 	VPMOVDB      Z4, K1, (CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z5, Z5
 	VMULPS       Z8, Z5, Z5
 	VMAXPS       Z9, Z5, Z5
@@ -4619,7 +6319,7 @@ done:
 	VCVTPS2DQ    Z5, Z5
 	VPADDD       Z11, Z5, Z5
 	VPMOVDB      Z5, K1, (CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z6, Z6
 	VMULPS       Z8, Z6, Z6
 	VMAXPS       Z9, Z6, Z6
@@ -4627,7 +6327,7 @@ done:
 	VCVTPS2DQ    Z6, Z6
 	VPADDD       Z11, Z6, Z6
 	VPMOVDB      Z6, K1, (CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z7, Z7
 	VMULPS       Z8, Z7, Z7
 	VMAXPS       Z9, Z7, Z7
@@ -4639,7 +6339,7 @@ done:
 	RET
 
 // func rowsU8AVX512x9x1(a *uint8, b *int8, c *uint8, start *int32, m *float32, q *float32, t *[12]int)
-// Requires: AVX, AVX512F, AVX512VNNI, MMX+
+// Requires: AVX, AVX512BW, AVX512F, AVX512VL, AVX512VNNI, MMX+
 TEXT ·rowsU8AVX512x9x1(SB), NOSPLIT, $0-56
 	MOVQ    a+0(FP), CX
 	MOVQ    b+8(FP), DX
@@ -4789,25 +6489,112 @@ one:
 	JNZ          one
 
 done:
-	ADDQ         16(AX), R14
-	DECQ         R12
-	JNZ          run
-	ADDQ         32(AX), CX
-	DECQ         R11
-	JNZ          out
-	MOVQ         56(AX), CX
-	MOVQ         $+1, DX
-	SHLQ         CL, DX
-	DECQ         DX
-	KMOVW        DX, K1
-	MOVQ         c+16(FP), CX
-	MOVQ         48(AX), AX
-	MOVQ         m+32(FP), DX
-	VMOVUPS.Z    (DX), K1, Z9
-	MOVQ         q+40(FP), DX
-	VBROADCASTSS (DX), Z10
-	VBROADCASTSS 4(DX), Z11
-	VPBROADCASTD 8(DX), Z12
+	ADDQ          16(AX), R14
+	DECQ          R12
+	JNZ           run
+	ADDQ          32(AX), CX
+	DECQ          R11
+	JNZ           out
+	MOVQ          56(AX), CX
+	MOVQ          $+1, DX
+	SHLQ          CL, DX
+	DECQ          DX
+	KMOVW         DX, K1
+	MOVQ          c+16(FP), CX
+	MOVQ          48(AX), DX
+	MOVQ          q+40(FP), BX
+	MOVQ          m+32(FP), SI
+	VMOVUPS.Z     (SI), K1, Z9
+	CMPQ          56(AX), $+16
+	JNE           part
+	VBROADCASTSS  4(BX), Z10
+	VBROADCASTSS  (BX), Z11
+	VCVTPS2DQ     Z11, Z11
+	VPBROADCASTD  8(BX), Z12
+	VPADDD        Z12, Z11, Z11
+	VPACKSSDW     Z12, Z12, Z12
+	VPACKSSDW     Z11, Z11, Z11
+	VPACKUSWB     Z11, Z11, Z11
+	VMOVDQU32     packOrder<>+0(SB), Z13
+	VCVTDQ2PS     Z0, Z0
+	VMULPS        Z9, Z0, Z0
+	VCVTDQ2PS     Z1, Z1
+	VMULPS        Z9, Z1, Z1
+	VCVTDQ2PS     Z2, Z2
+	VMULPS        Z9, Z2, Z2
+	VCVTDQ2PS     Z3, Z3
+	VMULPS        Z9, Z3, Z3
+	VMINPS        Z10, Z0, Z0
+	VCVTPS2DQ     Z0, Z0
+	VMINPS        Z10, Z1, Z1
+	VCVTPS2DQ     Z1, Z1
+	VMINPS        Z10, Z2, Z2
+	VCVTPS2DQ     Z2, Z2
+	VMINPS        Z10, Z3, Z3
+	VCVTPS2DQ     Z3, Z3
+	VPACKSSDW     Z1, Z0, Z0
+	VPADDSW       Z12, Z0, Z0
+	VPACKSSDW     Z3, Z2, Z2
+	VPADDSW       Z12, Z2, Z2
+	VPACKUSWB     Z2, Z0, Z0
+	VPMAXUB       Z11, Z0, Z0
+	VPERMD        Z0, Z13, Z0
+	VMOVDQU32     X0, (CX)
+	ADDQ          DX, CX
+	VEXTRACTI32X4 $0x01, Z0, (CX)
+	ADDQ          DX, CX
+	VEXTRACTI32X4 $0x02, Z0, (CX)
+	ADDQ          DX, CX
+	VEXTRACTI32X4 $0x03, Z0, (CX)
+	ADDQ          DX, CX
+	VCVTDQ2PS     Z4, Z4
+	VMULPS        Z9, Z4, Z4
+	VCVTDQ2PS     Z5, Z5
+	VMULPS        Z9, Z5, Z5
+	VCVTDQ2PS     Z6, Z6
+	VMULPS        Z9, Z6, Z6
+	VCVTDQ2PS     Z7, Z7
+	VMULPS        Z9, Z7, Z7
+	VMINPS        Z10, Z4, Z4
+	VCVTPS2DQ     Z4, Z4
+	VMINPS        Z10, Z5, Z5
+	VCVTPS2DQ     Z5, Z5
+	VMINPS        Z10, Z6, Z6
+	VCVTPS2DQ     Z6, Z6
+	VMINPS        Z10, Z7, Z7
+	VCVTPS2DQ     Z7, Z7
+	VPACKSSDW     Z5, Z4, Z4
+	VPADDSW       Z12, Z4, Z4
+	VPACKSSDW     Z7, Z6, Z6
+	VPADDSW       Z12, Z6, Z6
+	VPACKUSWB     Z6, Z4, Z4
+	VPMAXUB       Z11, Z4, Z4
+	VPERMD        Z4, Z13, Z4
+	VMOVDQU32     X4, (CX)
+	ADDQ          DX, CX
+	VEXTRACTI32X4 $0x01, Z4, (CX)
+	ADDQ          DX, CX
+	VEXTRACTI32X4 $0x02, Z4, (CX)
+	ADDQ          DX, CX
+	VEXTRACTI32X4 $0x03, Z4, (CX)
+	ADDQ          DX, CX
+	VCVTDQ2PS     Z8, Z8
+	VMULPS        Z9, Z8, Z8
+	VMINPS        Z10, Z8, Z8
+	VCVTPS2DQ     Z8, Z8
+	VPACKSSDW     Z8, Z8, Z8
+	VPADDSW       Z12, Z8, Z8
+	VPACKUSWB     Z8, Z8, Z8
+	VPMAXUB       Z11, Z8, Z8
+	VPERMD        Z8, Z13, Z8
+	VMOVDQU32     X8, (CX)
+	VZEROUPPER
+	RET
+
+part:
+	VBROADCASTSS (BX), Z10
+	VBROADCASTSS 4(BX), Z11
+	VPBROADCASTD 8(BX), Z12
 	VCVTDQ2PS    Z0, Z0
 	VMULPS       Z9, Z0, Z0
 	VMAXPS       Z10, Z0, Z0
@@ -4815,7 +6602,7 @@ done:
 	VCVTPS2DQ    Z0, Z0
 	VPADDD       Z12, Z0, Z0
 	VPMOVDB      Z0, K1, (CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z1, Z1
 	VMULPS       Z9, Z1, Z1
 	VMAXPS       Z10, Z1, Z1
@@ -4823,7 +6610,7 @@ done:
 	VCVTPS2DQ    Z1, Z1
 	VPADDD       Z12, Z1, Z1
 	VPMOVDB      Z1, K1, (CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z2, Z2
 	VMULPS       Z9, Z2, Z2
 	VMAXPS       Z10, Z2, Z2
@@ -4831,7 +6618,7 @@ done:
 	VCVTPS2DQ    Z2, Z2
 	VPADDD       Z12, Z2, Z2
 	VPMOVDB      Z2, K1, (CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z3, Z3
 	VMULPS       Z9, Z3, Z3
 	VMAXPS       Z10, Z3, Z3
@@ -4839,7 +6626,7 @@ done:
 	VCVTPS2DQ    Z3, Z3
 	VPADDD       Z12, Z3, Z3
 	VPMOVDB      Z3, K1, (CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z4, Z4
 	VMULPS       Z9, Z4, Z4
 	VMAXPS       Z10, Z4, Z4
@@ -4847,7 +6634,7 @@ done:
 	VCVTPS2DQ    Z4, Z4
 	VPADDD       Z12, Z4, Z4
 	VPMOVDB      Z4, K1, (CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z5, Z5
 	VMULPS       Z9, Z5, Z5
 	VMAXPS       Z10, Z5, Z5
@@ -4855,7 +6642,7 @@ done:
 	VCVTPS2DQ    Z5, Z5
 	VPADDD       Z12, Z5, Z5
 	VPMOVDB      Z5, K1, (CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z6, Z6
 	VMULPS       Z9, Z6, Z6
 	VMAXPS       Z10, Z6, Z6
@@ -4863,7 +6650,7 @@ done:
 	VCVTPS2DQ    Z6, Z6
 	VPADDD       Z12, Z6, Z6
 	VPMOVDB      Z6, K1, (CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z7, Z7
 	VMULPS       Z9, Z7, Z7
 	VMAXPS       Z10, Z7, Z7
@@ -4871,7 +6658,7 @@ done:
 	VCVTPS2DQ    Z7, Z7
 	VPADDD       Z12, Z7, Z7
 	VPMOVDB      Z7, K1, (CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z8, Z8
 	VMULPS       Z9, Z8, Z8
 	VMAXPS       Z10, Z8, Z8
@@ -4883,7 +6670,7 @@ done:
 	RET
 
 // func rowsU8AVX512x10x1(a *uint8, b *int8, c *uint8, start *int32, m *float32, q *float32, t *[12]int)
-// Requires: AVX, AVX512F, AVX512VNNI, MMX+
+// Requires: AVX, AVX512BW, AVX512F, AVX512VL, AVX512VNNI, MMX+
 TEXT ·rowsU8AVX512x10x1(SB), NOSPLIT, $0-56
 	MOVQ    a+0(FP), CX
 	MOVQ    b+8(FP), DX
@@ -5044,25 +6831,118 @@ one:
 	JNZ          one
 
 done:
-	ADDQ         16(AX), R14
-	DECQ         R12
-	JNZ          run
-	ADDQ         32(AX), CX
-	DECQ         R11
-	JNZ          out
-	MOVQ         56(AX), CX
-	MOVQ         $+1, DX
-	SHLQ         CL, DX
-	DECQ         DX
-	KMOVW        DX, K1
-	MOVQ         c+16(FP), CX
-	MOVQ         48(AX), AX
-	MOVQ         m+32(FP), DX
-	VMOVUPS.Z    (DX), K1, Z10
-	MOVQ         q+40(FP), DX
-	VBROADCASTSS (DX), Z11
-	VBROADCASTSS 4(DX), Z12
-	VPBROADCASTD 8(DX), Z13
+	ADDQ          16(AX), R14
+	DECQ          R12
+	JNZ           run
+	ADDQ          32(AX), CX
+	DECQ          R11
+	JNZ           out
+	MOVQ          56(AX), CX
+	MOVQ          $+1, DX
+	SHLQ          CL, DX
+	DECQ          DX
+	KMOVW         DX, K1
+	MOVQ          c+16(FP), CX
+	MOVQ          48(AX), DX
+	MOVQ          q+40(FP), BX
+	MOVQ          m+32(FP), SI
+	VMOVUPS.Z     (SI), K1, Z10
+	CMPQ          56(AX), $+16
+	JNE           part
+	VBROADCASTSS  4(BX), Z11
+	VBROADCASTSS  (BX), Z12
+	VCVTPS2DQ     Z12, Z12
+	VPBROADCASTD  8(BX), Z13
+	VPADDD        Z13, Z12, Z12
+	VPACKSSDW     Z13, Z13, Z13
+	VPACKSSDW     Z12, Z12, Z12
+	VPACKUSWB     Z12, Z12, Z12
+	VMOVDQU32     packOrder<>+0(SB), Z14
+	VCVTDQ2PS     Z0, Z0
+	VMULPS        Z10, Z0, Z0
+	VCVTDQ2PS     Z1, Z1
+	VMULPS        Z10, Z1, Z1
+	VCVTDQ2PS     Z2, Z2
+	VMULPS        Z10, Z2, Z2
+	VCVTDQ2PS     Z3, Z3
+	VMULPS        Z10, Z3, Z3
+	VMINPS        Z11, Z0, Z0
+	VCVTPS2DQ     Z0, Z0
+	VMINPS        Z11, Z1, Z1
+	VCVTPS2DQ     Z1, Z1
+	VMINPS        Z11, Z2, Z2
+	VCVTPS2DQ     Z2, Z2
+	VMINPS        Z11, Z3, Z3
+	VCVTPS2DQ     Z3, Z3
+	VPACKSSDW     Z1, Z0, Z0
+	VPADDSW       Z13, Z0, Z0
+	VPACKSSDW     Z3, Z2, Z2
+	VPADDSW       Z13, Z2, Z2
+	VPACKUSWB     Z2, Z0, Z0
+	VPMAXUB       Z12, Z0, Z0
+	VPERMD        Z0, Z14, Z0
+	VMOVDQU32     X0, (CX)
+	ADDQ          DX, CX
+	VEXTRACTI32X4 $0x01, Z0, (CX)
+	ADDQ          DX, CX
+	VEXTRACTI32X4 $0x02, Z0, (CX)
+	ADDQ          DX, CX
+	VEXTRACTI32X4 $0x03, Z0, (CX)
+	ADDQ          DX, CX
+	VCVTDQ2PS     Z4, Z4
+	VMULPS        Z10, Z4, Z4
+	VCVTDQ2PS     Z5, Z5
+	VMULPS        Z10, Z5, Z5
+	VCVTDQ2PS     Z6, Z6
+	VMULPS        Z10, Z6, Z6
+	VCVTDQ2PS     Z7, Z7
+	VMULPS        Z10, Z7, Z7
+	VMINPS        Z11, Z4, Z4
+	VCVTPS2DQ     Z4, Z4
+	VMINPS        Z11, Z5, Z5
+	VCVTPS2DQ     Z5, Z5
+	VMINPS        Z11, Z6, Z6
+	VCVTPS2DQ     Z6, Z6
+	VMINPS        Z11, Z7, Z7
+	VCVTPS2DQ     Z7, Z7
+	VPACKSSDW     Z5, Z4, Z4
+	VPADDSW       Z13, Z4, Z4
+	VPACKSSDW     Z7, Z6, Z6
+	VPADDSW       Z13, Z6, Z6
+	VPACKUSWB     Z6, Z4, Z4
+	VPMAXUB       Z12, Z4, Z4
+	VPERMD        Z4, Z14, Z4
+	VMOVDQU32     X4, (CX)
+	ADDQ          DX, CX
+	VEXTRACTI32X4 $0x01, Z4, (CX)
+	ADDQ          DX, CX
+	VEXTRACTI32X4 $0x02, Z4, (CX)
+	ADDQ          DX, CX
+	VEXTRACTI32X4 $0x03, Z4, (CX)
+	ADDQ          DX, CX
+	VCVTDQ2PS     Z8, Z8
+	VMULPS        Z10, Z8, Z8
+	VCVTDQ2PS     Z9, Z9
+	VMULPS        Z10, Z9, Z9
+	VMINPS        Z11, Z8, Z8
+	VCVTPS2DQ     Z8, Z8
+	VMINPS        Z11, Z9, Z9
+	VCVTPS2DQ     Z9, Z9
+	VPACKSSDW     Z9, Z8, Z8
+	VPADDSW       Z13, Z8, Z8
+	VPACKUSWB     Z8, Z8, Z8
+	VPMAXUB       Z12, Z8, Z8
+	VPERMD        Z8, Z14, Z8
+	VMOVDQU32     X8, (CX)
+	ADDQ          DX, CX
+	VEXTRACTI32X4 $0x01, Z8, (CX)
+	VZEROUPPER
+	RET
+
+part:
+	VBROADCASTSS (BX), Z11
+	VBROADCASTSS 4(BX), Z12
+	VPBROADCASTD 8(BX), Z13
 	VCVTDQ2PS    Z0, Z0
 	VMULPS       Z10, Z0, Z0
 	VMAXPS       Z11, Z0, Z0
@@ -5070,7 +6950,7 @@ done:
 	VCVTPS2DQ    Z0, Z0
 	VPADDD       Z13, Z0, Z0
 	VPMOVDB      Z0, K1, (CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z1, Z1
 	VMULPS       Z10, Z1, Z1
 	VMAXPS       Z11, Z1, Z1
@@ -5078,7 +6958,7 @@ done:
 	VCVTPS2DQ    Z1, Z1
 	VPADDD       Z13, Z1, Z1
 	VPMOVDB      Z1, K1, (CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z2, Z2
 	VMULPS       Z10, Z2, Z2
 	VMAXPS       Z11, Z2, Z2
@@ -5086,7 +6966,7 @@ done:
 	VCVTPS2DQ    Z2, Z2
 	VPADDD       Z13, Z2, Z2
 	VPMOVDB      Z2, K1, (CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z3, Z3
 	VMULPS       Z10, Z3, Z3
 	VMAXPS       Z11, Z3, Z3
@@ -5094,7 +6974,7 @@ done:
 	VCVTPS2DQ    Z3, Z3
 	VPADDD       Z13, Z3, Z3
 	VPMOVDB      Z3, K1, (CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z4, Z4
 	VMULPS       Z10, Z4, Z4
 	VMAXPS       Z11, Z4, Z4
@@ -5102,7 +6982,7 @@ done:
 	VCVTPS2DQ    Z4, Z4
 	VPADDD       Z13, Z4, Z4
 	VPMOVDB      Z4, K1, (CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z5, Z5
 	VMULPS       Z10, Z5, Z5
 	VMAXPS       Z11, Z5, Z5
@@ -5110,7 +6990,7 @@ done:
 	VCVTPS2DQ    Z5, Z5
 	VPADDD       Z13, Z5, Z5
 	VPMOVDB      Z5, K1, (CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z6, Z6
 	VMULPS       Z10, Z6, Z6
 	VMAXPS       Z11, Z6, Z6
@@ -5118,7 +6998,7 @@ done:
 	VCVTPS2DQ    Z6, Z6
 	VPADDD       Z13, Z6, Z6
 	VPMOVDB      Z6, K1, (CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z7, Z7
 	VMULPS       Z10, Z7, Z7
 	VMAXPS       Z11, Z7, Z7
@@ -5126,7 +7006,7 @@ done:
 	VCVTPS2DQ    Z7, Z7
 	VPADDD       Z13, Z7, Z7
 	VPMOVDB      Z7, K1, (CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z8, Z8
 	VMULPS       Z10, Z8, Z8
 	VMAXPS       Z11, Z8, Z8
@@ -5134,7 +7014,7 @@ done:
 	VCVTPS2DQ    Z8, Z8
 	VPADDD       Z13, Z8, Z8
 	VPMOVDB      Z8, K1, (CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z9, Z9
 	VMULPS       Z10, Z9, Z9
 	VMAXPS       Z11, Z9, Z9
@@ -5146,7 +7026,7 @@ done:
 	RET
 
 // func rowsU8AVX512x11x1(a *uint8, b *int8, c *uint8, start *int32, m *float32, q *float32, t *[12]int)
-// Requires: AVX, AVX512F, AVX512VNNI, MMX+
+// Requires: AVX, AVX512BW, AVX512F, AVX512VL, AVX512VNNI, MMX+
 TEXT ·rowsU8AVX512x11x1(SB), NOSPLIT, $0-56
 	MOVQ    a+0(FP), CX
 	MOVQ    b+8(FP), DX
@@ -5318,25 +7198,126 @@ one:
 	JNZ          one
 
 done:
-	ADDQ         16(AX), R14
-	DECQ         R12
-	JNZ          run
-	ADDQ         32(AX), CX
-	DECQ         R11
-	JNZ          out
-	MOVQ         56(AX), CX
-	MOVQ         $+1, DX
-	SHLQ         CL, DX
-	DECQ         DX
-	KMOVW        DX, K1
-	MOVQ         c+16(FP), CX
-	MOVQ         48(AX), AX
-	MOVQ         m+32(FP), DX
-	VMOVUPS.Z    (DX), K1, Z11
-	MOVQ         q+40(FP), DX
-	VBROADCASTSS (DX), Z12
-	VBROADCASTSS 4(DX), Z13
-	VPBROADCASTD 8(DX), Z14
+	ADDQ          16(AX), R14
+	DECQ          R12
+	JNZ           run
+	ADDQ          32(AX), CX
+	DECQ          R11
+	JNZ           out
+	MOVQ          56(AX), CX
+	MOVQ          $+1, DX
+	SHLQ          CL, DX
+	DECQ          DX
+	KMOVW         DX, K1
+	MOVQ          c+16(FP), CX
+	MOVQ          48(AX), DX
+	MOVQ          q+40(FP), BX
+	MOVQ          m+32(FP), SI
+	VMOVUPS.Z     (SI), K1, Z11
+	CMPQ          56(AX), $+16
+	JNE           part
+	VBROADCASTSS  4(BX), Z12
+	VBROADCASTSS  (BX), Z13
+	VCVTPS2DQ     Z13, Z13
+	VPBROADCASTD  8(BX), Z14
+	VPADDD        Z14, Z13, Z13
+	VPACKSSDW     Z14, Z14, Z14
+	VPACKSSDW     Z13, Z13, Z13
+	VPACKUSWB     Z13, Z13, Z13
+	VMOVDQU32     packOrder<>+0(SB), Z15
+	VCVTDQ2PS     Z0, Z0
+	VMULPS        Z11, Z0, Z0
+	VCVTDQ2PS     Z1, Z1
+	VMULPS        Z11, Z1, Z1
+	VCVTDQ2PS     Z2, Z2
+	VMULPS        Z11, Z2, Z2
+	VCVTDQ2PS     Z3, Z3
+	VMULPS        Z11, Z3, Z3
+	VMINPS        Z12, Z0, Z0
+	VCVTPS2DQ     Z0, Z0
+	VMINPS        Z12, Z1, Z1
+	VCVTPS2DQ     Z1, Z1
+	VMINPS        Z12, Z2, Z2
+	VCVTPS2DQ     Z2, Z2
+	VMINPS        Z12, Z3, Z3
+	VCVTPS2DQ     Z3, Z3
+	VPACKSSDW     Z1, Z0, Z0
+	VPADDSW       Z14, Z0, Z0
+	VPACKSSDW     Z3, Z2, Z2
+	VPADDSW       Z14, Z2, Z2
+	VPACKUSWB     Z2, Z0, Z0
+	VPMAXUB       Z13, Z0, Z0
+	VPERMD        Z0, Z15, Z0
+	VMOVDQU32     X0, (CX)
+	ADDQ          DX, CX
+	VEXTRACTI32X4 $0x01, Z0, (CX)
+	ADDQ          DX, CX
+	VEXTRACTI32X4 $0x02, Z0, (CX)
+	ADDQ          DX, CX
+	VEXTRACTI32X4 $0x03, Z0, (CX)
+	ADDQ          DX, CX
+	VCVTDQ2PS     Z4, Z4
+	VMULPS        Z11, Z4, Z4
+	VCVTDQ2PS     Z5, Z5
+	VMULPS        Z11, Z5, Z5
+	VCVTDQ2PS     Z6, Z6
+	VMULPS        Z11, Z6, Z6
+	VCVTDQ2PS     Z7, Z7
+	VMULPS        Z11, Z7, Z7
+	VMINPS        Z12, Z4, Z4
+	VCVTPS2DQ     Z4, Z4
+	VMINPS        Z12, Z5, Z5
+	VCVTPS2DQ     Z5, Z5
+	VMINPS        Z12, Z6, Z6
+	VCVTPS2DQ     Z6, Z6
+	VMINPS        Z12, Z7, Z7
+	VCVTPS2DQ     Z7, Z7
+	VPACKSSDW     Z5, Z4, Z4
+	VPADDSW       Z14, Z4, Z4
+	VPACKSSDW     Z7, Z6, Z6
+	VPADDSW       Z14, Z6, Z6
+	VPACKUSWB     Z6, Z4, Z4
+	VPMAXUB       Z13, Z4, Z4
+	VPERMD        Z4, Z15, Z4
+	VMOVDQU32     X4, (CX)
+	ADDQ          DX, CX
+	VEXTRACTI32X4 $0x01, Z4, (CX)
+	ADDQ          DX, CX
+	VEXTRACTI32X4 $0x02, Z4, (CX)
+	ADDQ          DX, CX
+	VEXTRACTI32X4 $0x03, Z4, (CX)
+	ADDQ          DX, CX
+	VCVTDQ2PS     Z8, Z8
+	VMULPS        Z11, Z8, Z8
+	VCVTDQ2PS     Z9, Z9
+	VMULPS        Z11, Z9, Z9
+	VCVTDQ2PS     Z10, Z10
+	VMULPS        Z11, Z10, Z10
+	VMINPS        Z12, Z8, Z8
+	VCVTPS2DQ     Z8, Z8
+	VMINPS        Z12, Z9, Z9
+	VCVTPS2DQ     Z9, Z9
+	VMINPS        Z12, Z10, Z10
+	VCVTPS2DQ     Z10, Z10
+	VPACKSSDW     Z9, Z8, Z8
+	VPADDSW       Z14, Z8, Z8
+	VPACKSSDW     Z10, Z10, Z10
+	VPADDSW       Z14, Z10, Z10
+	VPACKUSWB     Z10, Z8, Z8
+	VPMAXUB       Z13, Z8, Z8
+	VPERMD        Z8, Z15, Z8
+	VMOVDQU32     X8, (CX)
+	ADDQ          DX, CX
+	VEXTRACTI32X4 $0x01, Z8, (CX)
+	ADDQ          DX, CX
+	VEXTRACTI32X4 $0x02, Z8, (CX)
+	VZEROUPPER
+	RET
+
+part:
+	VBROADCASTSS (BX), Z12
+	VBROADCASTSS 4(BX), Z13
+	VPBROADCASTD 8(BX), Z14
 	VCVTDQ2PS    Z0, Z0
 	VMULPS       Z11, Z0, Z0
 	VMAXPS       Z12, Z0, Z0
@@ -5344,7 +7325,7 @@ done:
 	VCVTPS2DQ    Z0, Z0
 	VPADDD       Z14, Z0, Z0
 	VPMOVDB      Z0, K1, (CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z1, Z1
 	VMULPS       Z11, Z1, Z1
 	VMAXPS       Z12, Z1, Z1
@@ -5352,7 +7333,7 @@ done:
 	VCVTPS2DQ    Z1, Z1
 	VPADDD       Z14, Z1, Z1
 	VPMOVDB      Z1, K1, (CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z2, Z2
 	VMULPS       Z11, Z2, Z2
 	VMAXPS       Z12, Z2, Z2
@@ -5360,7 +7341,7 @@ done:
 	VCVTPS2DQ    Z2, Z2
 	VPADDD       Z14, Z2, Z2
 	VPMOVDB      Z2, K1, (CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z3, Z3
 	VMULPS       Z11, Z3, Z3
 	VMAXPS       Z12, Z3, Z3
@@ -5368,7 +7349,7 @@ done:
 	VCVTPS2DQ    Z3, Z3
 	VPADDD       Z14, Z3, Z3
 	VPMOVDB      Z3, K1, (CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z4, Z4
 	VMULPS       Z11, Z4, Z4
 	VMAXPS       Z12, Z4, Z4
@@ -5376,7 +7357,7 @@ done:
 	VCVTPS2DQ    Z4, Z4
 	VPADDD       Z14, Z4, Z4
 	VPMOVDB      Z4, K1, (CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z5, Z5
 	VMULPS       Z11, Z5, Z5
 	VMAXPS       Z12, Z5, Z5
@@ -5384,7 +7365,7 @@ done:
 	VCVTPS2DQ    Z5, Z5
 	VPADDD       Z14, Z5, Z5
 	VPMOVDB      Z5, K1, (CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z6, Z6
 	VMULPS       Z11, Z6, Z6
 	VMAXPS       Z12, Z6, Z6
@@ -5392,7 +7373,7 @@ done:
 	VCVTPS2DQ    Z6, Z6
 	VPADDD       Z14, Z6, Z6
 	VPMOVDB      Z6, K1, (CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z7, Z7
 	VMULPS       Z11, Z7, Z7
 	VMAXPS       Z12, Z7, Z7
@@ -5400,7 +7381,7 @@ done:
 	VCVTPS2DQ    Z7, Z7
 	VPADDD       Z14, Z7, Z7
 	VPMOVDB      Z7, K1, (CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z8, Z8
 	VMULPS       Z11, Z8, Z8
 	VMAXPS       Z12, Z8, Z8
@@ -5408,7 +7389,7 @@ done:
 	VCVTPS2DQ    Z8, Z8
 	VPADDD       Z14, Z8, Z8
 	VPMOVDB      Z8, K1, (CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z9, Z9
 	VMULPS       Z11, Z9, Z9
 	VMAXPS       Z12, Z9, Z9
@@ -5416,7 +7397,7 @@ done:
 	VCVTPS2DQ    Z9, Z9
 	VPADDD       Z14, Z9, Z9
 	VPMOVDB      Z9, K1, (CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z10, Z10
 	VMULPS       Z11, Z10, Z10
 	VMAXPS       Z12, Z10, Z10
@@ -5428,7 +7409,7 @@ done:
 	RET
 
 // func rowsU8AVX512x12x1(a *uint8, b *int8, c *uint8, start *int32, m *float32, q *float32, t *[12]int)
-// Requires: AVX, AVX512F, AVX512VNNI, MMX+
+// Requires: AVX, AVX512BW, AVX512F, AVX512VL, AVX512VNNI, MMX+
 TEXT ·rowsU8AVX512x12x1(SB), NOSPLIT, $0-56
 	MOVQ    a+0(FP), CX
 	MOVQ    b+8(FP), DX
@@ -5611,25 +7592,132 @@ one:
 	JNZ          one
 
 done:
-	ADDQ         16(AX), R14
-	DECQ         R12
-	JNZ          run
-	ADDQ         32(AX), CX
-	DECQ         R11
-	JNZ          out
-	MOVQ         56(AX), CX
-	MOVQ         $+1, DX
-	SHLQ         CL, DX
-	DECQ         DX
-	KMOVW        DX, K1
-	MOVQ         c+16(FP), CX
-	MOVQ         48(AX), AX
-	MOVQ         m+32(FP), DX
-	VMOVUPS.Z    (DX), K1, Z12
-	MOVQ         q+40(FP), DX
-	VBROADCASTSS (DX), Z13
-	VBROADCASTSS 4(DX), Z14
-	VPBROADCASTD 8(DX), Z15
+	ADDQ          16(AX), R14
+	DECQ          R12
+	JNZ           run
+	ADDQ          32(AX), CX
+	DECQ          R11
+	JNZ           out
+	MOVQ          56(AX), CX
+	MOVQ          $+1, DX
+	SHLQ          CL, DX
+	DECQ          DX
+	KMOVW         DX, K1
+	MOVQ          c+16(FP), CX
+	MOVQ          48(AX), DX
+	MOVQ          q+40(FP), BX
+	MOVQ          m+32(FP), SI
+	VMOVUPS.Z     (SI), K1, Z12
+	CMPQ          56(AX), $+16
+	JNE           part
+	VBROADCASTSS  4(BX), Z13
+	VBROADCASTSS  (BX), Z14
+	VCVTPS2DQ     Z14, Z14
+	VPBROADCASTD  8(BX), Z15
+	VPADDD        Z15, Z14, Z14
+	VPACKSSDW     Z15, Z15, Z15
+	VPACKSSDW     Z14, Z14, Z14
+	VPACKUSWB     Z14, Z14, Z14
+	VMOVDQU32     packOrder<>+0(SB), Z16
+	VCVTDQ2PS     Z0, Z0
+	VMULPS        Z12, Z0, Z0
+	VCVTDQ2PS     Z1, Z1
+	VMULPS        Z12, Z1, Z1
+	VCVTDQ2PS     Z2, Z2
+	VMULPS        Z12, Z2, Z2
+	VCVTDQ2PS     Z3, Z3
+	VMULPS        Z12, Z3, Z3
+	VMINPS        Z13, Z0, Z0
+	VCVTPS2DQ     Z0, Z0
+	VMINPS        Z13, Z1, Z1
+	VCVTPS2DQ     Z1, Z1
+	VMINPS        Z13, Z2, Z2
+	VCVTPS2DQ     Z2, Z2
+	VMINPS        Z13, Z3, Z3
+	VCVTPS2DQ     Z3, Z3
+	VPACKSSDW     Z1, Z0, Z0
+	VPADDSW       Z15, Z0, Z0
+	VPACKSSDW     Z3, Z2, Z2
+	VPADDSW       Z15, Z2, Z2
+	VPACKUSWB     Z2, Z0, Z0
+	VPMAXUB       Z14, Z0, Z0
+	VPERMD        Z0, Z16, Z0
+	VMOVDQU32     X0, (CX)
+	ADDQ          DX, CX
+	VEXTRACTI32X4 $0x01, Z0, (CX)
+	ADDQ          DX, CX
+	VEXTRACTI32X4 $0x02, Z0, (CX)
+	ADDQ          DX, CX
+	VEXTRACTI32X4 $0x03, Z0, (CX)
+	ADDQ          DX, CX
+	VCVTDQ2PS     Z4, Z4
+	VMULPS        Z12, Z4, Z4
+	VCVTDQ2PS     Z5, Z5
+	VMULPS        Z12, Z5, Z5
+	VCVTDQ2PS     Z6, Z6
+	VMULPS        Z12, Z6, Z6
+	VCVTDQ2PS     Z7, Z7
+	VMULPS        Z12, Z7, Z7
+	VMINPS        Z13, Z4, Z4
+	VCVTPS2DQ     Z4, Z4
+	VMINPS        Z13, Z5, Z5
+	VCVTPS2DQ     Z5, Z5
+	VMINPS        Z13, Z6, Z6
+	VCVTPS2DQ     Z6, Z6
+	VMINPS        Z13, Z7, Z7
+	VCVTPS2DQ     Z7, Z7
+	VPACKSSDW     Z5, Z4, Z4
+	VPADDSW       Z15, Z4, Z4
+	VPACKSSDW     Z7, Z6, Z6
+	VPADDSW       Z15, Z6, Z6
+	VPACKUSWB     Z6, Z4, Z4
+	VPMAXUB       Z14, Z4, Z4
+	VPERMD        Z4, Z16, Z4
+	VMOVDQU32     X4, (CX)
+	ADDQ          DX, CX
+	VEXTRACTI32X4 $0x01, Z4, (CX)
+	ADDQ          DX, CX
+	VEXTRACTI32X4 $0x02, Z4, (CX)
+	ADDQ          DX, CX
+	VEXTRACTI32X4 $0x03, Z4, (CX)
+	ADDQ          DX, CX
+	VCVTDQ2PS     Z8, Z8
+	VMULPS        Z12, Z8, Z8
+	VCVTDQ2PS     Z9, Z9
+	VMULPS        Z12, Z9, Z9
+	VCVTDQ2PS     Z10, Z10
+	VMULPS        Z12, Z10, Z10
+	VCVTDQ2PS     Z11, Z11
+	VMULPS        Z12, Z11, Z11
+	VMINPS        Z13, Z8, Z8
+	VCVTPS2DQ     Z8, Z8
+	VMINPS        Z13, Z9, Z9
+	VCVTPS2DQ     Z9, Z9
+	VMINPS        Z13, Z10, Z10
+	VCVTPS2DQ     Z10, Z10
+	VMINPS        Z13, Z11, Z11
+	VCVTPS2DQ     Z11, Z11
+	VPACKSSDW     Z9, Z8, Z8
+	VPADDSW       Z15, Z8, Z8
+	VPACKSSDW     Z11, Z10, Z10
+	VPADDSW       Z15, Z10, Z10
+	VPACKUSWB     Z10, Z8, Z8
+	VPMAXUB       Z14, Z8, Z8
+	VPERMD        Z8, Z16, Z8
+	VMOVDQU32     X8, (CX)
+	ADDQ          DX, CX
+	VEXTRACTI32X4 $0x01, Z8, (CX)
+	ADDQ          DX, CX
+	VEXTRACTI32X4 $0x02, Z8, (CX)
+	ADDQ          DX, CX
+	VEXTRACTI32X4 $0x03, Z8, (CX)
+	VZEROUPPER
+	RET
+
+part:
+	VBROADCASTSS (BX), Z13
+	VBROADCASTSS 4(BX), Z14
+	VPBROADCASTD 8(BX), Z15
 	VCVTDQ2PS    Z0, Z0
 	VMULPS       Z12, Z0, Z0
 	VMAXPS       Z13, Z0, Z0
@@ -5637,7 +7725,7 @@ done:
 	VCVTPS2DQ    Z0, Z0
 	VPADDD       Z15, Z0, Z0
 	VPMOVDB      Z0, K1, (CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z1, Z1
 	VMULPS       Z12, Z1, Z1
 	VMAXPS       Z13, Z1, Z1
@@ -5645,7 +7733,7 @@ done:
 	VCVTPS2DQ    Z1, Z1
 	VPADDD       Z15, Z1, Z1
 	VPMOVDB      Z1, K1, (CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z2, Z2
 	VMULPS       Z12, Z2, Z2
 	VMAXPS       Z13, Z2, Z2
@@ -5653,7 +7741,7 @@ done:
 	VCVTPS2DQ    Z2, Z2
 	VPADDD       Z15, Z2, Z2
 	VPMOVDB      Z2, K1, (CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z3, Z3
 	VMULPS       Z12, Z3, Z3
 	VMAXPS       Z13, Z3, Z3
@@ -5661,7 +7749,7 @@ done:
 	VCVTPS2DQ    Z3, Z3
 	VPADDD       Z15, Z3, Z3
 	VPMOVDB      Z3, K1, (CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z4, Z4
 	VMULPS       Z12, Z4, Z4
 	VMAXPS       Z13, Z4, Z4
@@ -5669,7 +7757,7 @@ done:
 	VCVTPS2DQ    Z4, Z4
 	VPADDD       Z15, Z4, Z4
 	VPMOVDB      Z4, K1, (CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z5, Z5
 	VMULPS       Z12, Z5, Z5
 	VMAXPS       Z13, Z5, Z5
@@ -5677,7 +7765,7 @@ done:
 	VCVTPS2DQ    Z5, Z5
 	VPADDD       Z15, Z5, Z5
 	VPMOVDB      Z5, K1, (CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z6, Z6
 	VMULPS       Z12, Z6, Z6
 	VMAXPS       Z13, Z6, Z6
@@ -5685,7 +7773,7 @@ done:
 	VCVTPS2DQ    Z6, Z6
 	VPADDD       Z15, Z6, Z6
 	VPMOVDB      Z6, K1, (CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z7, Z7
 	VMULPS       Z12, Z7, Z7
 	VMAXPS       Z13, Z7, Z7
@@ -5693,7 +7781,7 @@ done:
 	VCVTPS2DQ    Z7, Z7
 	VPADDD       Z15, Z7, Z7
 	VPMOVDB      Z7, K1, (CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z8, Z8
 	VMULPS       Z12, Z8, Z8
 	VMAXPS       Z13, Z8, Z8
@@ -5701,7 +7789,7 @@ done:
 	VCVTPS2DQ    Z8, Z8
 	VPADDD       Z15, Z8, Z8
 	VPMOVDB      Z8, K1, (CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z9, Z9
 	VMULPS       Z12, Z9, Z9
 	VMAXPS       Z13, Z9, Z9
@@ -5709,7 +7797,7 @@ done:
 	VCVTPS2DQ    Z9, Z9
 	VPADDD       Z15, Z9, Z9
 	VPMOVDB      Z9, K1, (CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z10, Z10
 	VMULPS       Z12, Z10, Z10
 	VMAXPS       Z13, Z10, Z10
@@ -5717,7 +7805,7 @@ done:
 	VCVTPS2DQ    Z10, Z10
 	VPADDD       Z15, Z10, Z10
 	VPMOVDB      Z10, K1, (CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z11, Z11
 	VMULPS       Z12, Z11, Z11
 	VMAXPS       Z13, Z11, Z11
@@ -5729,7 +7817,7 @@ done:
 	RET
 
 // func rowsU8AVX512x13x1(a *uint8, b *int8, c *uint8, start *int32, m *float32, q *float32, t *[12]int)
-// Requires: AVX, AVX512F, AVX512VNNI, MMX+
+// Requires: AVX, AVX512BW, AVX512F, AVX512VL, AVX512VNNI, MMX+
 TEXT ·rowsU8AVX512x13x1(SB), NOSPLIT, $0-56
 	MOVQ    a+0(FP), CX
 	MOVQ    b+8(FP), DX
@@ -5926,25 +8014,143 @@ one:
 	JNZ          one
 
 done:
-	ADDQ         16(AX), R15
-	DECQ         R13
-	JNZ          run
-	ADDQ         32(AX), CX
-	DECQ         R12
-	JNZ          out
-	MOVQ         56(AX), CX
-	MOVQ         $+1, DX
-	SHLQ         CL, DX
-	DECQ         DX
-	KMOVW        DX, K1
-	MOVQ         c+16(FP), CX
-	MOVQ         48(AX), AX
-	MOVQ         m+32(FP), DX
-	VMOVUPS.Z    (DX), K1, Z13
-	MOVQ         q+40(FP), DX
-	VBROADCASTSS (DX), Z14
-	VBROADCASTSS 4(DX), Z15
-	VPBROADCASTD 8(DX), Z16
+	ADDQ          16(AX), R15
+	DECQ          R13
+	JNZ           run
+	ADDQ          32(AX), CX
+	DECQ          R12
+	JNZ           out
+	MOVQ          56(AX), CX
+	MOVQ          $+1, DX
+	SHLQ          CL, DX
+	DECQ          DX
+	KMOVW         DX, K1
+	MOVQ          c+16(FP), CX
+	MOVQ          48(AX), DX
+	MOVQ          q+40(FP), BX
+	MOVQ          m+32(FP), SI
+	VMOVUPS.Z     (SI), K1, Z13
+	CMPQ          56(AX), $+16
+	JNE           part
+	VBROADCASTSS  4(BX), Z14
+	VBROADCASTSS  (BX), Z15
+	VCVTPS2DQ     Z15, Z15
+	VPBROADCASTD  8(BX), Z16
+	VPADDD        Z16, Z15, Z15
+	VPACKSSDW     Z16, Z16, Z16
+	VPACKSSDW     Z15, Z15, Z15
+	VPACKUSWB     Z15, Z15, Z15
+	VMOVDQU32     packOrder<>+0(SB), Z17
+	VCVTDQ2PS     Z0, Z0
+	VMULPS        Z13, Z0, Z0
+	VCVTDQ2PS     Z1, Z1
+	VMULPS        Z13, Z1, Z1
+	VCVTDQ2PS     Z2, Z2
+	VMULPS        Z13, Z2, Z2
+	VCVTDQ2PS     Z3, Z3
+	VMULPS        Z13, Z3, Z3
+	VMINPS        Z14, Z0, Z0
+	VCVTPS2DQ     Z0, Z0
+	VMINPS        Z14, Z1, Z1
+	VCVTPS2DQ     Z1, Z1
+	VMINPS        Z14, Z2, Z2
+	VCVTPS2DQ     Z2, Z2
+	VMINPS        Z14, Z3, Z3
+	VCVTPS2DQ     Z3, Z3
+	VPACKSSDW     Z1, Z0, Z0
+	VPADDSW       Z16, Z0, Z0
+	VPACKSSDW     Z3, Z2, Z2
+	VPADDSW       Z16, Z2, Z2
+	VPACKUSWB     Z2, Z0, Z0
+	VPMAXUB       Z15, Z0, Z0
+	VPERMD        Z0, Z17, Z0
+	VMOVDQU32     X0, (CX)
+	ADDQ          DX, CX
+	VEXTRACTI32X4 $0x01, Z0, (CX)
+	ADDQ          DX, CX
+	VEXTRACTI32X4 $0x02, Z0, (CX)
+	ADDQ          DX, CX
+	VEXTRACTI32X4 $0x03, Z0, (CX)
+	ADDQ          DX, CX
+	VCVTDQ2PS     Z4, Z4
+	VMULPS        Z13, Z4, Z4
+	VCVTDQ2PS     Z5, Z5
+	VMULPS        Z13, Z5, Z5
+	VCVTDQ2PS     Z6, Z6
+	VMULPS        Z13, Z6, Z6
+	VCVTDQ2PS     Z7, Z7
+	VMULPS        Z13, Z7, Z7
+	VMINPS        Z14, Z4, Z4
+	VCVTPS2DQ     Z4, Z4
+	VMINPS        Z14, Z5, Z5
+	VCVTPS2DQ     Z5, Z5
+	VMINPS        Z14, Z6, Z6
+	VCVTPS2DQ     Z6, Z6
+	VMINPS        Z14, Z7, Z7
+	VCVTPS2DQ     Z7, Z7
+	VPACKSSDW     Z5, Z4, Z4
+	VPADDSW       Z16, Z4, Z4
+	VPACKSSDW     Z7, Z6, Z6
+	VPADDSW       Z16, Z6, Z6
+	VPACKUSWB     Z6, Z4, Z4
+	VPMAXUB       Z15, Z4, Z4
+	VPERMD        Z4, Z17, Z4
+	VMOVDQU32     X4, (CX)
+	ADDQ          DX, CX
+	VEXTRACTI32X4 $0x01, Z4, (CX)
+	ADDQ          DX, CX
+	VEXTRACTI32X4 $0x02, Z4, (CX)
+	ADDQ          DX, CX
+	VEXTRACTI32X4 $0x03, Z4, (CX)
+	ADDQ          DX, CX
+	VCVTDQ2PS     Z8, Z8
+	VMULPS        Z13, Z8, Z8
+	VCVTDQ2PS     Z9, Z9
+	VMULPS        Z13, Z9, Z9
+	VCVTDQ2PS     Z10, Z10
+	VMULPS        Z13, Z10, Z10
+	VCVTDQ2PS     Z11, Z11
+	VMULPS        Z13, Z11, Z11
+	VMINPS        Z14, Z8, Z8
+	VCVTPS2DQ     Z8, Z8
+	VMINPS        Z14, Z9, Z9
+	VCVTPS2DQ     Z9, Z9
+	VMINPS        Z14, Z10, Z10
+	VCVTPS2DQ     Z10, Z10
+	VMINPS        Z14, Z11, Z11
+	VCVTPS2DQ     Z11, Z11
+	VPACKSSDW     Z9, Z8, Z8
+	VPADDSW       Z16, Z8, Z8
+	VPACKSSDW     Z11, Z10, Z10
+	VPADDSW       Z16, Z10, Z10
+	VPACKUSWB     Z10, Z8, Z8
+	VPMAXUB       Z15, Z8, Z8
+	VPERMD        Z8, Z17, Z8
+	VMOVDQU32     X8, (CX)
+	ADDQ          DX, CX
+	VEXTRACTI32X4 $0x01, Z8, (CX)
+	ADDQ          DX, CX
+	VEXTRACTI32X4 $0x02, Z8, (CX)
+	ADDQ          DX, CX
+	VEXTRACTI32X4 $0x03, Z8, (CX)
+	ADDQ          DX, CX
+	VCVTDQ2PS     Z12, Z12
+	VMULPS        Z13, Z12, Z12
+	VMINPS        Z14, Z12, Z12
+	VCVTPS2DQ     Z12, Z12
+	VPACKSSDW     Z12, Z12, Z12
+	VPADDSW       Z16, Z12, Z12
+	VPACKUSWB     Z12, Z12, Z12
+	VPMAXUB       Z15, Z12, Z12
+	VPERMD        Z12, Z17, Z12
+	VMOVDQU32     X12, (CX)
+	VZEROUPPER
+	RET
+
+part:
+	VBROADCASTSS (BX), Z14
+	VBROADCASTSS 4(BX), Z15
+	VPBROADCASTD 8(BX), Z16
 	VCVTDQ2PS    Z0, Z0
 	VMULPS       Z13, Z0, Z0
 	VMAXPS       Z14, Z0, Z0
@@ -5952,7 +8158,7 @@ done:
 	VCVTPS2DQ    Z0, Z0
 	VPADDD       Z16, Z0, Z0
 	VPMOVDB      Z0, K1, (CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z1, Z1
 	VMULPS       Z13, Z1, Z1
 	VMAXPS       Z14, Z1, Z1
@@ -5960,7 +8166,7 @@ done:
 	VCVTPS2DQ    Z1, Z1
 	VPADDD       Z16, Z1, Z1
 	VPMOVDB      Z1, K1, (CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z2, Z2
 	VMULPS       Z13, Z2, Z2
 	VMAXPS       Z14, Z2, Z2
@@ -5968,7 +8174,7 @@ done:
 	VCVTPS2DQ    Z2, Z2
 	VPADDD       Z16, Z2, Z2
 	VPMOVDB      Z2, K1, (CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z3, Z3
 	VMULPS       Z13, Z3, Z3
 	VMAXPS       Z14, Z3, Z3
@@ -5976,7 +8182,7 @@ done:
 	VCVTPS2DQ    Z3, Z3
 	VPADDD       Z16, Z3, Z3
 	VPMOVDB      Z3, K1, (CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z4, Z4
 	VMULPS       Z13, Z4, Z4
 	VMAXPS       Z14, Z4, Z4
@@ -5984,7 +8190,7 @@ done:
 	VCVTPS2DQ    Z4, Z4
 	VPADDD       Z16, Z4, Z4
 	VPMOVDB      Z4, K1, (CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z5, Z5
 	VMULPS       Z13, Z5, Z5
 	VMAXPS       Z14, Z5, Z5
@@ -5992,7 +8198,7 @@ done:
 	VCVTPS2DQ    Z5, Z5
 	VPADDD       Z16, Z5, Z5
 	VPMOVDB      Z5, K1, (CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z6, Z6
 	VMULPS       Z13, Z6, Z6
 	VMAXPS       Z14, Z6, Z6
@@ -6000,7 +8206,7 @@ done:
 	VCVTPS2DQ    Z6, Z6
 	VPADDD       Z16, Z6, Z6
 	VPMOVDB      Z6, K1, (CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z7, Z7
 	VMULPS       Z13, Z7, Z7
 	VMAXPS       Z14, Z7, Z7
@@ -6008,7 +8214,7 @@ done:
 	VCVTPS2DQ    Z7, Z7
 	VPADDD       Z16, Z7, Z7
 	VPMOVDB      Z7, K1, (CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z8, Z8
 	VMULPS       Z13, Z8, Z8
 	VMAXPS       Z14, Z8, Z8
@@ -6016,7 +8222,7 @@ done:
 	VCVTPS2DQ    Z8, Z8
 	VPADDD       Z16, Z8, Z8
 	VPMOVDB      Z8, K1, (CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z9, Z9
 	VMULPS       Z13, Z9, Z9
 	VMAXPS       Z14, Z9, Z9
@@ -6024,7 +8230,7 @@ done:
 	VCVTPS2DQ    Z9, Z9
 	VPADDD       Z16, Z9, Z9
 	VPMOVDB      Z9, K1, (CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z10, Z10
 	VMULPS       Z13, Z10, Z10
 	VMAXPS       Z14, Z10, Z10
@@ -6032,7 +8238,7 @@ done:
 	VCVTPS2DQ    Z10, Z10
 	VPADDD       Z16, Z10, Z10
 	VPMOVDB      Z10, K1, (CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z11, Z11
 	VMULPS       Z13, Z11, Z11
 	VMAXPS       Z14, Z11, Z11
@@ -6040,7 +8246,7 @@ done:
 	VCVTPS2DQ    Z11, Z11
 	VPADDD       Z16, Z11, Z11
 	VPMOVDB      Z11, K1, (CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z12, Z12
 	VMULPS       Z13, Z12, Z12
 	VMAXPS       Z14, Z12, Z12
@@ -6052,7 +8258,7 @@ done:
 	RET
 
 // func rowsU8AVX512x14x1(a *uint8, b *int8, c *uint8, start *int32, m *float32, q *float32, t *[12]int)
-// Requires: AVX, AVX512F, AVX512VNNI, MMX+
+// Requires: AVX, AVX512BW, AVX512F, AVX512VL, AVX512VNNI, MMX+
 TEXT ·rowsU8AVX512x14x1(SB), NOSPLIT, $0-56
 	MOVQ    a+0(FP), CX
 	MOVQ    b+8(FP), DX
@@ -6260,25 +8466,149 @@ one:
 	JNZ          one
 
 done:
-	ADDQ         16(AX), R15
-	DECQ         R13
-	JNZ          run
-	ADDQ         32(AX), CX
-	DECQ         R12
-	JNZ          out
-	MOVQ         56(AX), CX
-	MOVQ         $+1, DX
-	SHLQ         CL, DX
-	DECQ         DX
-	KMOVW        DX, K1
-	MOVQ         c+16(FP), CX
-	MOVQ         48(AX), AX
-	MOVQ         m+32(FP), DX
-	VMOVUPS.Z    (DX), K1, Z14
-	MOVQ         q+40(FP), DX
-	VBROADCASTSS (DX), Z15
-	VBROADCASTSS 4(DX), Z16
-	VPBROADCASTD 8(DX), Z17
+	ADDQ          16(AX), R15
+	DECQ          R13
+	JNZ           run
+	ADDQ          32(AX), CX
+	DECQ          R12
+	JNZ           out
+	MOVQ          56(AX), CX
+	MOVQ          $+1, DX
+	SHLQ          CL, DX
+	DECQ          DX
+	KMOVW         DX, K1
+	MOVQ          c+16(FP), CX
+	MOVQ          48(AX), DX
+	MOVQ          q+40(FP), BX
+	MOVQ          m+32(FP), SI
+	VMOVUPS.Z     (SI), K1, Z14
+	CMPQ          56(AX), $+16
+	JNE           part
+	VBROADCASTSS  4(BX), Z15
+	VBROADCASTSS  (BX), Z16
+	VCVTPS2DQ     Z16, Z16
+	VPBROADCASTD  8(BX), Z17
+	VPADDD        Z17, Z16, Z16
+	VPACKSSDW     Z17, Z17, Z17
+	VPACKSSDW     Z16, Z16, Z16
+	VPACKUSWB     Z16, Z16, Z16
+	VMOVDQU32     packOrder<>+0(SB), Z18
+	VCVTDQ2PS     Z0, Z0
+	VMULPS        Z14, Z0, Z0
+	VCVTDQ2PS     Z1, Z1
+	VMULPS        Z14, Z1, Z1
+	VCVTDQ2PS     Z2, Z2
+	VMULPS        Z14, Z2, Z2
+	VCVTDQ2PS     Z3, Z3
+	VMULPS        Z14, Z3, Z3
+	VMINPS        Z15, Z0, Z0
+	VCVTPS2DQ     Z0, Z0
+	VMINPS        Z15, Z1, Z1
+	VCVTPS2DQ     Z1, Z1
+	VMINPS        Z15, Z2, Z2
+	VCVTPS2DQ     Z2, Z2
+	VMINPS        Z15, Z3, Z3
+	VCVTPS2DQ     Z3, Z3
+	VPACKSSDW     Z1, Z0, Z0
+	VPADDSW       Z17, Z0, Z0
+	VPACKSSDW     Z3, Z2, Z2
+	VPADDSW       Z17, Z2, Z2
+	VPACKUSWB     Z2, Z0, Z0
+	VPMAXUB       Z16, Z0, Z0
+	VPERMD        Z0, Z18, Z0
+	VMOVDQU32     X0, (CX)
+	ADDQ          DX, CX
+	VEXTRACTI32X4 $0x01, Z0, (CX)
+	ADDQ          DX, CX
+	VEXTRACTI32X4 $0x02, Z0, (CX)
+	ADDQ          DX, CX
+	VEXTRACTI32X4 $0x03, Z0, (CX)
+	ADDQ          DX, CX
+	VCVTDQ2PS     Z4, Z4
+	VMULPS        Z14, Z4, Z4
+	VCVTDQ2PS     Z5, Z5
+	VMULPS        Z14, Z5, Z5
+	VCVTDQ2PS     Z6, Z6
+	VMULPS        Z14, Z6, Z6
+	VCVTDQ2PS     Z7, Z7
+	VMULPS        Z14, Z7, Z7
+	VMINPS        Z15, Z4, Z4
+	VCVTPS2DQ     Z4, Z4
+	VMINPS        Z15, Z5, Z5
+	VCVTPS2DQ     Z5, Z5
+	VMINPS        Z15, Z6, Z6
+	VCVTPS2DQ     Z6, Z6
+	VMINPS        Z15, Z7, Z7
+	VCVTPS2DQ     Z7, Z7
+	VPACKSSDW     Z5, Z4, Z4
+	VPADDSW       Z17, Z4, Z4
+	VPACKSSDW     Z7, Z6, Z6
+	VPADDSW       Z17, Z6, Z6
+	VPACKUSWB     Z6, Z4, Z4
+	VPMAXUB       Z16, Z4, Z4
+	VPERMD        Z4, Z18, Z4
+	VMOVDQU32     X4, (CX)
+	ADDQ          DX, CX
+	VEXTRACTI32X4 $0x01, Z4, (CX)
+	ADDQ          DX, CX
+	VEXTRACTI32X4 $0x02, Z4, (CX)
+	ADDQ          DX, CX
+	VEXTRACTI32X4 $0x03, Z4, (CX)
+	ADDQ          DX, CX
+	VCVTDQ2PS     Z8, Z8
+	VMULPS        Z14, Z8, Z8
+	VCVTDQ2PS     Z9, Z9
+	VMULPS        Z14, Z9, Z9
+	VCVTDQ2PS     Z10, Z10
+	VMULPS        Z14, Z10, Z10
+	VCVTDQ2PS     Z11, Z11
+	VMULPS        Z14, Z11, Z11
+	VMINPS        Z15, Z8, Z8
+	VCVTPS2DQ     Z8, Z8
+	VMINPS        Z15, Z9, Z9
+	VCVTPS2DQ     Z9, Z9
+	VMINPS        Z15, Z10, Z10
+	VCVTPS2DQ     Z10, Z10
+	VMINPS        Z15, Z11, Z11
+	VCVTPS2DQ     Z11, Z11
+	VPACKSSDW     Z9, Z8, Z8
+	VPADDSW       Z17, Z8, Z8
+	VPACKSSDW     Z11, Z10, Z10
+	VPADDSW       Z17, Z10, Z10
+	VPACKUSWB     Z10, Z8, Z8
+	VPMAXUB       Z16, Z8, Z8
+	VPERMD        Z8, Z18, Z8
+	VMOVDQU32     X8, (CX)
+	ADDQ          DX, CX
+	VEXTRACTI32X4 $0x01, Z8, (CX)
+	ADDQ          DX, CX
+	VEXTRACTI32X4 $0x02, Z8, (CX)
+	ADDQ          DX, CX
+	VEXTRACTI32X4 $0x03, Z8, (CX)
+	ADDQ          DX, CX
+	VCVTDQ2PS     Z12, Z12
+	VMULPS        Z14, Z12, Z12
+	VCVTDQ2PS     Z13, Z13
+	VMULPS        Z14, Z13, Z13
+	VMINPS        Z15, Z12, Z12
+	VCVTPS2DQ     Z12, Z12
+	VMINPS        Z15, Z13, Z13
+	VCVTPS2DQ     Z13, Z13
+	VPACKSSDW     Z13, Z12, Z12
+	VPADDSW       Z17, Z12, Z12
+	VPACKUSWB     Z12, Z12, Z12
+	VPMAXUB       Z16, Z12, Z12
+	VPERMD        Z12, Z18, Z12
+	VMOVDQU32     X12, (CX)
+	ADDQ          DX, CX
+	VEXTRACTI32X4 $0x01, Z12, (CX)
+	VZEROUPPER
+	RET
+
+part:
+	VBROADCASTSS (BX), Z15
+	VBROADCASTSS 4(BX), Z16
+	VPBROADCASTD 8(BX), Z17
 	VCVTDQ2PS    Z0, Z0
 	VMULPS       Z14, Z0, Z0
 	VMAXPS       Z15, Z0, Z0
@@ -6286,7 +8616,7 @@ done:
 	VCVTPS2DQ    Z0, Z0
 	VPADDD       Z17, Z0, Z0
 	VPMOVDB      Z0, K1, (CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z1, Z1
 	VMULPS       Z14, Z1, Z1
 	VMAXPS       Z15, Z1, Z1
@@ -6294,7 +8624,7 @@ done:
 	VCVTPS2DQ    Z1, Z1
 	VPADDD       Z17, Z1, Z1
 	VPMOVDB      Z1, K1, (CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z2, Z2
 	VMULPS       Z14, Z2, Z2
 	VMAXPS       Z15, Z2, Z2
@@ -6302,7 +8632,7 @@ done:
 	VCVTPS2DQ    Z2, Z2
 	VPADDD       Z17, Z2, Z2
 	VPMOVDB      Z2, K1, (CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z3, Z3
 	VMULPS       Z14, Z3, Z3
 	VMAXPS       Z15, Z3, Z3
@@ -6310,7 +8640,7 @@ done:
 	VCVTPS2DQ    Z3, Z3
 	VPADDD       Z17, Z3, Z3
 	VPMOVDB      Z3, K1, (CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z4, Z4
 	VMULPS       Z14, Z4, Z4
 	VMAXPS       Z15, Z4, Z4
@@ -6318,7 +8648,7 @@ done:
 	VCVTPS2DQ    Z4, Z4
 	VPADDD       Z17, Z4, Z4
 	VPMOVDB      Z4, K1, (CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z5, Z5
 	VMULPS       Z14, Z5, Z5
 	VMAXPS       Z15, Z5, Z5
@@ -6326,7 +8656,7 @@ done:
 	VCVTPS2DQ    Z5, Z5
 	VPADDD       Z17, Z5, Z5
 	VPMOVDB      Z5, K1, (CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z6, Z6
 	VMULPS       Z14, Z6, Z6
 	VMAXPS       Z15, Z6, Z6
@@ -6334,7 +8664,7 @@ done:
 	VCVTPS2DQ    Z6, Z6
 	VPADDD       Z17, Z6, Z6
 	VPMOVDB      Z6, K1, (CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z7, Z7
 	VMULPS       Z14, Z7, Z7
 	VMAXPS       Z15, Z7, Z7
@@ -6342,7 +8672,7 @@ done:
 	VCVTPS2DQ    Z7, Z7
 	VPADDD       Z17, Z7, Z7
 	VPMOVDB      Z7, K1, (CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z8, Z8
 	VMULPS       Z14, Z8, Z8
 	VMAXPS       Z15, Z8, Z8
@@ -6350,7 +8680,7 @@ done:
 	VCVTPS2DQ    Z8, Z8
 	VPADDD       Z17, Z8, Z8
 	VPMOVDB      Z8, K1, (CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z9, Z9
 	VMULPS       Z14, Z9, Z9
 	VMAXPS       Z15, Z9, Z9
@@ -6358,7 +8688,7 @@ done:
 	VCVTPS2DQ    Z9, Z9
 	VPADDD       Z17, Z9, Z9
 	VPMOVDB      Z9, K1, (CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z10, Z10
 	VMULPS       Z14, Z10, Z10
 	VMAXPS       Z15, Z10, Z10
@@ -6366,7 +8696,7 @@ done:
 	VCVTPS2DQ    Z10, Z10
 	VPADDD       Z17, Z10, Z10
 	VPMOVDB      Z10, K1, (CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z11, Z11
 	VMULPS       Z14, Z11, Z11
 	VMAXPS       Z15, Z11, Z11
@@ -6374,7 +8704,7 @@ done:
 	VCVTPS2DQ    Z11, Z11
 	VPADDD       Z17, Z11, Z11
 	VPMOVDB      Z11, K1, (CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z12, Z12
 	VMULPS       Z14, Z12, Z12
 	VMAXPS       Z15, Z12, Z12
@@ -6382,7 +8712,7 @@ done:
 	VCVTPS2DQ    Z12, Z12
 	VPADDD       Z17, Z12, Z12
 	VPMOVDB      Z12, K1, (CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z13, Z13
 	VMULPS       Z14, Z13, Z13
 	VMAXPS       Z15, Z13, Z13
@@ -6394,7 +8724,7 @@ done:
 	RET
 
 // func rowsU8AVX512x15x1(a *uint8, b *int8, c *uint8, start *int32, m *float32, q *float32, t *[12]int)
-// Requires: AVX, AVX512F, AVX512VNNI, MMX+
+// Requires: AVX, AVX512BW, AVX512F, AVX512VL, AVX512VNNI, MMX+
 TEXT ·rowsU8AVX512x15x1(SB), NOSPLIT, $0-56
 	MOVQ    a+0(FP), CX
 	MOVQ    b+8(FP), DX
@@ -6613,25 +8943,157 @@ one:
 	JNZ          one
 
 done:
-	ADDQ         16(AX), R15
-	DECQ         R13
-	JNZ          run
-	ADDQ         32(AX), CX
-	DECQ         R12
-	JNZ          out
-	MOVQ         56(AX), CX
-	MOVQ         $+1, DX
-	SHLQ         CL, DX
-	DECQ         DX
-	KMOVW        DX, K1
-	MOVQ         c+16(FP), CX
-	MOVQ         48(AX), AX
-	MOVQ         m+32(FP), DX
-	VMOVUPS.Z    (DX), K1, Z15
-	MOVQ         q+40(FP), DX
-	VBROADCASTSS (DX), Z16
-	VBROADCASTSS 4(DX), Z17
-	VPBROADCASTD 8(DX), Z18
+	ADDQ          16(AX), R15
+	DECQ          R13
+	JNZ           run
+	ADDQ          32(AX), CX
+	DECQ          R12
+	JNZ           out
+	MOVQ          56(AX), CX
+	MOVQ          $+1, DX
+	SHLQ          CL, DX
+	DECQ          DX
+	KMOVW         DX, K1
+	MOVQ          c+16(FP), CX
+	MOVQ          48(AX), DX
+	MOVQ          q+40(FP), BX
+	MOVQ          m+32(FP), SI
+	VMOVUPS.Z     (SI), K1, Z15
+	CMPQ          56(AX), $+16
+	JNE           part
+	VBROADCASTSS  4(BX), Z16
+	VBROADCASTSS  (BX), Z17
+	VCVTPS2DQ     Z17, Z17
+	VPBROADCASTD  8(BX), Z18
+	VPADDD        Z18, Z17, Z17
+	VPACKSSDW     Z18, Z18, Z18
+	VPACKSSDW     Z17, Z17, Z17
+	VPACKUSWB     Z17, Z17, Z17
+	VMOVDQU32     packOrder<>+0(SB), Z19
+	VCVTDQ2PS     Z0, Z0
+	VMULPS        Z15, Z0, Z0
+	VCVTDQ2PS     Z1, Z1
+	VMULPS        Z15, Z1, Z1
+	VCVTDQ2PS     Z2, Z2
+	VMULPS        Z15, Z2, Z2
+	VCVTDQ2PS     Z3, Z3
+	VMULPS        Z15, Z3, Z3
+	VMINPS        Z16, Z0, Z0
+	VCVTPS2DQ     Z0, Z0
+	VMINPS        Z16, Z1, Z1
+	VCVTPS2DQ     Z1, Z1
+	VMINPS        Z16, Z2, Z2
+	VCVTPS2DQ     Z2, Z2
+	VMINPS        Z16, Z3, Z3
+	VCVTPS2DQ     Z3, Z3
+	VPACKSSDW     Z1, Z0, Z0
+	VPADDSW       Z18, Z0, Z0
+	VPACKSSDW     Z3, Z2, Z2
+	VPADDSW       Z18, Z2, Z2
+	VPACKUSWB     Z2, Z0, Z0
+	VPMAXUB       Z17, Z0, Z0
+	VPERMD        Z0, Z19, Z0
+	VMOVDQU32     X0, (CX)
+	ADDQ          DX, CX
+	VEXTRACTI32X4 $0x01, Z0, (CX)
+	ADDQ          DX, CX
+	VEXTRACTI32X4 $0x02, Z0, (CX)
+	ADDQ          DX, CX
+	VEXTRACTI32X4 $0x03, Z0, (CX)
+	ADDQ          DX, CX
+	VCVTDQ2PS     Z4, Z4
+	VMULPS        Z15, Z4, Z4
+	VCVTDQ2PS     Z5, Z5
+	VMULPS        Z15, Z5, Z5
+	VCVTDQ2PS     Z6, Z6
+	VMULPS        Z15, Z6, Z6
+	VCVTDQ2PS     Z7, Z7
+	VMULPS        Z15, Z7, Z7
+	VMINPS        Z16, Z4, Z4
+	VCVTPS2DQ     Z4, Z4
+	VMINPS        Z16, Z5, Z5
+	VCVTPS2DQ     Z5, Z5
+	VMINPS        Z16, Z6, Z6
+	VCVTPS2DQ     Z6, Z6
+	VMINPS        Z16, Z7, Z7
+	VCVTPS2DQ     Z7, Z7
+	VPACKSSDW     Z5, Z4, Z4
+	VPADDSW       Z18, Z4, Z4
+	VPACKSSDW     Z7, Z6, Z6
+	VPADDSW       Z18, Z6, Z6
+	VPACKUSWB     Z6, Z4, Z4
+	VPMAXUB       Z17, Z4, Z4
+	VPERMD        Z4, Z19, Z4
+	VMOVDQU32     X4, (CX)
+	ADDQ          DX, CX
+	VEXTRACTI32X4 $0x01, Z4, (CX)
+	ADDQ          DX, CX
+	VEXTRACTI32X4 $0x02, Z4, (CX)
+	ADDQ          DX, CX
+	VEXTRACTI32X4 $0x03, Z4, (CX)
+	ADDQ          DX, CX
+	VCVTDQ2PS     Z8, Z8
+	VMULPS        Z15, Z8, Z8
+	VCVTDQ2PS     Z9, Z9
+	VMULPS        Z15, Z9, Z9
+	VCVTDQ2PS     Z10, Z10
+	VMULPS        Z15, Z10, Z10
+	VCVTDQ2PS     Z11, Z11
+	VMULPS        Z15, Z11, Z11
+	VMINPS        Z16, Z8, Z8
+	VCVTPS2DQ     Z8, Z8
+	VMINPS        Z16, Z9, Z9
+	VCVTPS2DQ     Z9, Z9
+	VMINPS        Z16, Z10, Z10
+	VCVTPS2DQ     Z10, Z10
+	VMINPS        Z16, Z11, Z11
+	VCVTPS2DQ     Z11, Z11
+	VPACKSSDW     Z9, Z8, Z8
+	VPADDSW       Z18, Z8, Z8
+	VPACKSSDW     Z11, Z10, Z10
+	VPADDSW       Z18, Z10, Z10
+	VPACKUSWB     Z10, Z8, Z8
+	VPMAXUB       Z17, Z8, Z8
+	VPERMD        Z8, Z19, Z8
+	VMOVDQU32     X8, (CX)
+	ADDQ          DX, CX
+	VEXTRACTI32X4 $0x01, Z8, (CX)
+	ADDQ          DX, CX
+	VEXTRACTI32X4 $0x02, Z8, (CX)
+	ADDQ          DX, CX
+	VEXTRACTI32X4 $0x03, Z8, (CX)
+	ADDQ          DX, CX
+	VCVTDQ2PS     Z12, Z12
+	VMULPS        Z15, Z12, Z12
+	VCVTDQ2PS     Z13, Z13
+	VMULPS        Z15, Z13, Z13
+	VCVTDQ2PS     Z14, Z14
+	VMULPS        Z15, Z14, Z14
+	VMINPS        Z16, Z12, Z12
+	VCVTPS2DQ     Z12, Z12
+	VMINPS        Z16, Z13, Z13
+	VCVTPS2DQ     Z13, Z13
+	VMINPS        Z16, Z14, Z14
+	VCVTPS2DQ     Z14, Z14
+	VPACKSSDW     Z13, Z12, Z12
+	VPADDSW       Z18, Z12, Z12
+	VPACKSSDW     Z14, Z14, Z14
+	VPADDSW       Z18, Z14, Z14
+	VPACKUSWB     Z14, Z12, Z12
+	VPMAXUB       Z17, Z12, Z12
+	VPERMD        Z12, Z19, Z12
+	VMOVDQU32     X12, (CX)
+	ADDQ          DX, CX
+	VEXTRACTI32X4 $0x01, Z12, (CX)
+	ADDQ          DX, CX
+	VEXTRACTI32X4 $0x02, Z12, (CX)
+	VZEROUPPER
+	RET
+
+part:
+	VBROADCASTSS (BX), Z16
+	VBROADCASTSS 4(BX), Z17
+	VPBROADCASTD 8(BX), Z18
 	VCVTDQ2PS    Z0, Z0
 	VMULPS       Z15, Z0, Z0
 	VMAXPS       Z16, Z0, Z0
@@ -6639,7 +9101,7 @@ done:
 	VCVTPS2DQ    Z0, Z0
 	VPADDD       Z18, Z0, Z0
 	VPMOVDB      Z0, K1, (CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z1, Z1
 	VMULPS       Z15, Z1, Z1
 	VMAXPS       Z16, Z1, Z1
@@ -6647,7 +9109,7 @@ done:
 	VCVTPS2DQ    Z1, Z1
 	VPADDD       Z18, Z1, Z1
 	VPMOVDB      Z1, K1, (CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z2, Z2
 	VMULPS       Z15, Z2, Z2
 	VMAXPS       Z16, Z2, Z2
@@ -6655,7 +9117,7 @@ done:
 	VCVTPS2DQ    Z2, Z2
 	VPADDD       Z18, Z2, Z2
 	VPMOVDB      Z2, K1, (CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z3, Z3
 	VMULPS       Z15, Z3, Z3
 	VMAXPS       Z16, Z3, Z3
@@ -6663,7 +9125,7 @@ done:
 	VCVTPS2DQ    Z3, Z3
 	VPADDD       Z18, Z3, Z3
 	VPMOVDB      Z3, K1, (CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z4, Z4
 	VMULPS       Z15, Z4, Z4
 	VMAXPS       Z16, Z4, Z4
@@ -6671,7 +9133,7 @@ done:
 	VCVTPS2DQ    Z4, Z4
 	VPADDD       Z18, Z4, Z4
 	VPMOVDB      Z4, K1, (CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z5, Z5
 	VMULPS       Z15, Z5, Z5
 	VMAXPS       Z16, Z5, Z5
@@ -6679,7 +9141,7 @@ done:
 	VCVTPS2DQ    Z5, Z5
 	VPADDD       Z18, Z5, Z5
 	VPMOVDB      Z5, K1, (CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z6, Z6
 	VMULPS       Z15, Z6, Z6
 	VMAXPS       Z16, Z6, Z6
@@ -6687,7 +9149,7 @@ done:
 	VCVTPS2DQ    Z6, Z6
 	VPADDD       Z18, Z6, Z6
 	VPMOVDB      Z6, K1, (CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z7, Z7
 	VMULPS       Z15, Z7, Z7
 	VMAXPS       Z16, Z7, Z7
@@ -6695,7 +9157,7 @@ done:
 	VCVTPS2DQ    Z7, Z7
 	VPADDD       Z18, Z7, Z7
 	VPMOVDB      Z7, K1, (CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z8, Z8
 	VMULPS       Z15, Z8, Z8
 	VMAXPS       Z16, Z8, Z8
@@ -6703,7 +9165,7 @@ done:
 	VCVTPS2DQ    Z8, Z8
 	VPADDD       Z18, Z8, Z8
 	VPMOVDB      Z8, K1, (CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z9, Z9
 	VMULPS       Z15, Z9, Z9
 	VMAXPS       Z16, Z9, Z9
@@ -6711,7 +9173,7 @@ done:
 	VCVTPS2DQ    Z9, Z9
 	VPADDD       Z18, Z9, Z9
 	VPMOVDB      Z9, K1, (CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z10, Z10
 	VMULPS       Z15, Z10, Z10
 	VMAXPS       Z16, Z10, Z10
@@ -6719,7 +9181,7 @@ done:
 	VCVTPS2DQ    Z10, Z10
 	VPADDD       Z18, Z10, Z10
 	VPMOVDB      Z10, K1, (CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z11, Z11
 	VMULPS       Z15, Z11, Z11
 	VMAXPS       Z16, Z11, Z11
@@ -6727,7 +9189,7 @@ done:
 	VCVTPS2DQ    Z11, Z11
 	VPADDD       Z18, Z11, Z11
 	VPMOVDB      Z11, K1, (CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z12, Z12
 	VMULPS       Z15, Z12, Z12
 	VMAXPS       Z16, Z12, Z12
@@ -6735,7 +9197,7 @@ done:
 	VCVTPS2DQ    Z12, Z12
 	VPADDD       Z18, Z12, Z12
 	VPMOVDB      Z12, K1, (CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z13, Z13
 	VMULPS       Z15, Z13, Z13
 	VMAXPS       Z16, Z13, Z13
@@ -6743,7 +9205,7 @@ done:
 	VCVTPS2DQ    Z13, Z13
 	VPADDD       Z18, Z13, Z13
 	VPMOVDB      Z13, K1, (CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z14, Z14
 	VMULPS       Z15, Z14, Z14
 	VMAXPS       Z16, Z14, Z14
@@ -6755,7 +9217,7 @@ done:
 	RET
 
 // func rowsU8AVX512x16x1(a *uint8, b *int8, c *uint8, start *int32, m *float32, q *float32, t *[12]int)
-// Requires: AVX, AVX512F, AVX512VNNI, MMX+
+// Requires: AVX, AVX512BW, AVX512F, AVX512VL, AVX512VNNI, MMX+
 TEXT ·rowsU8AVX512x16x1(SB), NOSPLIT, $0-56
 	MOVQ    a+0(FP), CX
 	MOVQ    b+8(FP), DX
@@ -6985,25 +9447,163 @@ one:
 	JNZ          one
 
 done:
-	ADDQ         16(AX), R15
-	DECQ         R13
-	JNZ          run
-	ADDQ         32(AX), CX
-	DECQ         R12
-	JNZ          out
-	MOVQ         56(AX), CX
-	MOVQ         $+1, DX
-	SHLQ         CL, DX
-	DECQ         DX
-	KMOVW        DX, K1
-	MOVQ         c+16(FP), CX
-	MOVQ         48(AX), AX
-	MOVQ         m+32(FP), DX
-	VMOVUPS.Z    (DX), K1, Z16
-	MOVQ         q+40(FP), DX
-	VBROADCASTSS (DX), Z17
-	VBROADCASTSS 4(DX), Z18
-	VPBROADCASTD 8(DX), Z19
+	ADDQ          16(AX), R15
+	DECQ          R13
+	JNZ           run
+	ADDQ          32(AX), CX
+	DECQ          R12
+	JNZ           out
+	MOVQ          56(AX), CX
+	MOVQ          $+1, DX
+	SHLQ          CL, DX
+	DECQ          DX
+	KMOVW         DX, K1
+	MOVQ          c+16(FP), CX
+	MOVQ          48(AX), DX
+	MOVQ          q+40(FP), BX
+	MOVQ          m+32(FP), SI
+	VMOVUPS.Z     (SI), K1, Z16
+	CMPQ          56(AX), $+16
+	JNE           part
+	VBROADCASTSS  4(BX), Z17
+	VBROADCASTSS  (BX), Z18
+	VCVTPS2DQ     Z18, Z18
+	VPBROADCASTD  8(BX), Z19
+	VPADDD        Z19, Z18, Z18
+	VPACKSSDW     Z19, Z19, Z19
+	VPACKSSDW     Z18, Z18, Z18
+	VPACKUSWB     Z18, Z18, Z18
+	VMOVDQU32     packOrder<>+0(SB), Z20
+	VCVTDQ2PS     Z0, Z0
+	VMULPS        Z16, Z0, Z0
+	VCVTDQ2PS     Z1, Z1
+	VMULPS        Z16, Z1, Z1
+	VCVTDQ2PS     Z2, Z2
+	VMULPS        Z16, Z2, Z2
+	VCVTDQ2PS     Z3, Z3
+	VMULPS        Z16, Z3, Z3
+	VMINPS        Z17, Z0, Z0
+	VCVTPS2DQ     Z0, Z0
+	VMINPS        Z17, Z1, Z1
+	VCVTPS2DQ     Z1, Z1
+	VMINPS        Z17, Z2, Z2
+	VCVTPS2DQ     Z2, Z2
+	VMINPS        Z17, Z3, Z3
+	VCVTPS2DQ     Z3, Z3
+	VPACKSSDW     Z1, Z0, Z0
+	VPADDSW       Z19, Z0, Z0
+	VPACKSSDW     Z3, Z2, Z2
+	VPADDSW       Z19, Z2, Z2
+	VPACKUSWB     Z2, Z0, Z0
+	VPMAXUB       Z18, Z0, Z0
+	VPERMD        Z0, Z20, Z0
+	VMOVDQU32     X0, (CX)
+	ADDQ          DX, CX
+	VEXTRACTI32X4 $0x01, Z0, (CX)
+	ADDQ          DX, CX
+	VEXTRACTI32X4 $0x02, Z0, (CX)
+	ADDQ          DX, CX
+	VEXTRACTI32X4 $0x03, Z0, (CX)
+	ADDQ          DX, CX
+	VCVTDQ2PS     Z4, Z4
+	VMULPS        Z16, Z4, Z4
+	VCVTDQ2PS     Z5, Z5
+	VMULPS        Z16, Z5, Z5
+	VCVTDQ2PS     Z6, Z6
+	VMULPS        Z16, Z6, Z6
+	VCVTDQ2PS     Z7, Z7
+	VMULPS        Z16, Z7, Z7
+	VMINPS        Z17, Z4, Z4
+	VCVTPS2DQ     Z4, Z4
+	VMINPS        Z17, Z5, Z5
+	VCVTPS2DQ     Z5, Z5
+	VMINPS        Z17, Z6, Z6
+	VCVTPS2DQ     Z6, Z6
+	VMINPS        Z17, Z7, Z7
+	VCVTPS2DQ     Z7, Z7
+	VPACKSSDW     Z5, Z4, Z4
+	VPADDSW       Z19, Z4, Z4
+	VPACKSSDW     Z7, Z6, Z6
+	VPADDSW       Z19, Z6, Z6
+	VPACKUSWB     Z6, Z4, Z4
+	VPMAXUB       Z18, Z4, Z4
+	VPERMD        Z4, Z20, Z4
+	VMOVDQU32     X4, (CX)
+	ADDQ          DX, CX
+	VEXTRACTI32X4 $0x01, Z4, (CX)
+	ADDQ          DX, CX
+	VEXTRACTI32X4 $0x02, Z4, (CX)
+	ADDQ          DX, CX
+	VEXTRACTI32X4 $0x03, Z4, (CX)
+	ADDQ          DX, CX
+	VCVTDQ2PS     Z8, Z8
+	VMULPS        Z16, Z8, Z8
+	VCVTDQ2PS     Z9, Z9
+	VMULPS        Z16, Z9, Z9
+	VCVTDQ2PS     Z10, Z10
+	VMULPS        Z16, Z10, Z10
+	VCVTDQ2PS     Z11, Z11
+	VMULPS        Z16, Z11, Z11
+	VMINPS        Z17, Z8, Z8
+	VCVTPS2DQ     Z8, Z8
+	VMINPS        Z17, Z9, Z9
+	VCVTPS2DQ     Z9, Z9
+	VMINPS        Z17, Z10, Z10
+	VCVTPS2DQ     Z10, Z10
+	VMINPS        Z17, Z11, Z11
+	VCVTPS2DQ     Z11, Z11
+	VPACKSSDW     Z9, Z8, Z8
+	VPADDSW       Z19, Z8, Z8
+	VPACKSSDW     Z11, Z10, Z10
+	VPADDSW       Z19, Z10, Z10
+	VPACKUSWB     Z10, Z8, Z8
+	VPMAXUB       Z18, Z8, Z8
+	VPERMD        Z8, Z20, Z8
+	VMOVDQU32     X8, (CX)
+	ADDQ          DX, CX
+	VEXTRACTI32X4 $0x01, Z8, (CX)
+	ADDQ          DX, CX
+	VEXTRACTI32X4 $0x02, Z8, (CX)
+	ADDQ          DX, CX
+	VEXTRACTI32X4 $0x03, Z8, (CX)
+	ADDQ          DX, CX
+	VCVTDQ2PS     Z12, Z12
+	VMULPS        Z16, Z12, Z12
+	VCVTDQ2PS     Z13, Z13
+	VMULPS        Z16, Z13, Z13
+	VCVTDQ2PS     Z14, Z14
+	VMULPS        Z16, Z14, Z14
+	VCVTDQ2PS     Z15, Z15
+	VMULPS        Z16, Z15, Z15
+	VMINPS        Z17, Z12, Z12
+	VCVTPS2DQ     Z12, Z12
+	VMINPS        Z17, Z13, Z13
+	VCVTPS2DQ     Z13, Z13
+	VMINPS        Z17, Z14, Z14
+	VCVTPS2DQ     Z14, Z14
+	VMINPS        Z17, Z15, Z15
+	VCVTPS2DQ     Z15, Z15
+	VPACKSSDW     Z13, Z12, Z12
+	VPADDSW       Z19, Z12, Z12
+	VPACKSSDW     Z15, Z14, Z14
+	VPADDSW       Z19, Z14, Z14
+	VPACKUSWB     Z14, Z12, Z12
+	VPMAXUB       Z18, Z12, Z12
+	VPERMD        Z12, Z20, Z12
+	VMOVDQU32     X12, (CX)
+	ADDQ          DX, CX
+	VEXTRACTI32X4 $0x01, Z12, (CX)
+	ADDQ          DX, CX
+	VEXTRACTI32X4 $0x02, Z12, (CX)
+	ADDQ          DX, CX
+	VEXTRACTI32X4 $0x03, Z12, (CX)
+	VZEROUPPER
+	RET
+
+part:
+	VBROADCASTSS (BX), Z17
+	VBROADCASTSS 4(BX), Z18
+	VPBROADCASTD 8(BX), Z19
 	VCVTDQ2PS    Z0, Z0
 	VMULPS       Z16, Z0, Z0
 	VMAXPS       Z17, Z0, Z0
@@ -7011,7 +9611,7 @@ done:
 	VCVTPS2DQ    Z0, Z0
 	VPADDD       Z19, Z0, Z0
 	VPMOVDB      Z0, K1, (CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z1, Z1
 	VMULPS       Z16, Z1, Z1
 	VMAXPS       Z17, Z1, Z1
@@ -7019,7 +9619,7 @@ done:
 	VCVTPS2DQ    Z1, Z1
 	VPADDD       Z19, Z1, Z1
 	VPMOVDB      Z1, K1, (CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z2, Z2
 	VMULPS       Z16, Z2, Z2
 	VMAXPS       Z17, Z2, Z2
@@ -7027,7 +9627,7 @@ done:
 	VCVTPS2DQ    Z2, Z2
 	VPADDD       Z19, Z2, Z2
 	VPMOVDB      Z2, K1, (CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z3, Z3
 	VMULPS       Z16, Z3, Z3
 	VMAXPS       Z17, Z3, Z3
@@ -7035,7 +9635,7 @@ done:
 	VCVTPS2DQ    Z3, Z3
 	VPADDD       Z19, Z3, Z3
 	VPMOVDB      Z3, K1, (CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z4, Z4
 	VMULPS       Z16, Z4, Z4
 	VMAXPS       Z17, Z4, Z4
@@ -7043,7 +9643,7 @@ done:
 	VCVTPS2DQ    Z4, Z4
 	VPADDD       Z19, Z4, Z4
 	VPMOVDB      Z4, K1, (CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z5, Z5
 	VMULPS       Z16, Z5, Z5
 	VMAXPS       Z17, Z5, Z5
@@ -7051,7 +9651,7 @@ done:
 	VCVTPS2DQ    Z5, Z5
 	VPADDD       Z19, Z5, Z5
 	VPMOVDB      Z5, K1, (CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z6, Z6
 	VMULPS       Z16, Z6, Z6
 	VMAXPS       Z17, Z6, Z6
@@ -7059,7 +9659,7 @@ done:
 	VCVTPS2DQ    Z6, Z6
 	VPADDD       Z19, Z6, Z6
 	VPMOVDB      Z6, K1, (CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z7, Z7
 	VMULPS       Z16, Z7, Z7
 	VMAXPS       Z17, Z7, Z7
@@ -7067,7 +9667,7 @@ done:
 	VCVTPS2DQ    Z7, Z7
 	VPADDD       Z19, Z7, Z7
 	VPMOVDB      Z7, K1, (CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z8, Z8
 	VMULPS       Z16, Z8, Z8
 	VMAXPS       Z17, Z8, Z8
@@ -7075,7 +9675,7 @@ done:
 	VCVTPS2DQ    Z8, Z8
 	VPADDD       Z19, Z8, Z8
 	VPMOVDB      Z8, K1, (CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z9, Z9
 	VMULPS       Z16, Z9, Z9
 	VMAXPS       Z17, Z9, Z9
@@ -7083,7 +9683,7 @@ done:
 	VCVTPS2DQ    Z9, Z9
 	VPADDD       Z19, Z9, Z9
 	VPMOVDB      Z9, K1, (CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z10, Z10
 	VMULPS       Z16, Z10, Z10
 	VMAXPS       Z17, Z10, Z10
@@ -7091,7 +9691,7 @@ done:
 	VCVTPS2DQ    Z10, Z10
 	VPADDD       Z19, Z10, Z10
 	VPMOVDB      Z10, K1, (CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z11, Z11
 	VMULPS       Z16, Z11, Z11
 	VMAXPS       Z17, Z11, Z11
@@ -7099,7 +9699,7 @@ done:
 	VCVTPS2DQ    Z11, Z11
 	VPADDD       Z19, Z11, Z11
 	VPMOVDB      Z11, K1, (CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z12, Z12
 	VMULPS       Z16, Z12, Z12
 	VMAXPS       Z17, Z12, Z12
@@ -7107,7 +9707,7 @@ done:
 	VCVTPS2DQ    Z12, Z12
 	VPADDD       Z19, Z12, Z12
 	VPMOVDB      Z12, K1, (CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z13, Z13
 	VMULPS       Z16, Z13, Z13
 	VMAXPS       Z17, Z13, Z13
@@ -7115,7 +9715,7 @@ done:
 	VCVTPS2DQ    Z13, Z13
 	VPADDD       Z19, Z13, Z13
 	VPMOVDB      Z13, K1, (CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z14, Z14
 	VMULPS       Z16, Z14, Z14
 	VMAXPS       Z17, Z14, Z14
@@ -7123,7 +9723,7 @@ done:
 	VCVTPS2DQ    Z14, Z14
 	VPADDD       Z19, Z14, Z14
 	VPMOVDB      Z14, K1, (CX)
-	ADDQ         AX, CX
+	ADDQ         DX, CX
 	VCVTDQ2PS    Z15, Z15
 	VMULPS       Z16, Z15, Z15
 	VMAXPS       Z17, Z15, Z15
@@ -12991,8 +15591,8 @@ loop:
 	VMINPS       Z2, Z14, Z14
 	VCVTPS2DQ    Z14, Z14
 	VPACKSSDW    Z12, Z11, Z11
-	VPACKSSDW    Z14, Z13, Z13
 	VPADDSW      Z4, Z11, Z11
+	VPACKSSDW    Z14, Z13, Z13
 	VPADDSW      Z4, Z13, Z13
 	VPACKUSWB    Z13, Z11, Z11
 	VPMAXUB      Z3, Z11, Z11
@@ -13005,72 +15605,6 @@ loop:
 	JG           loop
 	VZEROUPPER
 	RET
-
-DATA packOrder<>+0(SB)/1, $0x00
-DATA packOrder<>+1(SB)/1, $0x00
-DATA packOrder<>+2(SB)/1, $0x00
-DATA packOrder<>+3(SB)/1, $0x00
-DATA packOrder<>+4(SB)/1, $0x04
-DATA packOrder<>+5(SB)/1, $0x00
-DATA packOrder<>+6(SB)/1, $0x00
-DATA packOrder<>+7(SB)/1, $0x00
-DATA packOrder<>+8(SB)/1, $0x08
-DATA packOrder<>+9(SB)/1, $0x00
-DATA packOrder<>+10(SB)/1, $0x00
-DATA packOrder<>+11(SB)/1, $0x00
-DATA packOrder<>+12(SB)/1, $0x0c
-DATA packOrder<>+13(SB)/1, $0x00
-DATA packOrder<>+14(SB)/1, $0x00
-DATA packOrder<>+15(SB)/1, $0x00
-DATA packOrder<>+16(SB)/1, $0x01
-DATA packOrder<>+17(SB)/1, $0x00
-DATA packOrder<>+18(SB)/1, $0x00
-DATA packOrder<>+19(SB)/1, $0x00
-DATA packOrder<>+20(SB)/1, $0x05
-DATA packOrder<>+21(SB)/1, $0x00
-DATA packOrder<>+22(SB)/1, $0x00
-DATA packOrder<>+23(SB)/1, $0x00
-DATA packOrder<>+24(SB)/1, $0x09
-DATA packOrder<>+25(SB)/1, $0x00
-DATA packOrder<>+26(SB)/1, $0x00
-DATA packOrder<>+27(SB)/1, $0x00
-DATA packOrder<>+28(SB)/1, $0x0d
-DATA packOrder<>+29(SB)/1, $0x00
-DATA packOrder<>+30(SB)/1, $0x00
-DATA packOrder<>+31(SB)/1, $0x00
-DATA packOrder<>+32(SB)/1, $0x02
-DATA packOrder<>+33(SB)/1, $0x00
-DATA packOrder<>+34(SB)/1, $0x00
-DATA packOrder<>+35(SB)/1, $0x00
-DATA packOrder<>+36(SB)/1, $0x06
-DATA packOrder<>+37(SB)/1, $0x00
-DATA packOrder<>+38(SB)/1, $0x00
-DATA packOrder<>+39(SB)/1, $0x00
-DATA packOrder<>+40(SB)/1, $0x0a
-DATA packOrder<>+41(SB)/1, $0x00
-DATA packOrder<>+42(SB)/1, $0x00
-DATA packOrder<>+43(SB)/1, $0x00
-DATA packOrder<>+44(SB)/1, $0x0e
-DATA packOrder<>+45(SB)/1, $0x00
-DATA packOrder<>+46(SB)/1, $0x00
-DATA packOrder<>+47(SB)/1, $0x00
-DATA packOrder<>+48(SB)/1, $0x03
-DATA packOrder<>+49(SB)/1, $0x00
-DATA packOrder<>+50(SB)/1, $0x00
-DATA packOrder<>+51(SB)/1, $0x00
-DATA packOrder<>+52(SB)/1, $0x07
-DATA packOrder<>+53(SB)/1, $0x00
-DATA packOrder<>+54(SB)/1, $0x00
-DATA packOrder<>+55(SB)/1, $0x00
-DATA packOrder<>+56(SB)/1, $0x0b
-DATA packOrder<>+57(SB)/1, $0x00
-DATA packOrder<>+58(SB)/1, $0x00
-DATA packOrder<>+59(SB)/1, $0x00
-DATA packOrder<>+60(SB)/1, $0x0f
-DATA packOrder<>+61(SB)/1, $0x00
-DATA packOrder<>+62(SB)/1, $0x00
-DATA packOrder<>+63(SB)/1, $0x00
-GLOBL packOrder<>(SB), RODATA|NOPTR, $64
 
 // func addU8QuickU8U8AVX512(dst *uint8, a *uint8, b *uint8, p *float32, n int)
 // Requires: AVX, AVX512BW, AVX512F
@@ -13143,8 +15677,8 @@ loop:
 	VMINPS      Z2, Z12, Z12
 	VCVTPS2DQ   Z12, Z12
 	VPACKSSDW   Z10, Z9, Z9
-	VPACKSSDW   Z12, Z11, Z11
 	VPADDSW     Z4, Z9, Z9
+	VPACKSSDW   Z12, Z11, Z11
 	VPADDSW     Z4, Z11, Z11
 	VPACKUSWB   Z11, Z9, Z9
 	VPMAXUB     Z3, Z9, Z9
@@ -13233,8 +15767,8 @@ loop:
 	VMINPS      Z2, Z13, Z13
 	VCVTPS2DQ   Z13, Z13
 	VPACKSSDW   Z11, Z10, Z10
-	VPACKSSDW   Z13, Z12, Z12
 	VPADDSW     Z4, Z10, Z10
+	VPACKSSDW   Z13, Z12, Z12
 	VPADDSW     Z4, Z12, Z12
 	VPACKUSWB   Z12, Z10, Z10
 	VPMAXUB     Z3, Z10, Z10
@@ -13323,8 +15857,8 @@ loop:
 	VMINPS      Z2, Z13, Z13
 	VCVTPS2DQ   Z13, Z13
 	VPACKSSDW   Z11, Z10, Z10
-	VPACKSSDW   Z13, Z12, Z12
 	VPADDSW     Z4, Z10, Z10
+	VPACKSSDW   Z13, Z12, Z12
 	VPADDSW     Z4, Z12, Z12
 	VPACKUSWB   Z12, Z10, Z10
 	VPMAXUB     Z3, Z10, Z10
@@ -13417,8 +15951,8 @@ loop:
 	VMINPS      Z2, Z13, Z13
 	VCVTPS2DQ   Z13, Z13
 	VPACKSSDW   Z11, Z10, Z10
-	VPACKSSDW   Z13, Z12, Z12
 	VPADDSW     Z4, Z10, Z10
+	VPACKSSDW   Z13, Z12, Z12
 	VPADDSW     Z4, Z12, Z12
 	VPACKUSWB   Z12, Z10, Z10
 	VPMAXUB     Z3, Z10, Z10
@@ -13769,8 +16303,8 @@ group:
 	VMINPS        Z1, Z16, Z16
 	VCVTPS2DQ     Z16, Z16
 	VPACKSSDW     Z14, Z13, Z13
-	VPACKSSDW     Z16, Z15, Z15
 	VPADDSW       Z3, Z13, Z13
+	VPACKSSDW     Z16, Z15, Z15
 	VPADDSW       Z3, Z15, Z15
 	VPACKUSWB     Z15, Z13, Z13
 	VPMAXUB       Z2, Z13, Z13
@@ -14017,8 +16551,8 @@ group:
 	VMINPS        Z1, Z16, Z16
 	VCVTPS2DQ     Z16, Z16
 	VPACKSSDW     Z14, Z13, Z13
-	VPACKSSDW     Z16, Z15, Z15
 	VPADDSW       Z3, Z13, Z13
+	VPACKSSDW     Z16, Z15, Z15
 	VPADDSW       Z3, Z15, Z15
 	VPACKUSWB     Z15, Z13, Z13
 	VPMAXUB       Z2, Z13, Z13
@@ -14233,8 +16767,8 @@ group:
 	VMINPS        Z1, Z20, Z20
 	VCVTPS2DQ     Z20, Z20
 	VPACKSSDW     Z18, Z17, Z17
-	VPACKSSDW     Z20, Z19, Z19
 	VPADDSW       Z3, Z17, Z17
+	VPACKSSDW     Z20, Z19, Z19
 	VPADDSW       Z3, Z19, Z19
 	VPACKUSWB     Z19, Z17, Z17
 	VPMAXUB       Z2, Z17, Z17
@@ -14479,8 +17013,8 @@ group:
 	VMINPS        Z1, Z20, Z20
 	VCVTPS2DQ     Z20, Z20
 	VPACKSSDW     Z18, Z17, Z17
-	VPACKSSDW     Z20, Z19, Z19
 	VPADDSW       Z3, Z17, Z17
+	VPACKSSDW     Z20, Z19, Z19
 	VPADDSW       Z3, Z19, Z19
 	VPACKUSWB     Z19, Z17, Z17
 	VPMAXUB       Z2, Z17, Z17

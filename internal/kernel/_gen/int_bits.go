@@ -157,7 +157,7 @@ func (m *matISA) rowsBits(bits, mr int) {
 	mp := param("m")
 	CMPQ(mp, I32(0))
 	JE(LabelRef("sums"))
-	m.storeCodes(acc, t)
+	m.storeCodes(acc, t, false)
 	Label("sums")
 	m.storeSums(acc, t)
 }

@@ -171,7 +171,7 @@ func (d *depthGen) store(acc [4]reg.VecVirtual) {
 		VCVTDQ2PS(v, v)
 		VMULPS(d.muls, v, v)
 	}
-	d.pack(acc)
+	d.pack(acc[:]...)
 	x := XMM()
 	VMOVDQU8(acc[0].AsX(), d.mask, at(0, 1))
 	for i := 1; i < 4; i++ {

@@ -75,23 +75,30 @@ func (m *matISA) rowsU8(mr, nv int) {
 	}
 	acc := grid(flat, mr, nv)
 	m.sumU8S8(acc, a, b, t)
-	m.storeCodes(acc, t)
+	m.storeCodes(acc, t, true)
 }
 
-// storeCodes ends a kernel for codes: c, m and q are its parameters.
-func (m *matISA) storeCodes(acc [][]reg.VecVirtual, t reg.Register) {
+// storeCodes ends a kernel for codes: c, m and q are its parameters. Where packing
+// is wanted, whole vectors are packed four together.
+func (m *matISA) storeCodes(acc [][]reg.VecVirtual, t reg.Register, packing bool) {
 	nv := len(acc[0])
 	mask := m.mask(field(t, tileCols))
-	c, step := param("c"), fieldReg(t, tileCStep)
+	c, step, q := param("c"), fieldReg(t, tileCStep), param("q")
 	muls := m.vecs(nv)
 	mp := param("m")
 	for j, v := range muls {
 		m.load(m.at(mp, j), lastMask(mask, j, nv), v)
 	}
-	q := newClamp(param("q"))
+	if packing {
+		CMPQ(field(t, tileCols), I32(16))
+		JNE(LabelRef("part"))
+		m.storePacked(acc, muls, c, step, newPacker(Mem{Base: q}, Mem{Base: q, Disp: 4}, Mem{Base: q, Disp: 8}, false))
+		Label("part")
+	}
+	limits := newClamp(q)
 	for r := range acc {
 		for j, v := range acc[r] {
-			q.codes(v, muls[j])
+			limits.codes(v, muls[j])
 			at := Mem{Base: c, Disp: 16 * j}
 			if k := lastMask(mask, j, nv); k != nil {
 				VPMOVDB(v, k, at)
@@ -101,6 +108,41 @@ func (m *matISA) storeCodes(acc [][]reg.VecVirtual, t reg.Register) {
 		}
 		if r+1 < len(acc) {
 			ADDQ(step, c)
+		}
+	}
+	VZEROUPPER()
+	RET()
+}
+
+// storePacked stores codes of whole vectors and returns.
+func (m *matISA) storePacked(acc [][]reg.VecVirtual, muls []reg.VecVirtual, c, step reg.GPVirtual, p packer) {
+	nv := len(muls)
+	for r := 0; r < len(acc); r += 4 / nv {
+		group := acc[r:min(r+4/nv, len(acc))]
+		var v []reg.VecVirtual
+		for _, row := range group {
+			for j, x := range row {
+				VCVTDQ2PS(x, x)
+				VMULPS(muls[j], x, x)
+				v = append(v, x)
+			}
+		}
+		p.pack(v...)
+		for i := range group {
+			to := Mem{Base: c}
+			switch {
+			case i == 0 && nv == 1:
+				VMOVDQU32(v[0].AsX(), to)
+			case i == 0:
+				VMOVDQU32(v[0].AsY(), to)
+			case nv == 1:
+				VEXTRACTI32X4(U8(uint8(i)), v[0], to)
+			default:
+				VEXTRACTI64X4(U8(uint8(i)), v[0], to)
+			}
+			if r+i+1 < len(acc) {
+				ADDQ(step, c)
+			}
 		}
 	}
 	VZEROUPPER()

@@ -106,17 +106,19 @@ func byteTable(name string, at func(i int) int) Mem {
 	return byteTables[name]
 }
 
-// pack makes v[0] the bytes of four vectors of floats.
-func (p packer) pack(v [4]reg.VecVirtual) {
+// pack makes v[0] the bytes of up to four vectors of floats, behind each other.
+func (p packer) pack(v ...reg.VecVirtual) {
 	for _, x := range v {
 		VMINPS(p.hi, x, x)
 		VCVTPS2DQ(x, x)
 	}
-	VPACKSSDW(v[1], v[0], v[0])
-	VPACKSSDW(v[3], v[2], v[2])
-	VPADDSW(p.zero, v[0], v[0])
-	VPADDSW(p.zero, v[2], v[2])
-	VPACKUSWB(v[2], v[0], v[0])
+	var words []reg.VecVirtual
+	for i := 0; i < len(v); i += 2 {
+		VPACKSSDW(v[min(i+1, len(v)-1)], v[i], v[i])
+		VPADDSW(p.zero, v[i], v[i])
+		words = append(words, v[i])
+	}
+	VPACKUSWB(words[len(words)-1], v[0], v[0])
 	VPMAXUB(p.low, v[0], v[0])
 	VPERMD(v[0], p.order, v[0])
 }
@@ -182,7 +184,7 @@ func addU8(quick, signedA, signedB bool) {
 			quotient(x, step, high, v[g])
 		}
 	}
-	out.pack(v)
+	out.pack(v[:]...)
 	VMOVDQU8(v[0], Mem{Base: dst})
 	ADDQ(I32(64), a)
 	ADDQ(I32(64), b)
