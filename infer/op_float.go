@@ -2,6 +2,7 @@ package infer
 
 import (
 	"math"
+	"slices"
 
 	"lowbit/graph"
 	"lowbit/internal/kernel"
@@ -34,7 +35,7 @@ type floatOp struct {
 	instruction *instruction
 	sum         *kernel.Addition // of a sum in one pass, else nil
 	sumCodes    *sink
-	table       *[256]uint8 // of codes for codes, else nil
+	tables      []*[256]uint8 // of codes for codes, one for each sink, else nil
 }
 
 // floatSource is an operand; step is a block of the step of its codes.
@@ -54,12 +55,15 @@ func (o *floatOp) setAffine(fs []affine32) {
 
 func (o *floatOp) scratch(*plan, int) int { return 2 * 4 * blockFloats }
 
-// finish finds what o amounts to in one pass, if it does: a table from codes to
-// one form of codes; a sum of codes to one form of codes, or of floats that are
+// finish finds what o amounts to in one pass, if it does: tables from codes to
+// forms of codes; a sum of codes to one form of codes, or of floats that are
 // kept, or cut at 0, and to one form of codes.
 func (o *floatOp) finish(k *kernel.Table) {
-	if o.kind == copyFloats && o.src[0].to.codes && len(o.sinks) == 1 && o.sinks[0].out.to.codes {
-		o.table = codeTable(k, o.src[0].to, &o.sinks[0].clamp, o.sinks[0].out.to.step)
+	inFloats := func(s *sink) bool { return !s.out.to.codes }
+	if o.kind == copyFloats && o.src[0].to.codes && !slices.ContainsFunc(o.sinks, inFloats) {
+		for _, s := range o.sinks {
+			o.tables = append(o.tables, codeTable(k, o.src[0].to, &s.clamp, s.out.to.step))
+		}
 	}
 	if o.kind != addFloats {
 		return
@@ -104,9 +108,11 @@ func codeTable(k *kernel.Table, from target, to *kernel.Clamp, step float32) *[2
 
 func (o *floatOp) run(f *frame, scratch []byte, r0, r1 int) {
 	k := f.plan.k
-	if o.table != nil {
+	if o.tables != nil {
 		for y := r0; y < r1; y++ {
-			k.MapU8(f.codeRow(o.sinks[0].out, y), f.codeRow(o.src[0], y), o.table)
+			for i, s := range o.sinks {
+				k.MapU8(f.codeRow(s.out, y), f.codeRow(o.src[0], y), o.tables[i])
+			}
 		}
 		return
 	}
