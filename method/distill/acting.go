@@ -39,7 +39,7 @@ func (d *distiller) chooseActing(ctx context.Context) ([]Acting, error) {
 		others = append(others, Acting{Mode: rl.Sample, Temperature: t})
 	}
 	for _, o := range others {
-		if o.Mode == best.Mode && o.Temperature == held[0].Temperature {
+		if o.Mode == held[0].Mode && o.Temperature == held[0].Temperature {
 			continue
 		}
 		a := d.kept()

@@ -122,9 +122,13 @@ func TestBestModeIsTheBetterOne(t *testing.T) {
 	if len(r.HeldOut) != 4 {
 		t.Fatalf("held out %+v, want greedy and three temperatures", r.HeldOut)
 	}
-	want, different := r.HeldOut[0], false
+	want, different, ways := r.HeldOut[0], false, map[[2]any]bool{}
 	for _, h := range r.HeldOut {
 		different = different || h.Return != want.Return
+		if ways[[2]any{h.Mode, h.Temperature}] {
+			t.Errorf("%q at %g was tried twice", h.Mode, h.Temperature)
+		}
+		ways[[2]any{h.Mode, h.Temperature}] = true
 		if h.Return > want.Return {
 			want = h
 		}
