@@ -74,7 +74,7 @@ func (b *builder) conv(n *graph.Node, x, w *value, o graph.Conv2D) *value {
 	x, w = b.channelsLast(x), b.plain(w)
 	k := b.plan.k
 	s := convShape(o, x.shape, w.shape)
-	s.BF16 = b.plan.rounded
+	s.BF16 = b.plan.bf16
 	packed := b.pack(w, "conv_pack", s, k.ConvPackSize(s), func(dst, w []float32) { k.ConvPack(s, dst, w) })
 	out := b.value(n.Name(), n.Type(), true)
 	return b.add(&inst{
@@ -90,7 +90,7 @@ func (b *builder) convGradInput(n *graph.Node, dy, w *value, o graph.Conv2DGradI
 	dy, w = b.channelsLast(dy), b.plain(w)
 	k := b.plan.k
 	s := convShape(o.Conv2D, o.InShape, w.shape)
-	s.BF16 = b.plan.engine.bf16Gradient(n)
+	s.BF16 = b.plan.bf16 || b.plan.engine.bf16Gradient(n)
 	packed := b.pack(w, "conv_pack_grad", s, k.ConvPackGradSize(s), func(dst, w []float32) { k.ConvPackGrad(s, dst, w) })
 	out := b.value(n.Name(), n.Type(), true)
 	return b.add(&inst{
@@ -106,7 +106,7 @@ func (b *builder) convGradWeight(n *graph.Node, x, dy *value, o graph.Conv2DGrad
 	x, dy = b.channelsLast(x), b.channelsLast(dy)
 	k := b.plan.k
 	s := convShape(o.Conv2D, x.shape, o.WeightShape)
-	s.BF16 = b.plan.engine.bf16Gradient(n)
+	s.BF16 = b.plan.bf16 || b.plan.engine.bf16Gradient(n)
 	out := b.value(n.Name(), n.Type(), false)
 	size := k.ConvGradWeightSize(s)
 	i := &inst{

@@ -56,7 +56,7 @@ func (b *builder) matmul(n *graph.Node, x, y *value, o graph.MatMul) *value {
 // gradient, or for all of a plan.
 func (b *builder) products(n *graph.Node, o graph.MatMul) (packB packFunc, gemm gemmFunc) {
 	k := b.plan.k
-	if b.plan.rounded || o.OfGradient && b.plan.engine.bf16Gradient(n) {
+	if b.plan.bf16 || o.OfGradient && b.plan.engine.bf16Gradient(n) {
 		return k.PackBBF16, k.GemmBF16
 	}
 	return k.PackB, k.Gemm

@@ -12,7 +12,7 @@ import (
 // Plan is a compiled graph.
 type Plan struct {
 	engine  *Engine
-	rounded bool // products of floats may round to bfloat16
+	bf16    bool // products of floats may round their operands
 	k       *kernel.Table
 	inputs  map[string]*input
 	outputs map[string]*tensor.Tensor
@@ -145,7 +145,7 @@ func (e *Engine) CompileRounded(m *Memory, g *graph.Graph, store *tensor.Store) 
 	return e.compile(m, g, store, !e.FloatGradients)
 }
 
-func (e *Engine) compile(m *Memory, g *graph.Graph, store *tensor.Store, rounded bool) (p *Plan, err error) {
+func (e *Engine) compile(m *Memory, g *graph.Graph, store *tensor.Store, bf16 bool) (p *Plan, err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			p, err = nil, fmt.Errorf("engine: compile: %v", r)
@@ -157,7 +157,7 @@ func (e *Engine) compile(m *Memory, g *graph.Graph, store *tensor.Store, rounded
 	if g, err = graph.Prune(g); err != nil {
 		return nil, err
 	}
-	p = &Plan{engine: e, rounded: rounded, k: kernel.Active(), inputs: map[string]*input{}, outputs: map[string]*tensor.Tensor{}}
+	p = &Plan{engine: e, bf16: bf16, k: kernel.Active(), inputs: map[string]*input{}, outputs: map[string]*tensor.Tensor{}}
 	b := &builder{g: g, store: store, plan: p, memory: m, converted: map[*value]*value{}, packs: map[packKey]*value{}}
 	if err := b.build(); err != nil {
 		return nil, err

@@ -77,6 +77,10 @@ type Config struct {
 	// pass, the same gradients up to the order of sums over examples. See
 	// graph.RecomputedGradients.
 	Recompute bool `json:"recompute,omitempty"`
+	// BF16 rounds the operands of convolutions and linear layers to bfloat16, forward
+	// and backward, where the CPU has such products; sums, norms, weights and the
+	// optimizer stay in float32, and so does evaluation.
+	BF16 bool `json:"bf16,omitempty"`
 	// Seed decides the order, the augmentation, dropout, the held-out part and
 	// the start of parameters that have no weights.
 	Seed uint64 `json:"seed"`

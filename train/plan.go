@@ -51,7 +51,8 @@ func (r *run) plan(n, length int) (*batchPlan, error) {
 	for _, in := range g.Inputs() {
 		p.inputs[in.Name()] = true
 	}
-	if p.Stepper, err = newStepper(r.job.Engine, &r.memory.training, g, r.job.Store, r.Optim, r.job.Hooks.GradTaps, r.Recompute); err != nil {
+	how := Stepping{r.job.Hooks.GradTaps, r.Recompute, r.BF16}
+	if p.Stepper, err = how.New(r.job.Engine, &r.memory.training, g, r.job.Store, r.Optim); err != nil {
 		return nil, err
 	}
 	for _, name := range dropout {

@@ -14,6 +14,7 @@ import (
 	"lowbit/data"
 	"lowbit/engine"
 	"lowbit/graph"
+	"lowbit/internal/kernel"
 	"lowbit/optim"
 	"lowbit/tensor"
 )
@@ -83,6 +84,28 @@ func TestSameBitsForAnyThreads(t *testing.T) {
 	mustRun(t, c, j)
 	if digest(t, j.Out, lastName) == want {
 		t.Error("another seed gives the same bytes")
+	}
+}
+
+func TestBF16Learns(t *testing.T) {
+	digests := map[bool]string{}
+	for _, rounds := range []bool{false, true} {
+		for _, threads := range []int{1, 3} {
+			c, j := tinyConfig(), job(t, threads, netOptions{})
+			c.Epochs, c.BF16 = 12, rounds
+			j.Out = filepath.Join(t.TempDir(), "run")
+			if r := mustRun(t, c, j); r.Accuracy < 0.95 {
+				t.Errorf("bf16 %v: accuracy %g, want at least 0.95", rounds, r.Accuracy)
+			}
+			d := digest(t, j.Out, lastName)
+			if have := digests[rounds]; have != "" && have != d {
+				t.Errorf("bf16 %v: %d threads give other bytes than one", rounds, threads)
+			}
+			digests[rounds] = d
+		}
+	}
+	if (digests[false] == digests[true]) == kernel.Active().BF16 {
+		t.Error("other bytes are wanted where the kernel row has such products, and only there")
 	}
 }
 

@@ -39,16 +39,21 @@ type positive struct {
 // optimizer state into the store and compiles both plans. The store must hold
 // the graph's parameters. g is extended and must not be used further.
 func NewStepper(e *engine.Engine, g *graph.Graph, store *tensor.Store, c optim.Config, gradTaps ...string) (*Stepper, error) {
-	return newStepper(e, nil, g, store, c, gradTaps, false)
+	return Stepping{GradTaps: gradTaps}.New(e, nil, g, store, c)
 }
 
-// newStepper is NewStepper with the values of the forward plan in m, if it is
-// not nil, and with recomputation, if asked for.
-func newStepper(e *engine.Engine, m *engine.Memory, g *graph.Graph, store *tensor.Store, c optim.Config, gradTaps []string, again bool) (*Stepper, error) {
+// Stepping is how steps compute; Config says what Recompute and BF16 do.
+type Stepping struct {
+	GradTaps        []string
+	Recompute, BF16 bool
+}
+
+// New is NewStepper with the values of the forward plan in m, if it is not nil.
+func (how Stepping) New(e *engine.Engine, m *engine.Memory, g *graph.Graph, store *tensor.Store, c optim.Config) (*Stepper, error) {
 	if err := c.Validate(); err != nil {
 		return nil, fmt.Errorf("train: %w", err)
 	}
-	params, err := addGradients(g, c, gradTaps, again)
+	params, err := addGradients(g, c, how.GradTaps, how.Recompute)
 	if err != nil {
 		return nil, err
 	}
@@ -63,7 +68,11 @@ func newStepper(e *engine.Engine, m *engine.Memory, g *graph.Graph, store *tenso
 		return nil, fmt.Errorf("train: %w", err)
 	}
 	s := &Stepper{config: c}
-	if s.Forward, err = e.CompileIn(m, g, store); err != nil {
+	compile := e.CompileIn
+	if how.BF16 {
+		compile = e.CompileRounded
+	}
+	if s.Forward, err = compile(m, g, store); err != nil {
 		return nil, fmt.Errorf("train: compile: %w", err)
 	}
 	if s.Update, err = e.Compile(og, store); err != nil {

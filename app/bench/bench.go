@@ -29,6 +29,8 @@ type Config struct {
 	// PeakSeconds is the time spent on measuring the machine's peak; 0: not
 	// measured. Default 0.3.
 	PeakSeconds float64 `json:"peak_seconds"`
+	// BF16 rounds the operands of products as train.Config.BF16 does.
+	BF16 bool `json:"bf16,omitempty"`
 	// Explain runs as many steps again with a clock on each part.
 	Explain bool `json:"explain,omitempty"`
 }
@@ -147,7 +149,7 @@ func stepper(e *engine.Engine, g *graph.Graph, store *tensor.Store, c Config) (*
 	g.Output("loss", g.Mean(g.Apply(graph.CrossEntropy{}, logits, labels)))
 	oc := optim.DefaultConfig(optim.SGD, 1e-4)
 	oc.Momentum = c.Momentum
-	s, err := train.NewStepper(e, g, store, oc)
+	s, err := train.Stepping{BF16: c.BF16}.New(e, nil, g, store, oc)
 	if err != nil {
 		return nil, 0, fmt.Errorf("bench: %w", err)
 	}

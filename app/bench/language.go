@@ -45,7 +45,7 @@ func languageStepper(e *engine.Engine, g *graph.Graph, store *tensor.Store, leng
 	}
 	vocab := logits.Shape()[1]
 	g.Output("loss", nn.NextTokenLoss(g, logits, c.Batch, length))
-	s, err := train.NewStepper(e, g, store, optim.DefaultConfig(optim.AdamW, 0.1))
+	s, err := train.Stepping{BF16: c.BF16}.New(e, nil, g, store, optim.DefaultConfig(optim.AdamW, 0.1))
 	if err != nil {
 		return nil, 0, fmt.Errorf("bench: %w", err)
 	}

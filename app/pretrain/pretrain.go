@@ -28,6 +28,7 @@ type Config struct {
 	WeightDecay float64 `json:"weight_decay"`
 	ClipNorm    float64 `json:"clip_norm"`
 	Recompute   bool    `json:"recompute,omitempty"`
+	BF16        bool    `json:"bf16,omitempty"`
 }
 
 // DefaultConfig is one pass in batches of 16 windows at a rate of 1e-3, which suits
@@ -55,7 +56,7 @@ func (c Config) recipe(seed uint64, scored bool) train.Config {
 	o := optim.DefaultConfig(optim.AdamW, c.WeightDecay)
 	o.Beta2, o.ClipNorm = 0.95, c.ClipNorm
 	return train.Config{
-		Epochs: c.Epochs, Batch: c.Batch, Accumulate: c.Accumulate, Recompute: c.Recompute, DropLast: true, Seed: seed, Optim: o,
+		Epochs: c.Epochs, Batch: c.Batch, Accumulate: c.Accumulate, Recompute: c.Recompute, BF16: c.BF16, DropLast: true, Seed: seed, Optim: o,
 		Loss:     train.Loss{CrossEntropy: 1, Scored: scored},
 		Schedule: optim.Schedule{Kind: optim.Cosine, LR: c.LR, Warmup: c.Warmup * float64(c.Epochs)},
 	}

@@ -21,7 +21,7 @@ import (
 )
 
 const benchTrainHelp = `Measures whole training steps (forward, backward, optimizer) on random images: in
-float32, or with LSQ's quantizers at --bits. Of a language model (llama-tiny, a .gguf
+float32, with --bf16, or with LSQ's quantizers at --bits. Of a language model (llama-tiny, a .gguf
 file, ...) steps of AdamW on --batch windows of random tokens, in float32 or with
 SiLQ's quantizers (w4a8kv8); nothing is distilled.
 
@@ -68,6 +68,7 @@ func (a *app) bench() *cobra.Command {
 	f.IntVar(&v.c.Batch, "batch", v.c.Batch, "examples a step; language models: 8 windows")
 	f.IntVar(&v.length, "text-length", 256, "language models: tokens of a window")
 	f.BoolVar(&v.static, "static", false, "language models: one learned step for each activation")
+	f.BoolVar(&v.c.BF16, "bf16", false, "products of operands rounded to bfloat16, as train --bf16 has them")
 	f.IntVar(&v.c.Steps, "steps", v.c.Steps, "measured steps")
 	f.IntVar(&v.c.Warmup, "warmup", v.c.Warmup, "steps before")
 	f.Float64Var(&v.c.PeakSeconds, "peak-seconds", v.c.PeakSeconds, "time to measure the machine's peak; 0: do not")

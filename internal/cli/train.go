@@ -21,6 +21,9 @@ run directory or weights file starts from what it holds. The defaults are the
 usual recipe for the network's data: SGD with Nesterov momentum 0.9, batch 128,
 one cycle or a cosine, crops and flips.
 
+--bf16 is mixed precision: convolutions and linear layers multiply bfloat16, where the
+CPU has AVX512_BF16, and everything else stays in float32, evaluation, too.
+
 An encoder (a Hugging Face or sentence-transformers folder of a BERT, or an ONNX file
 of one) gets a classifier and is fine-tuned on sst2:PATH or mrpc:PATH, PATH being the folder of the
 task's files: AdamW, batch 32, 3 epochs, a rate that rises to 5e-5 and falls
@@ -52,6 +55,7 @@ type trainFlags struct {
 	optimizer, schedule       string
 	warmup, labelSmoothing    float64
 	ema, clipNorm             float64
+	bf16                      bool
 	augment                   string
 	shared                    runFlags
 	text                      languageFlags
@@ -132,6 +136,7 @@ func (a *app) train() *cobra.Command {
 	f.Float64Var(&t.labelSmoothing, "label-smoothing", 0, "share of the target spread over all classes")
 	f.Float64Var(&t.ema, "ema", 0, "evaluate an average of the weights with this decay a step; 0: off")
 	f.Float64Var(&t.clipNorm, "clip-norm", 0, "bound on the gradients' norm; 0: none")
+	f.BoolVar(&t.bf16, "bf16", false, "products of operands rounded to bfloat16, where the CPU has them: faster")
 	f.StringVar(&t.augment, "augment", "standard", "standard (by the data) or none")
 	t.text.addText(f, "language models")
 	f.StringVar(&t.text.tokenizer, "tokenizer", "", "new language models: a tokenizer.json, a folder with one, or a .gguf file (default: bytes)")
@@ -189,7 +194,7 @@ func (t *trainFlags) config(a *app, cmd *cobra.Command, data sets) (train.Config
 	if c.Optim.Kind == optim.SGD {
 		c.Optim.Momentum, c.Optim.Nesterov = t.momentum, t.nesterov && t.momentum > 0
 	}
-	c.Optim.EMA, c.Optim.ClipNorm = t.ema, t.clipNorm
+	c.Optim.EMA, c.Optim.ClipNorm, c.BF16 = t.ema, t.clipNorm, t.bf16
 	c.Schedule = optim.Schedule{Kind: r.schedule, LR: r.lr}
 	if r.schedule != optim.OneCycle {
 		c.Schedule.Warmup = min(t.warmup, float64(c.Epochs))

@@ -18,7 +18,7 @@ import (
 // trainsLanguage lists the flags of train that language models take.
 var trainsLanguage = []string{
 	"model", "data", "epochs", "batch", "lr", "weight-decay", "warmup", "clip-norm", "resume", "checkpoint-seconds", "tokenizer",
-	"text-length", "tokens", "accumulate", "recompute", "windows", "window-length",
+	"text-length", "tokens", "accumulate", "recompute", "bf16", "windows", "window-length",
 }
 
 // language trains a language model.
@@ -102,6 +102,7 @@ func (t *trainFlags) pretraining(cmd *cobra.Command) (pretrain.Config, error) {
 		"weight-decay": func() { c.WeightDecay = t.weightDecay }, "clip-norm": func() { c.ClipNorm = t.clipNorm },
 		"accumulate": func() { c.Accumulate = t.text.accumulate },
 		"recompute":  func() { c.Recompute = t.text.recompute },
+		"bf16":       func() { c.BF16 = t.bf16 },
 	} {
 		if cmd.Flags().Changed(name) {
 			to()
