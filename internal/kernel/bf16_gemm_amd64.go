@@ -126,43 +126,49 @@ func (g *gemmBlock) product(a []float32, r0, rows int) {
 	}
 }
 
-// gradient adds the product of rows pc..pc+kc of an A stored [k, m], transposed.
+// gradient adds the product of rows pc..pc+kc of an A stored [k, m], transposed. A
+// is packed in strips of bf16Strip columns, each [k/2][columns] words, row by row,
+// so that memory is read as it lies.
 func (g *gemmBlock) gradient(a []float32, m, lda, pc, kc int, scratch []float32) {
-	most := g.gradMost(2)
-	row, block := scratch[:gemmM], scratch[gemmM:]
-	for r0 := 0; r0 < m; r0 += gemmM / 2 {
-		rows := min(gemmM/2, m-r0)
-		tiles, size, extra := split(rows, most)
+	for r0 := 0; r0 < m; r0 += 2 * gemmM {
+		rows := min(2*gemmM, m-r0)
 		for p := 0; p < kc; p += 2 {
-			if p+1 < kc {
-				pairBF16(row[:rows], a[(pc+p)*lda+r0:], a[(pc+p+1)*lda+r0:])
-			} else {
-				for i := range rows {
-					row[i] = wordBF16(a[(pc+p)*lda+r0+i], 0)
+			low := a[(pc+p)*lda+r0:][:rows]
+			for r := 0; r < rows; r += bf16Strip {
+				strip := min(bf16Strip, rows-r)
+				dst := scratch[r*g.kc+p/2*strip:][:strip]
+				if p+1 < kc {
+					pairBF16(dst, low[r:], a[(pc+p+1)*lda+r0+r:])
+					continue
 				}
-			}
-			for i, r := 0, 0; i < tiles; i++ {
-				n := size + b2i(i < extra)
-				dst := block[r*g.kc+p/2*n:][:n]
-				if src := row[r:]; n == 12 {
-					*(*[12]float32)(dst) = *(*[12]float32)(src)
-				} else {
-					copy(dst, src)
+				for i := range dst {
+					dst[i] = wordBF16(low[r+i], 0)
 				}
-				r += n
 			}
 		}
 		for j := 0; j < g.n; j += 2 * g.lanes() {
-			nv, cols := g.panel(g.n - j)
-			t := tile{k: g.kc, runs: 1, cStep: 4 * g.ldc, cols: cols, bStep: 4 * nv * g.lanes()}
-			b := &g.b[j*g.k+g.pc*nv*g.lanes()]
-			for i, r := 0, 0; i < tiles; i++ {
-				n := size + b2i(i < extra)
-				t.kStep = 4 * n
-				gradWeightBF16(n, nv, &block[r*g.kc], b, &g.c[(r0+r)*g.ldc+j], &t)
-				r += n
+			for r := 0; r < rows; r += bf16Strip {
+				g.gradientPanel(scratch[r*g.kc:], j, r0+r, min(bf16Strip, rows-r))
 			}
 		}
+	}
+}
+
+// bf16Strip is the columns of a strip: as many words, 384 bytes apart, come from
+// different sets of the first-level cache.
+const bf16Strip = 96
+
+// gradientPanel adds a strip of A times the panel of columns j.. of B to rows r0..
+// of c.
+func (g *gemmBlock) gradientPanel(strip []float32, j, r0, rows int) {
+	nv, cols := g.panel(g.n - j)
+	t := tile{k: g.kc, runs: 1, cStep: 4 * g.ldc, cols: cols, kStep: 4 * rows, bStep: 4 * nv * g.lanes()}
+	b := &g.b[j*g.k+g.pc*nv*g.lanes()]
+	tiles, size, extra := split(rows, g.gradMost(nv))
+	for i, r := 0, 0; i < tiles; i++ {
+		n := size + b2i(i < extra)
+		gradWeightBF16(n, nv, &strip[r], b, &g.c[(r0+r)*g.ldc+j], &t)
+		r += n
 	}
 }
 
