@@ -7,7 +7,7 @@ ROWS    := generic avx2 avxvnni avx512 amx
 RECORD  := $(GO) run ./internal/docs record
 export CGO_ENABLED = 0
 
-.PHONY: help build check fmt vet test noasm rows race cross arch gen gen-check golden fuzz bench bench-infer bench-language bench-smollm2 size docs-check clean
+.PHONY: help build check fmt vet test noasm rows race cross arch gen gen-check golden fuzz bench bench-infer bench-train bench-language bench-smollm2 size docs-check clean
 
 help:         ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
@@ -72,13 +72,25 @@ bench-infer: build  ## records of the integer runtime beside ONNX Runtime and Op
 	$(RECORD) bench-clients-resnet18 -- ./lowbit bench infer --model resnet18 --bits w8a8 --clients 16 --json --quiet
 	$(GO) run ./internal/docs tables
 
-bench-language: build  ## records of a language model's training step beside PyTorch, and the tables (Python with torch; ../shared)
-	for threads in 1 2; do \
-	  $(RECORD) bench-train-llama-288-fp32-t$$threads -- ./lowbit bench train --model peer/llama-288 --batch 8 --threads $$threads --steps 10 --json --quiet || exit 1; \
-	  $(RECORD) bench-train-llama-288-w4a8kv8-t$$threads -- ./lowbit bench train --model peer/llama-288 --bits w4a8kv8 --static --batch 8 --threads $$threads --steps 10 --json --quiet || exit 1; \
-	done
-	$(RECORD) peer-torch-llama-288 -- $(PYTHON) ../shared/bench/bench_torch_llama.py --threads 1,2 --modes fp32,silq --iters 6
+bench-train: build  ## records of training steps of a ResNet-20 beside PyTorch, and the tables (Python with torch; ../shared)
+	for threads in 1 2; do for kind in "fp32" "bf16 --bf16" "w4a4 --bits w4a4"; do set -- $$kind; name=$$1; shift; \
+	  $(RECORD) bench-train-resnet20-$$name-t$$threads -- ./lowbit bench train --model resnet20 "$$@" --threads $$threads --json --quiet || exit 1; \
+	done; done
+	$(RECORD) peer-torch-resnet20 -- env $(TORCH_ENV) $(PYTHON) ../shared/bench/bench_torch_resnet20.py --threads 1,2 --layouts nhwc --modes fp32,lsq --iters 15
+	$(RECORD) peer-torch-resnet20-bf16 -- env $(TORCH_ENV) $(PYTHON) ../shared/bench/bench_torch_resnet20.py --amp --threads 1,2 --layouts nhwc --modes fp32,lsq --iters 15
+	$(RECORD) peer-torch-compiled-resnet20 -- env $(TORCH_ENV) $(PYTHON) ../shared/bench/bench_torch_resnet20.py --compile --threads 2 --layouts nhwc --modes fp32,lsq --iters 15
 	$(GO) run ./internal/docs tables
+
+bench-language: build  ## records of a language model's training step beside PyTorch, and the tables (Python with torch; ../shared)
+	for threads in 1 2; do for kind in "fp32" "bf16 --bf16" "w4a8kv8 --bits w4a8kv8 --static"; do set -- $$kind; name=$$1; shift; \
+	  $(RECORD) bench-train-llama-288-$$name-t$$threads -- ./lowbit bench train --model peer/llama-288 "$$@" --batch 8 --threads $$threads --steps 10 --json --quiet || exit 1; \
+	done; done
+	$(RECORD) peer-torch-llama-288 -- env $(TORCH_ENV) $(PYTHON) ../shared/bench/bench_torch_llama.py --threads 1,2 --modes fp32,silq --iters 6
+	$(RECORD) peer-torch-llama-288-bf16 -- env $(TORCH_ENV) $(PYTHON) ../shared/bench/bench_torch_llama.py --amp --threads 1,2 --modes fp32,silq --iters 6
+	$(GO) run ./internal/docs tables
+
+# PyTorch with a malloc that keeps its pages and asks for large ones.
+TORCH_ENV = GLIBC_TUNABLES=glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=33554432:glibc.malloc.trim_threshold=17179869184
 
 SMOLLM2 ?= smollm2.gguf
 SMOLLM2_FLAGS ?=

@@ -146,7 +146,11 @@ func (v *benchFlags) train(a *app, cmd *cobra.Command) error {
 	if language {
 		items = "tokens"
 	}
-	out := benchResult{r, v.model.model, v.bits, machine}
+	bits := v.bits
+	if v.c.BF16 && bits == "fp32" {
+		bits = "bf16"
+	}
+	out := benchResult{r, v.model.model, bits, machine}
 	return a.print(out, true, func(w io.Writer) {
 		fmt.Fprintf(w, "step       %.2f ms median, %.2f min, %.2f p90, %.2f max (%d steps of %d)\n", r.MedianMS, r.MinMS, r.P90MS, r.MaxMS, r.Steps, r.Batch)
 		fmt.Fprintf(w, "speed      %.0f %s/s, %.1f GFLOP/s", r.ItemsPerS, items, r.GFLOPS)
