@@ -3,46 +3,52 @@
 #
 #   make build && docs/sweeps/silq-small.sh            all, in less than an hour of one core
 #   docs/sweeps/silq-small.sh s2 s4                    some
+#   STORIES=1 docs/sweeps/silq-small.sh                on stories260K, in minutes
 #
 # Each run becomes a record docs/results/NAME-sSEED.json of the group NAME; records
 # that exist are kept, so that a script that was stopped goes on. The decoder is trained
-# first if runs/go is missing (nine minutes). For a trial in seconds, with records thrown away:
+# first if runs/go is missing (nine minutes). With STORIES it is a published one of 260
+# thousand weights, the text is what that model writes itself, as its own is not here, and
+# names begin with stories-. For a trial in seconds, with records thrown away:
 #
 #   TRIAL=1 MODEL=stories260K.bin DATA=text:books docs/sweeps/silq-small.sh
 set -eu
-: "${MODEL:=runs/go}" "${DATA:=gosource:4MiB}" "${OTHER:=../shared/data/text/tinyshakespeare.txt}"
-: "${SEEDS:=1 2 3}" "${THREADS:=1}" "${TOKENS:=65536}" "${LOWBIT:=./lowbit}" "${TRIAL:=}"
+: "${LOWBIT:=./lowbit}" "${TRIAL:=}" "${STORIES:=}" "${SEEDS:=1 2 3}" "${THREADS:=1}" "${OTHER:=../shared/data/text/tinyshakespeare.txt}"
 DOCS="${DOCS:-go run ./internal/docs}"
-SHORT=
+PREFIX='' LENGTHS=''
+if [ -n "$STORIES" ]; then
+  : "${MODEL:=../shared/models/llm/stories260K/stories260K.bin}" "${DATA:=text:runs/stories.txt}" "${TOKENS:=8192}" "${LR:=1e-3}"
+  PREFIX=stories- LENGTHS="--text-length 64 --window-length 64 --windows 32"
+fi
+: "${MODEL:=runs/go}" "${DATA:=gosource:4MiB}" "${TOKENS:=65536}" "${LR:=1e-4}"
 if [ -n "$TRIAL" ]; then
-  SEEDS=1 TOKENS=512 SHORT="--text-length 64 --window-length 64 --windows 2 --batches 2"
+  SEEDS=1 TOKENS=2048 LENGTHS="--text-length 64 --window-length 64 --windows 2 --batches 2"
 fi
 
 # one NAME SEED FLAGS...: quantizes the decoder and keeps what came out.
 one() {
-  name=$1 seed=$2
+  name=$PREFIX$1 seed=$2
   shift 2
   [ -f "docs/results/$name-s$seed.json" ] && return
   echo "$name, seed $seed" >&2
   # shellcheck disable=SC2086
-  "$LOWBIT" quantize --model "$MODEL" --data "$DATA" --seed "$seed" --threads "$THREADS" --out "runs/$name-s$seed" --force --json --quiet "$@" $SHORT >"runs/$name.json"
+  "$LOWBIT" quantize --model "$MODEL" --data "$DATA" --seed "$seed" --threads "$THREADS" --out "runs/$name-s$seed" --force --json --quiet "$@" $LENGTHS >"runs/$name.json"
   [ -n "$TRIAL" ] || $DOCS keep "$name-s$seed" -group "$name" "runs/$name-s$seed"
   rm -rf "runs/$name-s$seed" "runs/$name.json"
 }
 
 # silq NAME TOKENS FLAGS...: trains with each seed.
 silq() {
-  name=$1 tokens=$2
+  what=$1 tokens=$2
   shift 2
-  [ -z "$TRIAL" ] || tokens=$TOKENS
-  for s in $SEEDS; do one "$name" "$s" --method silq --lr 1e-4 --tokens "$tokens" "$@"; done
+  for s in $SEEDS; do one "$what" "$s" --method silq --lr "$LR" --tokens "$tokens" "$@"; done
 }
 
 # ptq NAME FLAGS...: only rounds; nothing in it is drawn.
 ptq() {
-  name=$1
+  what=$1
   shift
-  one "$name" 0 --method ptq "$@"
+  one "$what" 0 --method ptq "$@"
 }
 
 # S2: precision. Static activations, a cache of 4 bits, weights of 2 bits.
@@ -66,9 +72,11 @@ s3() {
   done
 }
 
-# S4: length of the training; 65536 tokens are S2's w2a8kv8.
+# S4: length of the training, from an eighth to four times; S2's w2a8kv8 is between.
 s4() {
-  for t in 8192 16384 32768 131072 262144; do silq "s4-$(printf %06d $t)" "$t" --bits w2a8kv8; done
+  for t in $((TOKENS / 8)) $((TOKENS / 4)) $((TOKENS / 2)) $((TOKENS * 2)) $((TOKENS * 4)); do
+    silq "s4-$(printf %06d $t)" "$t" --bits w2a8kv8
+  done
 }
 
 # S5: first steps of weights, after a short and a longer training; percentile or maximum
@@ -76,8 +84,8 @@ s4() {
 # compared with (the weighted start, percentile 99.99, rate 2.5) is in S2 and S4.
 s5() {
   for rule in max mse convex lsq gptq; do
-    silq "s5-start-$rule-008k" 8192 --bits w2a8kv8 --init "$rule"
-    silq "s5-start-$rule-064k" "$TOKENS" --bits w2a8kv8 --init "$rule"
+    silq "s5-short-$rule" $((TOKENS / 8)) --bits w2a8kv8 --init "$rule"
+    silq "s5-long-$rule" "$TOKENS" --bits w2a8kv8 --init "$rule"
   done
   for p in 99.9 100; do silq "s5-percentile-$p" "$TOKENS" --bits w4a8kv8 --static --percentile $p; done
   for f in 1 10 50; do silq "s5-step-rate-$f" "$TOKENS" --bits w4a8kv8 --static --step-lr $f; done
@@ -103,8 +111,14 @@ s6() {
 s7() { s2; s4; s6; }
 
 mkdir -p runs
-if [ "$MODEL" = runs/go ] && [ ! -e runs/go/quantize.json ] && [ ! -e runs/go/last.safetensors ]; then
+if [ "$MODEL" = runs/go ] && [ ! -e runs/go/last.safetensors ]; then
   "$LOWBIT" train --model llama-tiny --data "$DATA" --tokens 800000 --lr 2e-3 --threads "$THREADS" --out runs/go --json --quiet >runs/go.json
+fi
+if [ "$DATA" = text:runs/stories.txt ] && [ ! -e runs/stories.txt ]; then
+  for s in $(seq 120); do
+    "$LOWBIT" run --model "$MODEL" --prompt "Once upon a time" --tokens 400 --seed "$s" --threads "$THREADS" --quiet
+  done >runs/stories.part
+  mv runs/stories.part runs/stories.txt
 fi
 [ $# -gt 0 ] || set -- s2 s3 s4 s5 s6
 for experiment; do
