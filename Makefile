@@ -3,7 +3,7 @@
 GO      ?= go
 PYTHON  ?= python3
 FUZZTIME ?= 20s
-ROWS    := generic avx2 avxvnni avx512 amx
+ROWS    := generic avx2 avxvnni avx512 avx512bf16 amx
 RECORD  := $(GO) run ./internal/docs record
 export CGO_ENABLED = 0
 
