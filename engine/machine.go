@@ -10,6 +10,10 @@ import (
 // runs repeat bit for bit on one row.
 func KernelRow() string { return kernel.Active().Name }
 
+// HasBF16 reports whether the active row has products of bfloat16, which
+// CompileRounded and gradients of quantized layers use.
+func HasBF16() bool { return kernel.Active().BF16 }
+
 // KernelRows returns the rows that this CPU can run, slowest first.
 func KernelRows() []string {
 	var names []string

@@ -138,9 +138,8 @@ func (e *Engine) CompileIn(m *Memory, g *graph.Graph, store *tensor.Store) (p *P
 }
 
 // CompileRounded is CompileIn for a plan whose products of floats may round their
-// operands to bfloat16, where the kernel row has such products: what a network in
-// full precision says to within some 2^-8, at twice the rate. FloatGradients turns
-// this off, too.
+// operands to bfloat16, where the kernel row has such products (HasBF16): each loses
+// at most 2^-9 of itself. FloatGradients turns this off, too.
 func (e *Engine) CompileRounded(m *Memory, g *graph.Graph, store *tensor.Store) (p *Plan, err error) {
 	return e.compile(m, g, store, !e.FloatGradients)
 }

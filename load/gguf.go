@@ -143,8 +143,8 @@ func ggufConfig(f *gguf.File) (model.Llama, error) {
 	}
 	c.KVHeads = k.int("attention.head_count_kv", c.Heads)
 	c.HeadDim = k.int("attention.key_length", 0)
-	if rotary := k.int("rope.dimension_count", 0); rotary != 0 && k.err == nil && rotary != headDim(c) {
-		k.fail("rope.dimension_count", fmt.Sprint(rotary), fmt.Sprintf("%d, the whole head", headDim(c)))
+	if rotary := k.int("rope.dimension_count", 0); rotary != 0 && k.err == nil && rotary != c.HeadWidth() {
+		k.fail("rope.dimension_count", fmt.Sprint(rotary), fmt.Sprintf("%d, the whole head", c.HeadWidth()))
 	}
 	adjust(&c)
 	embedding, ok := f.Info("token_embd.weight")
@@ -161,13 +161,6 @@ func ggufConfig(f *gguf.File) (model.Llama, error) {
 		}
 	}
 	return c, k.err
-}
-
-func headDim(c model.Llama) int {
-	if c.HeadDim != 0 || c.Heads < 1 {
-		return c.HeadDim
-	}
-	return c.Dim / c.Heads
 }
 
 func unsupported[V any](arch string, known map[string]V) error {
@@ -252,12 +245,12 @@ func llama3Scaling(t *tensor.Tensor, c model.Llama) (graph.RoPEScaling, error) {
 		return graph.RoPEScaling{}, err
 	}
 	v := f.Float32s()
-	if len(v) != headDim(c)/2 || len(v) == 0 {
-		return graph.RoPEScaling{}, fmt.Errorf("%w: %v, want [%d]", tensor.ErrShape, t.Shape(), headDim(c)/2)
+	if len(v) != c.HeadWidth()/2 || len(v) == 0 {
+		return graph.RoPEScaling{}, fmt.Errorf("%w: %v, want [%d]", tensor.ErrShape, t.Shape(), c.HeadWidth()/2)
 	}
 	s := graph.RoPEScaling{Factor: float64(slices.Max(v)), Low: 1, High: 4, Original: 8192}
-	plain := graph.RoPE{HeadDim: headDim(c), Theta: c.Theta}
-	scaled := graph.RoPE{HeadDim: headDim(c), Theta: c.Theta, Scaling: s}
+	plain := graph.RoPE{HeadDim: c.HeadWidth(), Theta: c.Theta}
+	scaled := graph.RoPE{HeadDim: c.HeadWidth(), Theta: c.Theta, Scaling: s}
 	for i, got := range v {
 		if want := plain.Frequency(i) / scaled.Frequency(i); !(math.Abs(float64(got)-want) <= 1e-3*want) {
 			return s, fmt.Errorf("factor %d is %g, Llama 3's rule gives %g; other rules are not supported", i, got, want)
@@ -273,8 +266,8 @@ func GGUFRope(c model.Llama) (name string, factors []float32, err error) {
 	if c.Scaling.Original == 0 || c.Scaling.Factor <= 1 {
 		return "", nil, nil
 	}
-	plain, scaled := graph.RoPE{HeadDim: headDim(c), Theta: c.Theta}, graph.RoPE{HeadDim: headDim(c), Theta: c.Theta, Scaling: c.Scaling}
-	t := tensor.New(tensor.F32, headDim(c)/2)
+	plain, scaled := graph.RoPE{HeadDim: c.HeadWidth(), Theta: c.Theta}, graph.RoPE{HeadDim: c.HeadWidth(), Theta: c.Theta, Scaling: c.Scaling}
+	t := tensor.New(tensor.F32, c.HeadWidth()/2)
 	for i := range t.Float32s() {
 		t.Float32s()[i] = float32(plain.Frequency(i) / scaled.Frequency(i))
 	}

@@ -1,7 +1,6 @@
 package load
 
 import (
-	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -146,7 +145,7 @@ func (l *Language) WriteConfig(path, typ string, tied bool, quantization any, ex
 	c := l.Config
 	h := hfConfig{
 		Architectures: []string{"LlamaForCausalLM"}, ModelType: "llama", VocabSize: c.Vocab, HiddenSize: c.Dim, Intermediate: c.Hidden,
-		Layers: c.Layers, Heads: c.Heads, KVHeads: c.KVHeads, HeadDim: cmp.Or(c.HeadDim, c.Dim/c.Heads), Context: c.Context, NormEps: &c.NormEps,
+		Layers: c.Layers, Heads: c.Heads, KVHeads: c.KVHeads, HeadDim: c.HeadWidth(), Context: c.Context, NormEps: &c.NormEps,
 		Activation: "silu", Theta: c.Theta, Tied: &tied, AttentionBias: c.OutBias, MLPBias: c.MLPBias, Type: typ,
 		EmbeddingMultiplier: c.EmbeddingMultiplier, AttentionMultiplier: c.AttentionMultiplier,
 		ResidualMultiplier: c.ResidualMultiplier, LogitsScaling: c.LogitsScaling,

@@ -156,11 +156,7 @@ func checkSize(c model.Llama, fileBytes int64) error {
 			return fmt.Errorf("a size of %d in the description of the network, want at most %d", n, 1<<28)
 		}
 	}
-	head := c.HeadDim
-	if head == 0 {
-		head = c.Dim / c.Heads
-	}
-	width, dim := float64(head)*float64(c.Heads+c.KVHeads), float64(c.Dim)
+	width, dim := float64(c.HeadWidth())*float64(c.Heads+c.KVHeads), float64(c.Dim)
 	total := float64(c.Vocab)*dim + float64(c.Layers)*(2*width*dim+3*dim*float64(c.Hidden))
 	if total > maxElements || total > 8*float64(fileBytes) {
 		return fmt.Errorf("the description asks for %.3g parameters, the file has %d bytes", total, fileBytes)

@@ -91,7 +91,7 @@ type llama2cPart struct {
 }
 
 func llama2cOrder(c model.Llama) []llama2cPart {
-	d, kv := c.Dim, c.KVHeads*headDim(c)
+	d, kv := c.Dim, c.KVHeads*c.HeadWidth()
 	layer := func(name string, shape ...int) llama2cPart {
 		return llama2cPart{"model.layers.%d." + name + ".weight", true, c.Layers, shape}
 	}
@@ -103,7 +103,7 @@ func llama2cOrder(c model.Llama) []llama2cPart {
 		layer("post_attention_layernorm", d),
 		layer("mlp.gate_proj", c.Hidden, d), layer("mlp.down_proj", d, c.Hidden), layer("mlp.up_proj", c.Hidden, d),
 		one("model.norm.weight", d),
-		one("", c.Context, headDim(c)), // cosines, then sines, half a head each
+		one("", c.Context, c.HeadWidth()), // cosines, then sines, half a head each
 	}
 	if !c.Tied {
 		parts = append(parts, one("lm_head.weight", c.Vocab, d))

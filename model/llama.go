@@ -56,16 +56,18 @@ func (c Llama) Validate() error {
 		return fmt.Errorf("model: llama: %d heads in groups of %d key heads", c.Heads, c.KVHeads)
 	case c.HeadDim == 0 && c.Dim%c.Heads != 0:
 		return fmt.Errorf("model: llama: dim %d for %d heads, want a multiple", c.Dim, c.Heads)
-	case c.headDim()%2 != 0:
-		return fmt.Errorf("model: llama: head of %d, want an even number", c.headDim())
+	case c.HeadWidth()%2 != 0:
+		return fmt.Errorf("model: llama: head of %d, want an even number", c.HeadWidth())
 	case !(c.Theta > 0) || c.NormEps < 0:
 		return fmt.Errorf("model: llama: theta %g and norm eps %g, want positive numbers", c.Theta, c.NormEps)
 	}
 	return nil
 }
 
-func (c Llama) headDim() int {
-	if c.HeadDim != 0 {
+// HeadWidth is the width of a head: HeadDim, or what Dim and Heads give; 0 where
+// they give none.
+func (c Llama) HeadWidth() int {
+	if c.HeadDim != 0 || c.Heads < 1 {
 		return c.HeadDim
 	}
 	return c.Dim / c.Heads
@@ -139,10 +141,10 @@ func (b *llamaBuilder) inputs() {
 func (b *llamaBuilder) layer(i int, x *graph.Node) *graph.Node {
 	p := fmt.Sprintf("model.layers.%d.", i)
 	a := nn.Attention{
-		Heads: b.Heads, KVHeads: b.KVHeads, HeadDim: b.headDim(), Bias: b.QKVBias, OutBias: b.OutBias, Init: nn.Normal(0.02),
+		Heads: b.Heads, KVHeads: b.KVHeads, HeadDim: b.HeadWidth(), Bias: b.QKVBias, OutBias: b.OutBias, Init: nn.Normal(0.02),
 		Q: p + "self_attn.q_proj", K: p + "self_attn.k_proj", V: p + "self_attn.v_proj", O: p + "self_attn.o_proj",
 		Scale: b.AttentionMultiplier, Mask: graph.Mask{Seq: b.r.Seq, Causal: true}, Starts: b.starts,
-		Rope:   &graph.RoPE{HeadDim: b.headDim(), Seq: b.r.Seq, Context: b.Context, Theta: b.Theta, Adjacent: b.Adjacent, Scaling: b.Scaling},
+		Rope:   &graph.RoPE{HeadDim: b.HeadWidth(), Seq: b.r.Seq, Context: b.Context, Theta: b.Theta, Adjacent: b.Adjacent, Scaling: b.Scaling},
 		RopeAt: b.positions,
 	}
 	if b.r.Capacity > 0 {

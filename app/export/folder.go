@@ -1,7 +1,6 @@
 package export
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -198,7 +197,7 @@ func (w *folder) rows(layer string, t *tensor.Tensor) *tensor.Tensor {
 	if !w.l.Config.Adjacent || !strings.HasSuffix(layer, ".self_attn.q_proj") && !strings.HasSuffix(layer, ".self_attn.k_proj") {
 		return t
 	}
-	head := headDim(w.l.Config)
+	head := w.l.Config.HeadWidth()
 	out := tensor.New(tensor.F32, t.Shape()...)
 	from, to := t.Float32s(), out.Float32s()
 	n := t.Len() / t.Shape()[0]
@@ -207,8 +206,6 @@ func (w *folder) rows(layer string, t *tensor.Tensor) *tensor.Tensor {
 	}
 	return out
 }
-
-func headDim(c model.Llama) int { return cmp.Or(c.HeadDim, c.Dim/c.Heads) }
 
 // weight writes a quantized weight.
 func (w *folder) weight(layer string, t *tensor.Tensor, q graph.Layer) error {

@@ -157,7 +157,7 @@ func (w *ggufWriter) rows(layer string, t *tensor.Tensor) *tensor.Tensor {
 	if !w.permuted(layer) {
 		return t
 	}
-	head := headDim(w.l.Config)
+	head := w.l.Config.HeadWidth()
 	out := tensor.New(tensor.F32, t.Shape()...)
 	from, to := t.Float32s(), out.Float32s()
 	n := t.Len() / t.Shape()[0]
@@ -286,7 +286,7 @@ func (w *ggufWriter) add(t gguf.Tensor, values []float32, bits int, why string) 
 // metadata describes the network and its tokenizer.
 func (w *ggufWriter) metadata() ([]gguf.KV, error) {
 	c, arch := w.l.Config, w.architecture()
-	head := headDim(c)
+	head := c.HeadWidth()
 	u := func(key string, v int) gguf.KV { return gguf.KV{Key: arch + "." + key, Value: uint32(v)} }
 	f := func(key string, v float64) gguf.KV { return gguf.KV{Key: arch + "." + key, Value: float32(v)} }
 	kv := []gguf.KV{

@@ -1,7 +1,6 @@
 package quantize
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -97,9 +96,8 @@ type Cache struct {
 
 // cacheOf returns the size of a model's keys and values.
 func cacheOf(c model.Llama, q silq.Quantizers) Cache {
-	head := cmp.Or(c.HeadDim, c.Dim/c.Heads)
 	steps := 2 * c.Layers * c.KVHeads
-	k := Cache{Values: steps * head, Context: c.Context}
+	k := Cache{Values: steps * c.HeadWidth(), Context: c.Context}
 	switch {
 	case q.Cache == 0:
 		k.BytesPerToken = 2 * k.Values

@@ -23,8 +23,9 @@ const (
 )
 
 // EncoderONNX writes an encoder as an ONNX model with the inputs of Hugging Face's
-// exports, and its tokenizer's files beside it; then reads it back and runs it on tokens beside the encoder. A quantized one
-// becomes QDQ, in the style Int4 with quantized weights alone.
+// exports, and its tokenizer's files beside it; then reads it back and runs it on
+// tokens beside the encoder. A quantized one becomes QDQ, in the style Int4 with
+// quantized weights alone.
 func EncoderONNX(path string, n *load.Encoder, style ONNXStyle) (Exported, error) {
 	e := Exported{Path: path}
 	build := n.Graph

@@ -119,6 +119,7 @@ func noise(shape []int, n int, seed uint64) (*data.Dataset, error) {
 
 func (v *benchFlags) train(a *app, cmd *cobra.Command) error {
 	v.c.Seed = a.seed
+	a.roundsOrWarns(v.c.BF16)
 	language := load.IsLanguage(v.model.model)
 	if language && !cmd.Flags().Changed("batch") {
 		v.c.Batch = 8

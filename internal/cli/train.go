@@ -143,6 +143,13 @@ func (a *app) train() *cobra.Command {
 	return cmd
 }
 
+// roundsOrWarns tells whoever asked for bfloat16 that this CPU has none.
+func (a *app) roundsOrWarns(bf16 bool) {
+	if bf16 && !engine.HasBF16() {
+		a.warn("--bf16 changes nothing: kernel row " + engine.KernelRow() + " has no products of bfloat16")
+	}
+}
+
 // recipe is what a network for some data is trained with by default.
 type recipe struct {
 	epochs   int
@@ -255,6 +262,7 @@ type trainResult struct {
 }
 
 func (t *trainFlags) run(a *app, cmd *cobra.Command) error {
+	a.roundsOrWarns(t.bf16)
 	if load.IsLanguage(t.model.model) {
 		return t.language(a, cmd)
 	}

@@ -106,22 +106,8 @@ func gemmBF16(c, a, packedB []float32, m, n, k, lda, ldc int, transA, acc bool, 
 			for i := range rows {
 				narrowBF16(scratch[i*g.lda:][:g.kc], a[(r+i)*lda+pc:][:min(gemmK, k-pc)])
 			}
-			g.product(scratch[:rows*g.lda], r, rows)
-		}
-	}
-}
-
-// product computes rows r.. of c from as many rows of words.
-func (g *gemmBlock) product(a []float32, r0, rows int) {
-	for j := 0; j < g.n; j += 2 * g.lanes() {
-		nv, cols := g.panel(g.n - j)
-		t := g.tile(cols)
-		b := &g.b[j*g.k+g.pc*nv*g.lanes()]
-		tiles, size, extra := split(rows, g.rowsMost(nv))
-		for i, r := 0, 0; i < tiles; i++ {
-			m := size + b2i(i < extra)
-			rowsBF16(m, nv, &a[r*g.lda], b, &g.c[(r0+r)*g.ldc+j], &t)
-			r += m
+			g.a, g.c = scratch[:rows*g.lda], c[r*ldc:]
+			g.inPlace(0, rows)
 		}
 	}
 }

@@ -124,7 +124,7 @@ func (d *convDir) tapsBefore(py, px int) (n int) {
 // columns counts the destination columns of phase px.
 func (d *convDir) columns(px int) int { return (d.dstW - px + d.phasesW - 1) / d.phasesW }
 
-// sharesTaps reports whether conv3F32 or conv3BF16 serves a panel of nv vectors: then a
+// sharesTaps reports whether conv3F32 serves a panel of nv vectors: then a
 // kernel row's weights lie [channel][tap] instead of [tap][channel].
 func (d *convDir) sharesTaps(is isa, w phase, px, nv int) bool {
 	return is != avx2 && nv == 1 && d.s.Groups == 1 && w.taps == 3 && w.step == 1 && w.advance == 1 && d.columns(px) >= 8
@@ -382,12 +382,8 @@ func (p *convPanel) row(is isa, dense bool, dst, packed, buf []float32, from, sr
 			m++
 		}
 		switch {
-		case p.shared && is == bf16:
-			conv3BF16(m, &buf[a], &packed[b], &dst[c], &p.tile)
-		case is == bf16:
-			rowsBF16(m, p.nv, &buf[a], &packed[b], &dst[c], &p.tile)
 		case p.shared:
-			conv3F32(m, &buf[a], &packed[b], &dst[c], &p.tile)
+			conv3F32(is, m, &buf[a], &packed[b], &dst[c], &p.tile)
 		case p.depthwise:
 			depthwiseF32(is, m, &buf[a], &packed[b], &dst[c], &p.tile)
 		default:

@@ -67,7 +67,7 @@ func mergesTaps(s *ConvShape) bool {
 	return s.C < 8 && s.KW > 1 && s.DW == 1 && s.Groups == 1
 }
 
-// gradSharesTaps reports whether the kernels of three taps serve the shape.
+// gradSharesTaps reports whether gradWeight3F32 serves the shape.
 func gradSharesTaps(s *ConvShape) bool {
 	return s.KW == 3 && s.SW == 1 && s.DW == 1 && s.PL == 1 && s.PR == 1 && s.Groups == 1 && s.O <= avx512.lanes()
 }
@@ -87,11 +87,7 @@ func gradTaps3(is isa, s *ConvShape, dw, x, dy []float32, kh, r0, r1 int) {
 	tiles, size, extra := split(s.C, 8)
 	for i, r := 0, 0; i < tiles; i++ {
 		m := size + b2i(i < extra)
-		if is == bf16 {
-			gradWeight3BF16(m, &x[a+r], &dy[b], &dw[c+r*s.O], &t)
-		} else {
-			gradWeight3F32(m, &x[a+r], &dy[b], &dw[c+r*s.O], &t)
-		}
+		gradWeight3F32(is, m, &x[a+r], &dy[b], &dw[c+r*s.O], &t)
 		r += m
 	}
 }
@@ -160,11 +156,7 @@ func gradTiles(is isa, t *tile, dw, x, dy []float32, rows, cols int) {
 		tiles, size, extra := split(rows, is.gradMost(nv))
 		for i, r := 0, 0; i < tiles; i++ {
 			m := size + b2i(i < extra)
-			if is == bf16 {
-				gradWeightBF16(m, nv, &x[r], &dy[j], &dw[r*cols+j], t)
-			} else {
-				gradWeightF32(is, m, nv, &x[r], &dy[j], &dw[r*cols+j], t)
-			}
+			gradWeightF32(is, m, nv, &x[r], &dy[j], &dw[r*cols+j], t)
 			r += m
 		}
 	}

@@ -91,7 +91,7 @@ func (is isa) gemm(c, a, packedB []float32, m, n, k, lda, ldc int, transA, acc b
 	}
 	inPlace := !transA && (m < gemmInPlace || n <= (gemmPanels-1)*2*is.lanes())
 	for pc := 0; pc < k; pc += gemmK {
-		g := gemmBlock{isa: is, c: c, a: a, b: packedB, n: n, k: k, pc: pc, kc: min(gemmK, k-pc), lda: lda, ldc: ldc, add: acc || pc > 0}
+		g := gemmBlock{isa: is, c: c, a: a, b: packedB, n: n, k: k, pc: pc, ac: pc, kc: min(gemmK, k-pc), lda: lda, ldc: ldc, add: acc || pc > 0}
 		if inPlace {
 			for r := 0; r < m; r += 48 { // rows of A that stay in L1 while the panels pass
 				g.inPlace(r, min(m, r+48))
@@ -109,6 +109,7 @@ type gemmBlock struct {
 	isa
 	c, a, b      []float32
 	n, k, pc, kc int
+	ac           int // the column of a that pc is
 	lda, ldc     int
 	add          bool
 }
@@ -130,7 +131,7 @@ func (g *gemmBlock) inPlace(r0, r1 int) {
 		tiles, size, extra := split(r1-r0, g.rowsMost(nv))
 		for i, r := 0, r0; i < tiles; i++ {
 			m := size + b2i(i < extra)
-			rowsF32(g.isa, m, nv, &g.a[r*g.lda+g.pc], b, &g.c[r*g.ldc+j], &t)
+			rowsF32(g.isa, m, nv, &g.a[r*g.lda+g.ac], b, &g.c[r*g.ldc+j], &t)
 			r += m
 		}
 	}

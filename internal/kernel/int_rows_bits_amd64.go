@@ -2,105 +2,82 @@
 
 package kernel
 
-// rowsBits is rows32, or rowsU8 where there is an m, for two vectors of weights that
-// are packed at b; it leaves their bytes at panel.
+// rowsBits is rows32, or rowsU8 where there is an m, for n pixels and two vectors of
+// weights that are packed at b; it leaves their bytes at panel.
 func rowsBits(bits, n int, a *uint8, b *int8, panel, c *uint8, start *int32, m, q *float32, shift int, t *tile) {
-	switch bits {
-	case 4:
-		rowsS4(n, a, b, panel, c, start, m, q, shift, t)
-	case 3:
-		rowsS3(n, a, b, panel, c, start, m, q, shift, t)
-	case 2:
-		rowsS2(n, a, b, panel, c, start, m, q, shift, t)
-	}
-}
-
-func rowsS4(n int, a *uint8, b *int8, panel, c *uint8, start *int32, m, q *float32, shift int, t *tile) {
 	w := t.words()
-	switch n {
-	case 1:
+	switch bits<<4 | n {
+	case 65:
 		rowsS4AVX512x1(a, b, panel, c, start, m, q, shift, w)
-	case 2:
+	case 66:
 		rowsS4AVX512x2(a, b, panel, c, start, m, q, shift, w)
-	case 3:
+	case 67:
 		rowsS4AVX512x3(a, b, panel, c, start, m, q, shift, w)
-	case 4:
+	case 68:
 		rowsS4AVX512x4(a, b, panel, c, start, m, q, shift, w)
-	case 5:
+	case 69:
 		rowsS4AVX512x5(a, b, panel, c, start, m, q, shift, w)
-	case 6:
+	case 70:
 		rowsS4AVX512x6(a, b, panel, c, start, m, q, shift, w)
-	case 7:
+	case 71:
 		rowsS4AVX512x7(a, b, panel, c, start, m, q, shift, w)
-	case 8:
+	case 72:
 		rowsS4AVX512x8(a, b, panel, c, start, m, q, shift, w)
-	case 9:
+	case 73:
 		rowsS4AVX512x9(a, b, panel, c, start, m, q, shift, w)
-	case 10:
+	case 74:
 		rowsS4AVX512x10(a, b, panel, c, start, m, q, shift, w)
-	case 11:
+	case 75:
 		rowsS4AVX512x11(a, b, panel, c, start, m, q, shift, w)
-	case 12:
+	case 76:
 		rowsS4AVX512x12(a, b, panel, c, start, m, q, shift, w)
-	}
-}
-
-func rowsS3(n int, a *uint8, b *int8, panel, c *uint8, start *int32, m, q *float32, shift int, t *tile) {
-	w := t.words()
-	switch n {
-	case 1:
+	case 49:
 		rowsS3AVX512x1(a, b, panel, c, start, m, q, shift, w)
-	case 2:
+	case 50:
 		rowsS3AVX512x2(a, b, panel, c, start, m, q, shift, w)
-	case 3:
+	case 51:
 		rowsS3AVX512x3(a, b, panel, c, start, m, q, shift, w)
-	case 4:
+	case 52:
 		rowsS3AVX512x4(a, b, panel, c, start, m, q, shift, w)
-	case 5:
+	case 53:
 		rowsS3AVX512x5(a, b, panel, c, start, m, q, shift, w)
-	case 6:
+	case 54:
 		rowsS3AVX512x6(a, b, panel, c, start, m, q, shift, w)
-	case 7:
+	case 55:
 		rowsS3AVX512x7(a, b, panel, c, start, m, q, shift, w)
-	case 8:
+	case 56:
 		rowsS3AVX512x8(a, b, panel, c, start, m, q, shift, w)
-	case 9:
+	case 57:
 		rowsS3AVX512x9(a, b, panel, c, start, m, q, shift, w)
-	case 10:
+	case 58:
 		rowsS3AVX512x10(a, b, panel, c, start, m, q, shift, w)
-	case 11:
+	case 59:
 		rowsS3AVX512x11(a, b, panel, c, start, m, q, shift, w)
-	case 12:
+	case 60:
 		rowsS3AVX512x12(a, b, panel, c, start, m, q, shift, w)
-	}
-}
-
-func rowsS2(n int, a *uint8, b *int8, panel, c *uint8, start *int32, m, q *float32, shift int, t *tile) {
-	w := t.words()
-	switch n {
-	case 1:
+	case 33:
 		rowsS2AVX512x1(a, b, panel, c, start, m, q, shift, w)
-	case 2:
+	case 34:
 		rowsS2AVX512x2(a, b, panel, c, start, m, q, shift, w)
-	case 3:
+	case 35:
 		rowsS2AVX512x3(a, b, panel, c, start, m, q, shift, w)
-	case 4:
+	case 36:
 		rowsS2AVX512x4(a, b, panel, c, start, m, q, shift, w)
-	case 5:
+	case 37:
 		rowsS2AVX512x5(a, b, panel, c, start, m, q, shift, w)
-	case 6:
+	case 38:
 		rowsS2AVX512x6(a, b, panel, c, start, m, q, shift, w)
-	case 7:
+	case 39:
 		rowsS2AVX512x7(a, b, panel, c, start, m, q, shift, w)
-	case 8:
+	case 40:
 		rowsS2AVX512x8(a, b, panel, c, start, m, q, shift, w)
-	case 9:
+	case 41:
 		rowsS2AVX512x9(a, b, panel, c, start, m, q, shift, w)
-	case 10:
+	case 42:
 		rowsS2AVX512x10(a, b, panel, c, start, m, q, shift, w)
-	case 11:
+	case 43:
 		rowsS2AVX512x11(a, b, panel, c, start, m, q, shift, w)
-	case 12:
+	case 44:
 		rowsS2AVX512x12(a, b, panel, c, start, m, q, shift, w)
 	}
 }

@@ -7,6 +7,10 @@ package kernel
 
 // rowsF32 runs the kernel for mr rows of nv vectors.
 func rowsF32(is isa, mr, nv int, a, b, c *float32, t *tile) {
+	if is == bf16 {
+		rowsBF16(mr, nv, a, b, c, t)
+		return
+	}
 	w := t.words()
 	switch mr<<1 | (nv - 1) | int(is)<<6 {
 	case 2:
@@ -98,6 +102,10 @@ func rowsF32(is isa, mr, nv int, a, b, c *float32, t *tile) {
 
 // gradWeightF32 runs the kernel for mr rows of nv vectors.
 func gradWeightF32(is isa, mr, nv int, a, b, c *float32, t *tile) {
+	if is == bf16 {
+		gradWeightBF16(mr, nv, a, b, c, t)
+		return
+	}
 	w := t.words()
 	switch mr<<1 | (nv - 1) | int(is)<<6 {
 	case 2:
@@ -278,7 +286,11 @@ func rowsS16(mr, nv int, a *int16, b *int8, c, bias *int32, t *tile) {
 }
 
 // conv3F32 runs the AVX-512 kernel for mr pixels, 8 to 16.
-func conv3F32(mr int, a, b, c *float32, t *tile) {
+func conv3F32(is isa, mr int, a, b, c *float32, t *tile) {
+	if is == bf16 {
+		conv3BF16(mr, a, b, c, t)
+		return
+	}
 	w := t.words()
 	switch mr {
 	case 8:
@@ -396,7 +408,11 @@ func depthGradF32(is isa, nv int, a, b, c *float32, t *tile) {
 }
 
 // gradWeight3F32 runs the AVX-512 kernel for mr rows, 1 to 8.
-func gradWeight3F32(mr int, a, b, c *float32, t *tile) {
+func gradWeight3F32(is isa, mr int, a, b, c *float32, t *tile) {
+	if is == bf16 {
+		gradWeight3BF16(mr, a, b, c, t)
+		return
+	}
 	w := t.words()
 	switch mr {
 	case 1:

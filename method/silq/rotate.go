@@ -109,11 +109,7 @@ func Rotate(c model.Llama, s *tensor.Store) (model.Llama, error) {
 		}
 		c.Tied = false
 	}
-	head := c.HeadDim
-	if head == 0 {
-		head = c.Dim / c.Heads
-	}
-	r := rotator{s: s, stream: newTurn(c.Dim, 'r'), head: newTurn(head, 'h')}
+	r := rotator{s: s, stream: newTurn(c.Dim, 'r'), head: newTurn(c.HeadWidth(), 'h')}
 	r.stream.rows(embedding.Float32s())
 	for i := range c.Layers {
 		p := fmt.Sprintf("model.layers.%d.", i)
