@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"math"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -98,6 +99,41 @@ func TestLine(t *testing.T) {
 	for _, x := range [][]float64{{1, 2}, {2, 2, 2}} {
 		if _, err := line(x, make([]float64, len(x))); err == nil {
 			t.Errorf("a line through x = %v", x)
+		}
+	}
+}
+
+func TestATreeIsChangedByMoreThanRecords(t *testing.T) {
+	t.Chdir(t.TempDir())
+	git := func(args ...string) {
+		t.Helper()
+		args = append([]string{"-c", "user.name=a", "-c", "user.email=a@b"}, args...)
+		if out, err := exec.Command("git", args...).CombinedOutput(); err != nil {
+			t.Skipf("needs git, in whose absence every record counts as changed: %v: %s", err, out)
+		}
+	}
+	write := func(path, text string) {
+		t.Helper()
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	record := resultsDir + "/a.json"
+	write(record, "1")
+	write("main.go", "1")
+	git("init", "-q")
+	git("add", ".")
+	git("commit", "-q", "-m", "a")
+	for _, c := range []struct {
+		path string
+		want bool
+	}{{record, false}, {resultsDir + "/b.json", false}, {"main.go", true}} {
+		write(c.path, "2")
+		if _, changed := commit(); changed != c.want {
+			t.Errorf("%s written: changed is %v, want %v", c.path, changed, c.want)
 		}
 	}
 }

@@ -135,11 +135,13 @@ func portable(args []string) []string {
 	return out
 }
 
+// commit returns the checked-out commit and whether the tree differs from it in more
+// than records, which no program reads.
 func commit() (string, bool) {
 	id, err := exec.Command("git", "rev-parse", "--short=12", "HEAD").Output()
 	if err != nil {
 		return "unknown", true
 	}
-	changes, _ := exec.Command("git", "status", "--porcelain", "--untracked-files=no").Output()
-	return strings.TrimSpace(string(id)), len(bytes.TrimSpace(changes)) > 0
+	changes, err := exec.Command("git", "status", "--porcelain", "--untracked-files=no", "--", ":/", ":/!"+resultsDir).Output()
+	return strings.TrimSpace(string(id)), err != nil || len(bytes.TrimSpace(changes)) > 0
 }
