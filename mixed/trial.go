@@ -59,7 +59,7 @@ func RunTrials(ctx context.Context, dir string, trials []Trial, r TrialRunner, p
 		progress = func(int, int) {}
 	}
 	w := trialWork{dir: dir, runner: r, results: make([]*Metrics, len(trials))}
-	if err := w.open(); err != nil {
+	if err := w.open(ctx); err != nil {
 		return nil, err
 	}
 	for done := 0; done < len(trials); {
@@ -102,19 +102,14 @@ type trialWork struct {
 }
 
 // open makes the directory, or compares what it holds.
-func (w trialWork) open() error {
+func (w trialWork) open(ctx context.Context) error {
 	if w.dir == "" {
 		return nil
 	}
 	if err := os.MkdirAll(w.dir, 0o777); err != nil {
 		return fmt.Errorf("mixed: %w", err)
 	}
-	release, err := claim.Take(filepath.Join(w.dir, ".lock"))
-	for errors.Is(err, claim.ErrHeld) { // another process writes the identity
-		if err = claim.Wait(context.Background()); err == nil {
-			release, err = claim.Take(filepath.Join(w.dir, ".lock"))
-		}
-	}
+	release, err := claim.TakeWaiting(ctx, filepath.Join(w.dir, ".lock")) // while another process writes the identity
 	if err != nil {
 		return fmt.Errorf("mixed: %w", err)
 	}

@@ -66,23 +66,29 @@ func (s *sweep) latency(ctx context.Context, n *mixed.Network) (l *infer.Latency
 
 // measure finds the layers' times, if the sweep shows them or counts in them, and
 // keeps them in the directory.
-func (s *sweep) measure(ctx context.Context) (err error) {
-	l, ok := s.problem.Cost.(*infer.Latency)
-	if !ok && !s.Times {
+func (s *sweep) measure(ctx context.Context) error {
+	l, counts := s.problem.Cost.(*infer.Latency)
+	if !counts && !s.Times {
 		return nil
 	}
-	found := false
-	if !ok {
-		if l, found, err = s.latency(ctx, s.problem.Network); err != nil {
+	if !counts {
+		var err error
+		if l, _, err = s.latency(ctx, s.problem.Network); err != nil {
 			return err
 		}
 	}
+	if err := writeNew(s.path(latencyName), l); err != nil {
+		return err
+	}
+	if counts { // by the times on record, which another process may have measured
+		if err := s.check(ctx); err != nil {
+			return err
+		}
+		l = s.problem.Cost.(*infer.Latency)
+	}
 	s.times = l
 	s.result.Times = &Times{Kernel: l.Kernel, Threads: l.Threads}
-	if found {
-		return nil
-	}
-	return writeJSON(s.path(latencyName), l)
+	return nil
 }
 
 // ms is the time of one example through all layers of a choice, fixed ones

@@ -17,6 +17,7 @@ import (
 	"lowbit/method/alps"
 	"lowbit/method/oracle"
 	"lowbit/mixed"
+	"lowbit/mixed/claim"
 	"lowbit/quant"
 	"lowbit/train"
 )
@@ -228,24 +229,67 @@ func (pt *Point) fill(r train.Result) {
 	pt.Accuracy, pt.Loss, pt.Seconds, pt.Done = r.Accuracy, r.Loss, r.Seconds, true
 }
 
-// train trains a point unless it is done, and fills in all points that share
-// its training.
-func (s *sweep) train(ctx context.Context, i int) error {
-	pt := s.result.Points[i]
-	if pt.Done {
-		return nil
-	}
-	done := 0
-	for _, other := range s.result.Points {
-		if other.Done {
-			done++
+// trainAll trains all points that are not done, but for those that other
+// processes train, for which it waits.
+func (s *sweep) trainAll(ctx context.Context) error {
+	for {
+		held, moved := false, false
+		for i := range s.result.Points {
+			if s.result.Points[i].Done {
+				continue
+			}
+			err := s.train(ctx, i)
+			if errors.Is(err, claim.ErrHeld) {
+				held = true
+				continue
+			}
+			if err == nil {
+				err = s.save()
+			}
+			if err != nil {
+				return err
+			}
+			moved = true
+		}
+		if !held {
+			return nil
+		}
+		if moved {
+			continue
+		}
+		if err := claim.Wait(ctx); err != nil {
+			return fmt.Errorf("sweep: %w: %w", train.ErrInterrupted, err)
 		}
 	}
-	at := Progress{Method: pt.Method, Budget: pt.Budget, Seed: pt.Seed, Done: done, All: len(s.result.Points)}
-	s.progress(at)
-	r, err := s.one(ctx, pt, s.plans[i], at)
+}
+
+// train trains a point, or reads what another process made of it, and fills in
+// all points that share its training. It returns claim.ErrHeld if another process
+// is at it.
+func (s *sweep) train(ctx context.Context, i int) error {
+	pt := s.result.Points[i]
+	release, err := claim.Take(filepath.Join(s.dir, "points", pt.Run+".lock"))
 	if err != nil {
-		return fmt.Errorf("sweep: %s at %g, seed %d: %w", pt.Method, pt.Budget, pt.Seed, err)
+		return fmt.Errorf("sweep: %w", err)
+	}
+	defer release()
+	var r train.Result
+	found, err := readJSON(s.recordPath(pt), &r)
+	if err != nil {
+		return err
+	}
+	if !found {
+		done := 0
+		for _, other := range s.result.Points {
+			if other.Done {
+				done++
+			}
+		}
+		at := Progress{Method: pt.Method, Budget: pt.Budget, Seed: pt.Seed, Done: done, All: len(s.result.Points)}
+		s.progress(at)
+		if r, err = s.one(ctx, pt, s.plans[i], at); err != nil {
+			return fmt.Errorf("sweep: %s at %g, seed %d: %w", pt.Method, pt.Budget, pt.Seed, err)
+		}
 	}
 	for j := range s.result.Points {
 		if s.result.Points[j].Run == pt.Run {

@@ -14,6 +14,8 @@
 //
 // A sweep that was stopped, in whatever way, goes on where it was when it is
 // called again with the same directory; methods, budgets and seeds may be added.
+// Several processes with one directory share the trainings, each claiming one at
+// a time.
 package sweep
 
 import (
@@ -34,14 +36,9 @@ import (
 	"lowbit/train"
 )
 
-// Errors that a caller can act on.
-var (
-	// ErrLocked: another sweep uses the directory.
-	ErrLocked = errors.New("in use by another sweep")
-	// ErrMismatch: the directory holds a sweep over something else, or no
-	// sweep.
-	ErrMismatch = errors.New("holds something else")
-)
+// ErrMismatch is wrapped by the error for a directory that holds a sweep over
+// something else, or no sweep.
+var ErrMismatch = errors.New("holds something else")
 
 // Config is a sweep.
 type Config struct {
@@ -131,11 +128,13 @@ type Progress struct {
 // Run does the sweep, or what is left of it, in the directory job.Out. job has
 // the engine, the network trained at the widest precision, training and test
 // data, and a teacher if c.LSQ distils; its Resume and Force play no part. The
-// result is also in points.json, up to date after every point.
+// result is also in points.json, up to date after every point. Calls with one
+// directory at the same time share the work; all return when the last training
+// is done.
 //
 // Errors: settings that make no sense, a budget that no choice meets
-// (mixed.ErrInfeasible), ErrLocked, ErrMismatch, train's (ErrInterrupted when
-// the context ends; the sweep can go on then).
+// (mixed.ErrInfeasible), ErrMismatch, train's (ErrInterrupted when the context
+// ends; the sweep can go on then).
 func Run(ctx context.Context, c Config, job train.Job, progress func(Progress)) (*Result, error) {
 	if progress == nil {
 		progress = func(Progress) {}
@@ -144,27 +143,14 @@ func Run(ctx context.Context, c Config, job train.Job, progress func(Progress)) 
 	if err := s.check(ctx); err != nil {
 		return nil, err
 	}
-	release, err := s.open()
-	if err != nil {
-		return nil, err
-	}
-	defer release()
-	if err := s.takeOver(); err != nil {
-		return nil, err
-	}
-	if err := s.measure(ctx); err != nil {
+	if err := s.prepare(ctx); err != nil {
 		return nil, err
 	}
 	if err := s.plan(ctx); err != nil {
 		return &s.result, err
 	}
-	for i := range s.result.Points {
-		if err := s.train(ctx, i); err != nil {
-			return &s.result, err
-		}
-		if err := s.save(); err != nil {
-			return &s.result, err
-		}
+	if err := s.trainAll(ctx); err != nil {
+		return &s.result, err
 	}
 	s.result.Complete = true
 	return &s.result, s.save()
@@ -253,25 +239,26 @@ func (s *sweep) identity() identity {
 	return id
 }
 
-// open takes the directory and compares what it holds.
-func (s *sweep) open() (release func(), err error) {
+// prepare makes the directory, or compares what it holds, and brings in what is
+// known already, while no other process does.
+func (s *sweep) prepare(ctx context.Context) error {
 	for _, d := range []string{"gains", "bits", "points"} {
 		if err := os.MkdirAll(filepath.Join(s.dir, d), 0o777); err != nil {
-			return nil, fmt.Errorf("sweep: %w", err)
+			return fmt.Errorf("sweep: %w", err)
 		}
 	}
-	release, err = claim.Take(filepath.Join(s.dir, lockName))
-	if errors.Is(err, claim.ErrHeld) {
-		return nil, fmt.Errorf("sweep: %s: %w", s.dir, ErrLocked)
-	}
+	release, err := claim.TakeWaiting(ctx, filepath.Join(s.dir, lockName))
 	if err != nil {
-		return nil, fmt.Errorf("sweep: %w", err)
+		return fmt.Errorf("sweep: %w", err)
 	}
+	defer release()
 	if err := s.compare(); err != nil {
-		release()
-		return nil, err
+		return err
 	}
-	return release, nil
+	if err := s.takeOver(); err != nil {
+		return err
+	}
+	return s.measure(ctx)
 }
 
 // compare checks the directory's identity, or writes it to an empty one.

@@ -102,18 +102,12 @@ func TestSweepIsInterruptedAndGoesOn(t *testing.T) {
 	c, job := small(t, dir)
 	before := mixed.Checksum(job.Store)
 	ctx, cancel := context.WithCancel(context.Background())
-	locked := false
 	part, err := Run(ctx, c, job, func(p Progress) {
-		if p.Done < 3 || locked {
-			return
+		if p.Done >= 3 {
+			cancel()
 		}
-		locked = true // once, amid the sweep
-		if _, err := Run(context.Background(), c, job, nil); !errors.Is(err, ErrLocked) {
-			t.Errorf("two sweeps in one folder: %v", err)
-		}
-		cancel()
 	})
-	if !errors.Is(err, train.ErrInterrupted) || !locked {
+	if !errors.Is(err, train.ErrInterrupted) {
 		t.Fatalf("interrupted: %v", err)
 	}
 	if part.Complete || len(part.Frontier) == 0 {
@@ -151,6 +145,56 @@ func TestSweepIsInterruptedAndGoesOn(t *testing.T) {
 		t.Errorf("read back: %+v, %v", loaded, err)
 	}
 	grows(t, c, job)
+}
+
+func TestSweepsInOneFolderShareTheTrainings(t *testing.T) {
+	c, job := small(t, filepath.Join(t.TempDir(), "alone"))
+	alone, err := Run(context.Background(), c, job, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := filepath.Join(t.TempDir(), "shared")
+	type outcome struct {
+		result  *Result
+		err     error
+		trained int
+	}
+	ended := make(chan outcome)
+	for range 2 {
+		go func() {
+			e := engine.New(1)
+			defer e.Close()
+			mine := withOut(job, dir)
+			mine.Engine = e
+			var o outcome
+			o.result, o.err = Run(context.Background(), c, mine, func(p Progress) {
+				if p.Train.Steps == 0 && !p.Scoring {
+					o.trained++
+				}
+			})
+			ended <- o
+		}()
+	}
+	runs := map[string]bool{}
+	for _, p := range alone.Points {
+		runs[p.Run] = true
+	}
+	trained := 0
+	for range 2 {
+		o := <-ended
+		if o.err != nil || !reflect.DeepEqual(unclocked(o.result), unclocked(alone)) {
+			t.Errorf("shared: %+v, %v\nalone: %+v", o.result, o.err, alone)
+		}
+		trained += o.trained
+	}
+	if trained != len(runs) {
+		t.Errorf("%d trainings by both, want %d", trained, len(runs))
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if _, err := Run(ctx, c, withOut(job, dir+"2"), nil); !errors.Is(err, train.ErrInterrupted) && !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled: %v", err)
+	}
 }
 
 // grows adds gains to a sweep that is done, then a method, then another recipe.

@@ -57,13 +57,14 @@ func smallBert(t *testing.T) (encoder, sst2 string) {
 	}
 	put(filepath.Join(encoder, "config.json"), string(config))
 	r := rng.New(9)
-	for name, n := range map[string]int{"train.tsv": 240, "dev.tsv": 60} {
+	for i, name := range []string{"train.tsv", "dev.tsv"} {
+		n := []int{240, 60}[i]
 		text := "sentence\tlabel\n"
 		for range n {
 			y := r.Intn(2)
 			line := make([]string, 2+r.Intn(12))
-			for i := range line {
-				line[i] = words[7+r.Intn(8)]
+			for j := range line {
+				line[j] = words[7+r.Intn(8)]
 			}
 			line[r.Intn(len(line))] = words[6-y]
 			text += fmt.Sprintf("%s\t%d\n", strings.Join(line, " "), y)

@@ -30,7 +30,9 @@ trained beside them.
 Start from a run trained at the widest of --bits. All results stand in --out
 (default runs/MODEL-sweep), with report.html and frontier.svg. A sweep that was stopped, in
 whatever way, goes on where it was with the same command; methods, budgets and
-seeds may be added. Where the folder is gone and the result is left, --from goes
+seeds may be added. The same command in several processes shares the trainings
+among them, with the same results: small networks train fastest with --threads 1
+and a process a core. Where the folder is gone and the result is left, --from goes
 on from that, from the same checkpoint. See select for the methods.`
 
 const sweepExample = `  lowbit sweep --model runs/r20-w4 --data cifar10 --methods eagl,alps,random --budgets 0.6,0.8 --seeds 1,2,3 --epochs 10

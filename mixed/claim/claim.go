@@ -28,3 +28,16 @@ func Wait(ctx context.Context) error {
 		return nil
 	}
 }
+
+// TakeWaiting is Take once no other holder has the claim.
+func TakeWaiting(ctx context.Context, path string) (release func(), err error) {
+	for {
+		release, err = Take(path)
+		if !errors.Is(err, ErrHeld) {
+			return release, err
+		}
+		if err := Wait(ctx); err != nil {
+			return nil, err
+		}
+	}
+}
