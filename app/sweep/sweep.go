@@ -74,11 +74,13 @@ type Config struct {
 // four budgets with five seeds, 4 against 2 bits.
 func DefaultConfig(base train.Config) Config {
 	bits := quant.Uniform(quant.Width{Weight: 4, Act: 4}, 8)
+	recipe := lsq.DefaultConfig(bits)
+	recipe.Start = lsq.BestStart()
 	return Config{
 		Methods: []string{"eagl", "alps", "hawq", "uniform", "first-to-last", "last-to-first", "random", "inverse-eagl", "mse"},
 		Budgets: []float64{0.6, 0.7, 0.8, 0.9}, Seeds: []uint64{1, 2, 3, 4, 5},
 		Widths: mixed.Square(2, 4), Cost: "bit-macs",
-		LSQ: lsq.DefaultConfig(bits), Base: base, Scoring: DefaultScoring(bits),
+		LSQ: recipe, Base: base, Scoring: DefaultScoring(bits),
 	}
 }
 

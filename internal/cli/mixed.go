@@ -28,6 +28,7 @@ type mixedFlags struct {
 	model      modelFlags
 	data       dataFlags
 	bits, cost string
+	init       string
 	batch      int
 
 	// Settings of the methods.
@@ -43,6 +44,7 @@ func (m *mixedFlags) add(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVar(&m.bits, "bits", "4,2", "allowed precisions: 4,2 or such as w4a8,w4a4,w2a4")
 	f.StringVar(&m.cost, "cost", "bit-macs", "what a budget counts: bit-macs, bitops, bytes, or ms: times of the integer runtime on this machine")
+	f.StringVar(&m.init, "init", "mse", "first steps of lowered layers in trainings and trials: of least squared error (mse) or by LSQ's own rule (lsq)")
 	f.IntVar(&m.batch, "batch", 128, "examples a step of trainings; encoders: 32")
 	f.StringVar(&m.variant, "variant", "entropy", "eagl: entropy, difference or bits")
 	f.StringVar(&m.metric, "metric", "", "alps, regression: held-out-accuracy, held-out-loss, train-accuracy or train-loss (default: the method's)")
@@ -132,6 +134,10 @@ func (m *mixedFlags) scoring(a *app, cmd *cobra.Command, widest quant.Width) (sw
 	}
 	if m.metric != "" {
 		s.ALPS.Metric, s.Oracle.Metric = mixed.Metric(m.metric), mixed.Metric(m.metric)
+	}
+	var err error
+	if s.ALPS.LSQ.Start, err = lsq.StartNamed(m.init); err != nil {
+		return s, usagef("--init %q, want lsq or mse", m.init)
 	}
 	set := cmd.Flags().Changed
 	if set("trial-lr") {

@@ -116,7 +116,7 @@ func (a *app) quantize() *cobra.Command {
 	f.BoolVar(&q.frozenNorm, "frozen-norm", false, "keep the batch norms' statistics (default: the method's)")
 	f.IntVar(&q.batches, "batches", 0, "batches for calibration (default: the method's)")
 	f.StringVar(&q.recipe, "recipe", "paper", "lsq: paper, or short for a few epochs")
-	f.StringVar(&q.init, "init", "", "lsq: first steps by lsq (the paper's) or mse (default: the recipe's); silq: max, mse, weighted, convex, lsq or gptq (default weighted)")
+	f.StringVar(&q.init, "init", "", "lsq: first steps by lsq (the paper's) or mse (default: the recipe's, and mse for layers that a bits file lowers); silq: max, mse, weighted, convex, lsq or gptq (default weighted)")
 	f.StringVar(&q.teacher, "teacher", "", "lsq: MODEL whose outputs are learned, too; self: the full-precision network")
 	f.Float64Var(&q.distill, "distill", 0, "lsq: weight of learning from the teacher (default 1 with one)")
 	f.Float64Var(&q.temperature, "temperature", 1, "lsq: temperature of that")
@@ -231,14 +231,11 @@ func (q *quantizeFlags) lsq(set func(string) bool, p quant.BitPlan) (lsq.Config,
 	default:
 		return c, usagef("--recipe %q, want paper or short", q.recipe)
 	}
-	switch q.init {
-	case "":
-	case "lsq":
-		c.Start = lsq.PaperStart()
-	case "mse":
-		c.Start = lsq.BestStart()
-	default:
-		return c, usagef("--init %q, want lsq or mse", q.init)
+	if q.init != "" {
+		var err error
+		if c.Start, err = lsq.StartNamed(q.init); err != nil {
+			return c, usagef("--init %q, want lsq or mse", q.init)
+		}
 	}
 	if q.teacher != "" {
 		c.Distill = 1
@@ -418,6 +415,9 @@ func (q *quantizeFlags) fit(cmd *cobra.Command, m quantize.Method, j *quantize.J
 		if j.Train.Teacher, err = teacher("self", q.model.model, s); err != nil {
 			return m, err
 		}
+	}
+	if !cmd.Flags().Changed("init") {
+		c.Start = lsq.BestStart() // of the lowered layers
 	}
 	j.FP32, err = before(q.model.model, j.Train.Engine, j.Train, j.Base, s)
 	return quantize.Mixed(c), err

@@ -115,6 +115,7 @@ func (v *sweepFlags) resolve(a *app, cmd *cobra.Command) (sweep.Config, error) {
 	if c.LSQ, err = v.lsq(cmd, c.Scoring.ALPS.LSQ.Bits); err != nil {
 		return c, err
 	}
+	c.LSQ.Start = c.Scoring.ALPS.LSQ.Start
 	if v.teacher != "" {
 		c.LSQ.Distill = 1
 	}

@@ -34,6 +34,7 @@ type Config struct {
 func DefaultConfig(bits quant.BitPlan) Config {
 	c := Config{LSQ: lsq.DefaultConfig(bits), Metric: mixed.HeldOutAccuracy, HoldOut: 5000}
 	c.LSQ.Epochs, c.LSQ.Warmup = 1, 0.1
+	c.LSQ.Start = lsq.BestStart() // LSQ's own rule costs a layer of 2 bits more than an epoch repairs
 	return c
 }
 

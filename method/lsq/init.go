@@ -38,6 +38,17 @@ func BestStart() Start {
 	return Start{Weights: quant.Rule{Kind: quant.RuleMSE}, Activations: quant.Rule{Kind: quant.RuleMSE}, Batches: 2}
 }
 
+// StartNamed is PaperStart for "lsq" and BestStart for "mse".
+func StartNamed(name string) (Start, error) {
+	switch name {
+	case "lsq":
+		return PaperStart(), nil
+	case "mse":
+		return BestStart(), nil
+	}
+	return Start{}, fmt.Errorf("lsq: first steps %q, want lsq or mse", name)
+}
+
 // Validate returns an error that names the first setting that makes no sense.
 func (s Start) Validate() error {
 	if s.Batches < 1 {
