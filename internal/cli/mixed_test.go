@@ -180,10 +180,9 @@ func sweepArgs(run, out, seeds, budgets string, more ...string) []string {
 }
 
 // manySeeds are so many that a sweep is not done when its first point is.
-const manySeeds = "1,2,3,4,5,6,7,8,9"
+const manySeeds = "1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31,32"
 
-// A sweep that is interrupted goes on, refuses company and another recipe, and
-// draws its page.
+// A sweep that is interrupted goes on, refuses another recipe, and draws its page.
 func TestSweepGoesOn(t *testing.T) {
 	_, run := fourBit(t)
 	out := filepath.Join(filepath.Dir(run), "sweep")
