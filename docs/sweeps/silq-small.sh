@@ -80,8 +80,9 @@ s4() {
 }
 
 # S5: first steps of weights, after a short and a longer training; rates from GPTQ's
-# weights at 4 bits; percentile or maximum of static activations; rate of their steps; steps that learn nothing. What they are
-# compared with (the weighted start, percentile 99.99, rate 2.5) is in S2 and S4.
+# weights at 4 bits; percentile or maximum of static activations; rate of their steps;
+# steps that learn nothing. What they are compared with (the weighted start, percentile
+# 99.99, rate 2.5) is in S2 and S4.
 s5() {
   for rule in max mse convex lsq gptq; do
     silq "s5-short-$rule" $((TOKENS / 8)) --bits w2a8kv8 --init "$rule"
