@@ -29,6 +29,7 @@ import (
 	"slices"
 
 	"lowbit/infer"
+	"lowbit/method/alps"
 	"lowbit/method/lsq"
 	"lowbit/mixed"
 	"lowbit/mixed/claim"
@@ -74,13 +75,11 @@ type Config struct {
 // four budgets with five seeds, 4 against 2 bits.
 func DefaultConfig(base train.Config) Config {
 	bits := quant.Uniform(quant.Width{Weight: 4, Act: 4}, 8)
-	recipe := lsq.DefaultConfig(bits)
-	recipe.Start = lsq.BestStart()
 	return Config{
 		Methods: []string{"eagl", "alps", "hawq", "uniform", "first-to-last", "last-to-first", "random", "inverse-eagl", "mse"},
 		Budgets: []float64{0.6, 0.7, 0.8, 0.9}, Seeds: []uint64{1, 2, 3, 4, 5},
 		Widths: mixed.Square(2, 4), Cost: "bit-macs",
-		LSQ: recipe, Base: base, Scoring: DefaultScoring(bits),
+		LSQ: alps.Recipe(bits), Base: base, Scoring: DefaultScoring(bits),
 	}
 }
 
@@ -250,10 +249,15 @@ func (s *sweep) prepare(ctx context.Context) error {
 		}
 	}
 	release, err := claim.TakeWaiting(ctx, filepath.Join(s.dir, lockName))
+	if err == nil {
+		defer release()
+	}
+	if ctx.Err() != nil {
+		return fmt.Errorf("sweep: %w: %w", train.ErrInterrupted, context.Cause(ctx))
+	}
 	if err != nil {
 		return fmt.Errorf("sweep: %w", err)
 	}
-	defer release()
 	if err := s.compare(); err != nil {
 		return err
 	}

@@ -184,8 +184,7 @@ func (m *mixedFlags) steps(base train.Config, job *train.Job, widest quant.Width
 	if quantized(job.Graph) {
 		return "", nil
 	}
-	c := lsq.DefaultConfig(quant.Uniform(widest, 8))
-	c.Start = lsq.BestStart()
+	c := alps.Recipe(quant.Uniform(widest, 8))
 	if job.Graph, job.Store, err = alps.Requantize(base, *job, c); err != nil {
 		return "", err
 	}

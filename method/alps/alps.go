@@ -32,9 +32,17 @@ type Config struct {
 
 // DefaultConfig is one epoch of LSQ's recipe.
 func DefaultConfig(bits quant.BitPlan) Config {
-	c := Config{LSQ: lsq.DefaultConfig(bits), Metric: mixed.HeldOutAccuracy, HoldOut: 5000}
+	c := Config{LSQ: Recipe(bits), Metric: mixed.HeldOutAccuracy, HoldOut: 5000}
 	c.LSQ.Epochs, c.LSQ.Warmup = 1, 0.1
-	c.LSQ.Start = lsq.BestStart() // LSQ's own rule costs a layer of 2 bits more than an epoch repairs
+	return c
+}
+
+// Recipe is LSQ's for going on from a trained network at other widths: lowered
+// layers start at steps of least squared error, since LSQ's own rule costs a layer
+// of 2 bits more than an epoch repairs.
+func Recipe(bits quant.BitPlan) lsq.Config {
+	c := lsq.DefaultConfig(bits)
+	c.Start = lsq.BestStart()
 	return c
 }
 
