@@ -64,29 +64,29 @@ bench:        ## kernel benchmarks, and training steps of the program
 
 bench-infer: build  ## records of the integer runtime beside ONNX Runtime and OpenVINO, in turn, and the tables (Python with torch, onnxruntime, openvino)
 	for net in resnet18 resnet50; do \
-	  for bits in w8a8 w4a8 w3a8 w2a8; do $(RECORD) bench-infer-$$net-$$bits -- ./lowbit bench infer --model $$net --bits $$bits --table --steps 30 --json --quiet || exit 1; done; \
-	  for peer in onnxruntime openvino; do $(RECORD) peer-infer-$$net-$$peer -- $(PYTHON) peer/bench_infer.py --net $$net --runtime $$peer || exit 1; done; \
+	  for bits in w8a8 w4a8 w3a8 w2a8; do $(RECORD) speed/bench-infer-$$net-$$bits -- ./lowbit bench infer --model $$net --bits $$bits --table --steps 30 --json --quiet || exit 1; done; \
+	  for peer in onnxruntime openvino; do $(RECORD) speed/peer-infer-$$net-$$peer -- $(PYTHON) peer/bench_infer.py --net $$net --runtime $$peer || exit 1; done; \
 	done
-	$(RECORD) bench-infer-efficientnet-lite0-w8a8 -- ./lowbit bench infer --model efficientnet-lite0 --bits w8a8 --table --steps 30 --json --quiet
-	for bits in w8a8 w4a4 w2a2; do $(RECORD) bench-infer-resnet20-$$bits -- ./lowbit bench infer --model resnet20 --bits $$bits --table --steps 200 --json --quiet || exit 1; done
-	$(RECORD) bench-clients-resnet18 -- ./lowbit bench infer --model resnet18 --bits w8a8 --clients 16 --json --quiet
+	$(RECORD) speed/bench-infer-efficientnet-lite0-w8a8 -- ./lowbit bench infer --model efficientnet-lite0 --bits w8a8 --table --steps 30 --json --quiet
+	for bits in w8a8 w4a4 w2a2; do $(RECORD) speed/bench-infer-resnet20-$$bits -- ./lowbit bench infer --model resnet20 --bits $$bits --table --steps 200 --json --quiet || exit 1; done
+	$(RECORD) speed/bench-clients-resnet18 -- ./lowbit bench infer --model resnet18 --bits w8a8 --clients 16 --json --quiet
 	$(GO) run ./internal/docs tables
 
 bench-train: build  ## records of training steps of a ResNet-20 beside PyTorch, and the tables (Python with torch; ../shared)
 	for threads in 1 2; do for kind in "fp32" "bf16 --bf16" "w4a4 --bits w4a4"; do set -- $$kind; name=$$1; shift; \
-	  $(RECORD) bench-train-resnet20-$$name-t$$threads -- ./lowbit bench train --model resnet20 "$$@" --threads $$threads --json --quiet || exit 1; \
+	  $(RECORD) speed/bench-train-resnet20-$$name-t$$threads -- ./lowbit bench train --model resnet20 "$$@" --threads $$threads --json --quiet || exit 1; \
 	done; done
-	$(RECORD) peer-torch-resnet20 -- env $(TORCH_ENV) $(PYTHON) ../shared/bench/bench_torch_resnet20.py --threads 1,2 --layouts nhwc --modes fp32,lsq --iters 15
-	$(RECORD) peer-torch-resnet20-bf16 -- env $(TORCH_ENV) $(PYTHON) ../shared/bench/bench_torch_resnet20.py --amp --threads 1,2 --layouts nhwc --modes fp32,lsq --iters 15
-	$(RECORD) peer-torch-compiled-resnet20 -- env $(TORCH_ENV) $(PYTHON) ../shared/bench/bench_torch_resnet20.py --compile --threads 2 --layouts nhwc --modes fp32,lsq --iters 15
+	$(RECORD) speed/peer-torch-resnet20 -- env $(TORCH_ENV) $(PYTHON) ../shared/bench/bench_torch_resnet20.py --threads 1,2 --layouts nhwc --modes fp32,lsq --iters 15
+	$(RECORD) speed/peer-torch-resnet20-bf16 -- env $(TORCH_ENV) $(PYTHON) ../shared/bench/bench_torch_resnet20.py --amp --threads 1,2 --layouts nhwc --modes fp32,lsq --iters 15
+	$(RECORD) speed/peer-torch-compiled-resnet20 -- env $(TORCH_ENV) $(PYTHON) ../shared/bench/bench_torch_resnet20.py --compile --threads 2 --layouts nhwc --modes fp32,lsq --iters 15
 	$(GO) run ./internal/docs tables
 
 bench-language: build  ## records of a language model's training step beside PyTorch, and the tables (Python with torch; ../shared)
 	for threads in 1 2; do for kind in "fp32" "bf16 --bf16" "w4a8kv8 --bits w4a8kv8 --static"; do set -- $$kind; name=$$1; shift; \
-	  $(RECORD) bench-train-llama-288-$$name-t$$threads -- ./lowbit bench train --model peer/llama-288 "$$@" --batch 8 --threads $$threads --steps 10 --json --quiet || exit 1; \
+	  $(RECORD) speed/bench-train-llama-288-$$name-t$$threads -- ./lowbit bench train --model peer/llama-288 "$$@" --batch 8 --threads $$threads --steps 10 --json --quiet || exit 1; \
 	done; done
-	$(RECORD) peer-torch-llama-288 -- env $(TORCH_ENV) $(PYTHON) ../shared/bench/bench_torch_llama.py --threads 1,2 --modes fp32,silq --iters 6
-	$(RECORD) peer-torch-llama-288-bf16 -- env $(TORCH_ENV) $(PYTHON) ../shared/bench/bench_torch_llama.py --amp --threads 1,2 --modes fp32,silq --iters 6
+	$(RECORD) speed/peer-torch-llama-288 -- env $(TORCH_ENV) $(PYTHON) ../shared/bench/bench_torch_llama.py --threads 1,2 --modes fp32,silq --iters 6
+	$(RECORD) speed/peer-torch-llama-288-bf16 -- env $(TORCH_ENV) $(PYTHON) ../shared/bench/bench_torch_llama.py --amp --threads 1,2 --modes fp32,silq --iters 6
 	$(GO) run ./internal/docs tables
 
 # PyTorch with a malloc that keeps its pages and asks for large ones.
@@ -98,12 +98,12 @@ bench-smollm2: build  ## records of SmolLM2's training, reading and loading besi
 	for threads in 1 2; do \
 	  ./lowbit quantize --model $(SMOLLM2) --data wikitext2:../shared/data/text --method silq --bits w4a8kv8 --init max --batches 1 --batch 4 --tokens 10240 \
 	    --windows 1 --threads $$threads $(SMOLLM2_FLAGS) --out runs/bench-smollm2-t$$threads --force --json --quiet >/dev/null || exit 1; \
-	  $(GO) run ./internal/docs keep bench-smollm2-train-t$$threads runs/bench-smollm2-t$$threads || exit 1; \
-	  $(RECORD) bench-smollm2-read-t$$threads -- ./lowbit eval --model $(SMOLLM2) --data wikitext2:../shared/data/text --windows 16 --threads $$threads --json --quiet || exit 1; \
-	  $(RECORD) bench-smollm2-read-w4a8kv8-t$$threads -- ./lowbit eval --model runs/bench-smollm2-t$$threads --data wikitext2:../shared/data/text --windows 16 --threads $$threads --json --quiet || exit 1; \
-	  $(RECORD) peer-torch-smollm2-t$$threads -- $(PYTHON) peer/bench_smollm2.py --gguf $(SMOLLM2) --threads $$threads --steps 10 || exit 1; \
+	  $(GO) run ./internal/docs keep speed/bench-smollm2-train-t$$threads runs/bench-smollm2-t$$threads || exit 1; \
+	  $(RECORD) speed/bench-smollm2-read-t$$threads -- ./lowbit eval --model $(SMOLLM2) --data wikitext2:../shared/data/text --windows 16 --threads $$threads --json --quiet || exit 1; \
+	  $(RECORD) speed/bench-smollm2-read-w4a8kv8-t$$threads -- ./lowbit eval --model runs/bench-smollm2-t$$threads --data wikitext2:../shared/data/text --windows 16 --threads $$threads --json --quiet || exit 1; \
+	  $(RECORD) speed/peer-torch-smollm2-t$$threads -- $(PYTHON) peer/bench_smollm2.py --gguf $(SMOLLM2) --threads $$threads --steps 10 || exit 1; \
 	done
-	$(RECORD) bench-smollm2-load -- ./lowbit run --model $(SMOLLM2) --prompt "The sky is" --tokens 1 --temperature 0 --json --quiet
+	$(RECORD) speed/bench-smollm2-load -- ./lowbit run --model $(SMOLLM2) --prompt "The sky is" --tokens 1 --temperature 0 --json --quiet
 	$(GO) run ./internal/docs tables
 
 size: build   ## the program, the largest packages and files, long functions

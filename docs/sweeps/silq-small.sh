@@ -5,7 +5,7 @@
 #   docs/sweeps/silq-small.sh s2 s4                    some
 #   STORIES=1 docs/sweeps/silq-small.sh                on stories260K, in minutes
 #
-# Each run becomes a record docs/results/NAME-sSEED.json of the group NAME; records
+# Each run becomes a record NAME-sSEED of the group NAME below docs/results; records
 # that exist are kept, so that a script that was stopped goes on. The decoder is trained
 # first if runs/go is missing (nine minutes). With STORIES it is a published one of 260
 # thousand weights, the text is what that model writes itself, as its own is not here, and
@@ -15,10 +15,10 @@
 set -eu
 : "${LOWBIT:=./lowbit}" "${TRIAL:=}" "${STORIES:=}" "${SEEDS:=1 2 3}" "${THREADS:=1}" "${OTHER:=../shared/data/text/tinyshakespeare.txt}"
 DOCS="${DOCS:-go run ./internal/docs}"
-PREFIX='' LENGTHS=''
+PREFIX='' LENGTHS='' FOLDER=silq-small
 if [ -n "$STORIES" ]; then
   : "${MODEL:=../shared/models/llm/stories260K/stories260K.bin}" "${DATA:=text:runs/stories.txt}" "${TOKENS:=8192}" "${LR:=1e-3}"
-  PREFIX=stories- LENGTHS="--text-length 64 --window-length 64 --windows 32"
+  PREFIX=stories- FOLDER=silq-stories LENGTHS="--text-length 64 --window-length 64 --windows 32"
 fi
 : "${MODEL:=runs/go}" "${DATA:=gosource:4MiB}" "${TOKENS:=65536}" "${LR:=1e-4}"
 if [ -n "$TRIAL" ]; then
@@ -29,11 +29,11 @@ fi
 one() {
   name=$PREFIX$1 seed=$2
   shift 2
-  [ -f "docs/results/$name-s$seed.json" ] && return
+  [ -f "docs/results/$FOLDER/$name-s$seed.json" ] && return
   echo "$name, seed $seed" >&2
   # shellcheck disable=SC2086
   "$LOWBIT" quantize --model "$MODEL" --data "$DATA" --seed "$seed" --threads "$THREADS" --out "runs/$name-s$seed" --force --json --quiet "$@" $LENGTHS >"runs/$name.json"
-  [ -n "$TRIAL" ] || $DOCS keep "$name-s$seed" -group "$name" "runs/$name-s$seed"
+  [ -n "$TRIAL" ] || $DOCS keep "$FOLDER/$name-s$seed" -group "$name" "runs/$name-s$seed"
   rm -rf "runs/$name-s$seed" "runs/$name.json"
 }
 

@@ -41,6 +41,15 @@ func TestTables(t *testing.T) {
 	if again, _ := fill(got, dir); again != got {
 		t.Error("filling twice changes the page")
 	}
+	got, err = fill("a <!-- value a-* result.accuracy% -->9 %<!-- -->, b <!-- value b result.accuracy.3 --><!-- -->.", dir)
+	if want := "a <!-- value a-* result.accuracy% -->92.00 % ± 1.41 (n = 2)<!-- -->, b <!-- value b result.accuracy.3 -->0.500<!-- -->."; err != nil || got != want {
+		t.Errorf("got %s, %v, want %s", got, err, want)
+	}
+	for _, bad := range []string{"none result.accuracy", "* result.accuracy", "b result.none"} {
+		if _, err := fill("<!-- value "+bad+" -->1<!-- -->", dir); err == nil {
+			t.Errorf("value %s: accepted", bad)
+		}
+	}
 	list := `{"name":"s","result":{"pairs":[{"m":"a","b":1,"d":0.25},{"m":"a","b":2,"d":0.5},{"m":"c","b":1,"d":1}]}}`
 	if err := os.WriteFile(filepath.Join(dir, "s.json"), []byte(list), 0o644); err != nil {
 		t.Fatal(err)
@@ -56,6 +65,37 @@ func TestTables(t *testing.T) {
 	}
 	if _, err := fill("<!-- table a: name=x -->", dir); err == nil {
 		t.Error("a table without an end was accepted")
+	}
+}
+
+// TestRecordsKeepTheirPlace: a record is written to the folder of its name, one that
+// exists stays where it is, and no two have one name.
+func TestRecordsKeepTheirPlace(t *testing.T) {
+	t.Chdir(t.TempDir())
+	put := func(name string) error {
+		r, _, err := begin([]string{name, "-group", "g", "rest"})
+		if err != nil || r.Group != "g" {
+			t.Fatalf("%s: %+v, %v", name, r, err)
+		}
+		return r.write()
+	}
+	for _, name := range []string{"speed/a", "a", "speed/a", "b"} {
+		if err := put(name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := put("images/a"); err == nil || !strings.Contains(err.Error(), "speed") {
+		t.Errorf("a second record of one name: %v", err)
+	}
+	paths, err := recordPaths(resultsDir)
+	if err != nil || len(paths) != 2 || filepath.ToSlash(paths["a"]) != resultsDir+"/speed/a.json" || filepath.ToSlash(paths["b"]) != resultsDir+"/b.json" {
+		t.Errorf("%v, %v", paths, err)
+	}
+	if err := os.WriteFile(filepath.Join(resultsDir, "a.json"), []byte("{}"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := recordPaths(resultsDir); err == nil {
+		t.Error("two records of one name were accepted")
 	}
 }
 

@@ -23,7 +23,7 @@ type Line struct {
 
 // fit makes a record of a line through values of other records.
 func fit(args []string) error {
-	name, _, args, err := names(args)
+	r, args, err := begin(args)
 	if err != nil || len(args) < 3 {
 		return fmt.Errorf("fit: want NAME X Y PATTERN...: %v", err)
 	}
@@ -33,11 +33,11 @@ func fit(args []string) error {
 	}
 	var xs, ys []float64
 	for _, g := range groups {
-		for _, r := range g {
-			x, okX := lookup(r, strings.Split(args[0], ".")).(float64)
-			y, okY := lookup(r, strings.Split(args[1], ".")).(float64)
+		for _, of := range g {
+			x, okX := lookup(of, strings.Split(args[0], ".")).(float64)
+			y, okY := lookup(of, strings.Split(args[1], ".")).(float64)
 			if !okX || !okY || !(x > 0) {
-				return fmt.Errorf("fit: %v has no %s above 0 or no %s", lookup(r, []string{"name"}), args[0], args[1])
+				return fmt.Errorf("fit: %v has no %s above 0 or no %s", lookup(of, []string{"name"}), args[0], args[1])
 			}
 			xs, ys = append(xs, math.Log2(x)), append(ys, y)
 		}
@@ -47,7 +47,8 @@ func fit(args []string) error {
 		return fmt.Errorf("fit: %v: %w", args[2:], err)
 	}
 	l.X, l.Y = "log2 "+args[0], args[1]
-	r := Record{Name: name, Command: append([]string{"go", "run", "./internal/docs", "fit", name}, args...), Date: time.Now().UTC().Format(time.RFC3339), Machine: train.ThisMachine()}
+	r.Command = append([]string{"go", "run", "./internal/docs", "fit", r.Name}, args...)
+	r.Date, r.Machine = time.Now().UTC().Format(time.RFC3339), train.ThisMachine()
 	r.Commit, r.Changed = commit()
 	if r.Result, err = json.Marshal(l); err != nil {
 		return err

@@ -9,8 +9,11 @@
 //	go run ./internal/docs tables          write the tables
 //	go run ./internal/docs tables -check   fail if a table differs
 //
+// NAME of a new record is FOLDER/NAME: docs/results has a folder for each thing that is
+// measured. Names are unique, and everything else finds a record by its name alone.
+//
 // A table stands between two comments; the first names the records (a pattern
-// of file names) and the columns, each a path into the record, a format (% for
+// of names) and the columns, each a path into the record, a format (% for
 // a percentage, .N for N decimals) and a heading:
 //
 //	<!-- table eval-*: name=network, result.accuracy%=accuracy -->
@@ -21,6 +24,10 @@
 //
 //	<!-- each sweep-small result.pairs method=eagl,alps: baseline=against, difference%=points -->
 //	<!-- end -->
+//
+// A number within a line, of one record or of one group:
+//
+//	loses <!-- value faq-w8a8 result.accuracy% -->91.70 %<!-- -->
 package main
 
 import (

@@ -3,9 +3,12 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -14,8 +17,29 @@ import (
 	"lowbit/train"
 )
 
-// resultsDir holds the records.
+// resultsDir holds the records, in folders by what was measured.
 const resultsDir = "docs/results"
+
+// recordPaths finds the records below a folder by their names, of which there is
+// one each.
+func recordPaths(results string) (map[string]string, error) {
+	paths := map[string]string{}
+	err := filepath.WalkDir(results, func(path string, d fs.DirEntry, err error) error {
+		switch {
+		case errors.Is(err, fs.ErrNotExist) && path == results:
+			return nil // no records yet
+		case err != nil || d.IsDir() || filepath.Ext(path) != ".json":
+			return err
+		}
+		name := strings.TrimSuffix(d.Name(), ".json")
+		if other, ok := paths[name]; ok {
+			return fmt.Errorf("two records have the name %s: %s and %s", name, other, path)
+		}
+		paths[name] = path
+		return nil
+	})
+	return paths, err
+}
 
 // Record is one file of docs/results: a command, where it ran, and the JSON
 // object that it printed.
@@ -29,12 +53,14 @@ type Record struct {
 	Machine train.Machine   `json:"machine"`
 	Seconds float64         `json:"seconds"`
 	Result  json.RawMessage `json:"result"`
+
+	folder string // below resultsDir; empty: wherever a record of this name stands
 }
 
 // record runs a command that prints one JSON object (or JSON lines) and keeps
 // it.
 func record(args []string) error {
-	name, group, args, err := names(args)
+	r, args, err := begin(args)
 	if err != nil {
 		return err
 	}
@@ -42,7 +68,7 @@ func record(args []string) error {
 		return fmt.Errorf("record: want NAME [-group G] -- COMMAND")
 	}
 	args = args[1:]
-	r := Record{Name: name, Group: group, Command: portable(args), Date: time.Now().UTC().Format(time.RFC3339), Machine: train.ThisMachine()}
+	r.Command, r.Date, r.Machine = portable(args), time.Now().UTC().Format(time.RFC3339), train.ThisMachine()
 	r.Commit, r.Changed = commit()
 	var out bytes.Buffer
 	cmd := exec.Command(args[0], args[1:]...)
@@ -67,26 +93,40 @@ func (r Record) write() error {
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(filepath.Join(resultsDir, r.Name+".json"), append(b, '\n'), 0o644)
+	paths, err := recordPaths(resultsDir)
+	if err != nil {
+		return err
+	}
+	at := filepath.Join(resultsDir, filepath.FromSlash(r.folder), r.Name+".json")
+	if old, ok := paths[r.Name]; ok && (r.folder == "" || old == at) {
+		at = old
+	} else if ok {
+		return fmt.Errorf("record %s stands in %s already, not in %s", r.Name, old, r.folder)
+	}
+	if err := os.MkdirAll(filepath.Dir(at), 0o755); err != nil {
+		return err
+	}
+	return os.WriteFile(at, append(b, '\n'), 0o644)
 }
 
-// names takes the record's name and group off the arguments.
-func names(args []string) (name, group string, rest []string, err error) {
+// begin takes a record's name, as FOLDER/NAME or NAME, and its group off the arguments.
+// A record of that name that exists is replaced, wherever it stands.
+func begin(args []string) (r Record, rest []string, err error) {
 	for len(args) > 0 && args[0] != "--" {
 		switch {
 		case args[0] == "-group" && len(args) > 1:
-			group, args = args[1], args[1:]
-		case name == "":
-			name = args[0]
+			r.Group, args = args[1], args[1:]
+		case r.Name == "":
+			r.folder, r.Name = path.Split(args[0])
 		default:
-			return name, group, args, nil
+			return r, args, nil
 		}
 		args = args[1:]
 	}
-	if name == "" {
+	if r.Name == "" {
 		err = fmt.Errorf("want the record's name")
 	}
-	return name, group, args, err
+	return r, args, err
 }
 
 // oneObject returns the JSON object a program printed, or the list of those it

@@ -16,7 +16,7 @@ import (
 // keep makes a record of a finished run directory: its config and settings, the
 // method's own numbers, and what came out.
 func keep(args []string) error {
-	name, group, args, err := names(args)
+	r, args, err := begin(args)
 	if err != nil || len(args) != 1 {
 		return fmt.Errorf("keep: want NAME [-group G] RUN: %v", err)
 	}
@@ -24,7 +24,7 @@ func keep(args []string) error {
 	if err != nil {
 		return err
 	}
-	r := Record{Name: name, Group: group, Command: portable(run.Command), Seconds: run.Result.Seconds}
+	r.Command, r.Seconds = portable(run.Command), run.Result.Seconds
 	r.Commit, r.Changed = commit()
 	if n := len(run.Sessions); n > 0 {
 		r.Date = run.Sessions[n-1].Started.Format("2006-01-02T15:04:05Z")
@@ -100,7 +100,7 @@ func weights(args []string) error {
 		return err
 	}
 	return l.Write(filepath.Join("load", "weights", name+".safetensors"), map[string]string{
-		"origin":    fmt.Sprintf("%s; seed %d; record docs/results/train-%s.json", strings.Join(portable(run.Command), " "), run.Config.Seed, name),
+		"origin":    fmt.Sprintf("%s; seed %d; record train-%s in docs/results", strings.Join(portable(run.Command), " "), run.Config.Seed, name),
 		"license":   "Apache-2.0",
 		"fp32_top1": fmt.Sprintf("%.4f", run.Result.Accuracy),
 	})

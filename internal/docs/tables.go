@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"math"
 	"os"
+	"path"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -18,6 +20,11 @@ import (
 var tableStart = regexp.MustCompile(`^<!-- (table|each) ([^:]+): (.+) -->$`)
 
 const tableEnd = "<!-- end -->"
+
+// value is a single number within a line: what stands between the two comments.
+var value = regexp.MustCompile(`(<!-- value (\S+) (\S+) -->)[^<\n]*` + valueEnd)
+
+const valueEnd = "<!-- -->"
 
 // column is one column of a table.
 type column struct {
@@ -56,8 +63,18 @@ func tables(dir string, check bool) error {
 	})
 }
 
-// fill returns the page with its tables made anew.
+// fill returns the page with its tables and values made anew.
 func fill(page, results string) (string, error) {
+	var failed error
+	page = value.ReplaceAllStringFunc(page, func(old string) string {
+		m := value.FindStringSubmatch(old)
+		text, err := recordValue(results, m[2], m[3])
+		failed = errors.Join(failed, err)
+		return m[1] + text + valueEnd
+	})
+	if failed != nil {
+		return "", failed
+	}
 	var out []string
 	lines := strings.Split(page, "\n")
 	for i := 0; i < len(lines); i++ {
@@ -116,31 +133,58 @@ func columns(spec string) ([]column, error) {
 		if !ok {
 			return nil, fmt.Errorf("column %q: want path=heading", s)
 		}
-		c := column{heading: heading}
-		switch {
-		case strings.HasSuffix(key, "%"):
-			key, c.format = strings.TrimSuffix(key, "%"), "%"
-		case regexp.MustCompile(`\.[0-9]$`).MatchString(key):
-			key, c.format = key[:len(key)-2], key[len(key)-1:]
-		}
-		c.path = strings.Split(key, ".")
+		c := newColumn(key)
+		c.heading = heading
 		cols = append(cols, c)
 	}
 	return cols, nil
 }
 
-// readGroups reads the records of the patterns, in the patterns' order, those
-// of one group together.
+// newColumn reads a path with its format.
+func newColumn(key string) column {
+	var c column
+	switch {
+	case strings.HasSuffix(key, "%"):
+		key, c.format = strings.TrimSuffix(key, "%"), "%"
+	case regexp.MustCompile(`\.[0-9]$`).MatchString(key):
+		key, c.format = key[:len(key)-2], key[len(key)-1:]
+	}
+	c.path = strings.Split(key, ".")
+	return c
+}
+
+// recordValue formats one value of one record, or of one group of records.
+func recordValue(results, pattern, key string) (string, error) {
+	groups, err := readGroups(results, []string{pattern})
+	if err != nil || len(groups) != 1 {
+		return "", errors.Join(err, fmt.Errorf("value %s: %d records or groups, want 1", pattern, len(groups)))
+	}
+	text := newColumn(key).cell(groups[0])
+	if text == "" {
+		return "", fmt.Errorf("value %s: no %s", pattern, key)
+	}
+	return text, nil
+}
+
+// readGroups reads the records whose names match the patterns, in whatever folder
+// below results, in the patterns' order, those of one group together.
 func readGroups(results string, patterns []string) ([][]any, error) {
+	paths, err := recordPaths(results)
+	if err != nil {
+		return nil, err
+	}
+	names := slices.Sorted(maps.Keys(paths))
 	var groups [][]any
 	at := map[string]int{}
 	for _, p := range patterns {
-		files, err := filepath.Glob(filepath.Join(results, p+".json"))
-		if err != nil {
-			return nil, err
-		}
-		slices.Sort(files)
-		for _, f := range files {
+		for _, name := range names {
+			if ok, err := path.Match(p, name); err != nil || !ok {
+				if err != nil {
+					return nil, fmt.Errorf("pattern %q: %w", p, err)
+				}
+				continue
+			}
+			f := paths[name]
 			b, err := os.ReadFile(f)
 			if err != nil {
 				return nil, err
