@@ -8,7 +8,6 @@ type placement struct {
 	stages []*stage
 	groups [][][]*inst // of each stage
 	insts  []*inst
-	extra  []*value // chunk buffers
 }
 
 type life struct {

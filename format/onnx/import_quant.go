@@ -13,16 +13,15 @@ import (
 
 // coded is an integer tensor of codes: QuantizeLinear's result.
 type coded struct {
-	x          *graph.Node // what is quantized
-	name       string
-	scale      float32
-	scales     []float32 // of channels, x being divided by them; nil: one scale
-	zero       int
-	lo, hi     int         // stored numbers that occur
-	fake       *graph.Node // the quantizer, once it is made
-	real       *graph.Node // with scales: its values times them, once they are made
-	onGrid     bool        // x holds values of the grid already
-	scaleConst *constant
+	x      *graph.Node // what is quantized
+	name   string
+	scale  float32
+	scales []float32 // of channels, x being divided by them; nil: one scale
+	zero   int
+	lo, hi int         // stored numbers that occur
+	fake   *graph.Node // the quantizer, once it is made
+	real   *graph.Node // with scales: its values times them, once they are made
+	onGrid bool        // x holds values of the grid already
 }
 
 // sums are the 32-bit sums of ConvInteger or MatMulInteger.

@@ -1,7 +1,6 @@
 package kernel
 
 import (
-	"fmt"
 	"math"
 	"math/rand/v2"
 	"reflect"
@@ -304,6 +303,6 @@ func TestMeasurePeaksArePositive(t *testing.T) {
 		if p.FP32GFLOPS <= 0 || p.U8S8GOPS <= 0 || p.ReadGBs <= 0 {
 			t.Errorf("a peak is not positive: %+v", p)
 		}
-		t.Log(fmt.Sprintf("%.1f GFLOP/s, %.1f GOP/s, %.1f GB/s", p.FP32GFLOPS, p.U8S8GOPS, p.ReadGBs))
+		t.Logf("%.1f GFLOP/s, %.1f GOP/s, %.1f GB/s", p.FP32GFLOPS, p.U8S8GOPS, p.ReadGBs)
 	})
 }

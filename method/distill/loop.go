@@ -70,7 +70,6 @@ type distiller struct {
 	choices     rng.Stream
 	losses      float64
 	count       int
-	ended       []rl.Episode
 }
 
 // Run distils job.Teacher into a student; the result depends on the
