@@ -33,7 +33,7 @@ type attention struct {
 	scale            float32
 	blocks           int // of keys
 	packT, packN     int // packed block as [d, keys] and as [keys, d]
-	lds              int // keys rounded up to whole blocks
+	lds              int // keys rounded up to whole blocks; floats of a row's scratch
 	scratch          int // floats of Gemm's scratch
 	q, kk, v, dy, to *value
 }
@@ -65,7 +65,7 @@ func (b *builder) attention(n *graph.Node, in []*value, o graph.Attention) *valu
 		i.task = func(w *worker, t int) { a.few(w.kernel, t/o.KVHeads, t%o.KVHeads) }
 		return b.add(i)
 	}
-	i.scratch = a.blocks*(a.packT+a.packN) + queryBlock*a.lds + a.scratch
+	i.scratch = a.blocks*(a.packT+a.packN) + (queryBlock+1)*a.lds + a.scratch
 	i.tasks = a.batch * o.KVHeads
 	heads := a.group // of a task
 	if i.tasks < fewTasks {
@@ -135,7 +135,7 @@ func (a *attention) sum(y []float32, ldy int, s []float32, m int, packed []float
 
 // probabilities turns a block of scores into softmax over what each query
 // sees; other keys between from and to (rounded up to a block) get 0.
-func (a *attention) probabilities(s []float32, seq, q0, q1, from, to int) {
+func (a *attention) probabilities(s, scratch []float32, seq, q0, q1, from, to int) {
 	end := min((to+keyBlock-1)/keyBlock*keyBlock, a.keys)
 	for t := q0; t < q1; t++ {
 		row := s[(t-q0)*a.lds:][:a.keys]
@@ -146,31 +146,42 @@ func (a *attention) probabilities(s []float32, seq, q0, q1, from, to int) {
 		}
 		clear(row[from:lo])
 		clear(row[hi:end])
-		a.softmax(row[lo:hi])
+		a.softmax(row[lo:hi], scratch[:hi-lo])
 	}
 }
 
-func (a *attention) softmax(row []float32) {
+// softmax turns a row of scores into softmax(scale*row); same is scratch of its
+// length.
+func (a *attention) softmax(row, same []float32) {
+	repeat(same, a.largest(row, same))
+	a.k.Sub(row, row, same)
+	repeat(same, a.scale)
+	a.k.Mul(row, row, same)
+	a.k.Exp(row, row)
+	repeat(same, 1/a.k.Sum(row))
+	a.k.Mul(row, row, same)
+}
+
+// largest returns the largest of a row, by halving it.
+func (a *attention) largest(row, scratch []float32) float32 {
+	for len(row) > 16 {
+		half := (len(row) + 1) / 2
+		to := scratch[:half]
+		copy(to[len(row)-half:], row[len(row)-half:half])
+		a.k.Max(to[:len(row)-half], row[:len(row)-half], row[half:])
+		row = to
+	}
 	top := float32(math.Inf(-1))
 	for _, v := range row {
-		if v > top {
-			top = v
-		}
+		top = max(top, v)
 	}
-	for j, v := range row {
-		row[j] = (v - top) * a.scale
-	}
-	a.k.Exp(row, row)
-	inv := 1 / a.k.Sum(row)
-	for j := range row {
-		row[j] *= inv
-	}
+	return top
 }
 
 // forward computes heads of one sequence that share a key head.
 func (a *attention) forward(w []float32, seq, h0, heads int) {
 	kT, vN := cut(&w, a.blocks*a.packT), cut(&w, a.blocks*a.packN)
-	s := cut(&w, queryBlock*a.lds)
+	s, row := cut(&w, queryBlock*a.lds), cut(&w, a.lds)
 	from, to := a.span(seq, 0, a.Seq)
 	a.pack(kT, a.kk, seq, h0/a.group, from, to, true)
 	a.pack(vN, a.v, seq, h0/a.group, from, to, false)
@@ -185,7 +196,7 @@ func (a *attention) forward(w []float32, seq, h0, heads int) {
 				continue
 			}
 			a.times(s, a.q.root().data[at:], a.ldq, q1-q0, kT, from, to, w)
-			a.probabilities(s, seq, q0, q1, from, to)
+			a.probabilities(s, row, seq, q0, q1, from, to)
 			a.sum(y, a.ldq, s, q1-q0, vN, from, to, w)
 		}
 	}
@@ -278,7 +289,7 @@ func (b *builder) attentionGrad(n *graph.Node, in []*value, o graph.AttentionGra
 	a := b.newAttention(n, in, o.Attention, 4)
 	a.dy = in[3]
 	i := &inst{op: o, name: n.Name(), in: in, out: a.to, class: global}
-	i.scratch = a.blocks*(2*a.packT+a.packN) + 2*queryBlock*a.lds + 2*a.k.PackBSize(queryBlock, a.d) + a.scratch
+	i.scratch = a.blocks*(2*a.packT+a.packN) + (2*queryBlock+1)*a.lds + 2*a.k.PackBSize(queryBlock, a.d) + a.scratch
 	i.tasks = a.batch * o.KVHeads
 	i.task = func(w *worker, t int) { a.backward(w.kernel, t/o.KVHeads, t%o.KVHeads) }
 	return b.add(i)
@@ -288,7 +299,7 @@ func (b *builder) attentionGrad(n *graph.Node, in []*value, o graph.AttentionGra
 // read it. One task sums them all, in order.
 func (a *attention) backward(w []float32, seq, kv int) {
 	kT, vT, kN := cut(&w, a.blocks*a.packT), cut(&w, a.blocks*a.packT), cut(&w, a.blocks*a.packN)
-	p, ds := cut(&w, queryBlock*a.lds), cut(&w, queryBlock*a.lds)
+	p, ds, row := cut(&w, queryBlock*a.lds), cut(&w, queryBlock*a.lds), cut(&w, a.lds)
 	pack := a.k.PackBSize(queryBlock, a.d)
 	qB, dyB := cut(&w, pack), cut(&w, pack)
 	ld := a.to.shape[1]
@@ -312,9 +323,9 @@ func (a *attention) backward(w []float32, seq, kv int) {
 				continue
 			}
 			a.times(p, q, a.ldq, m, kT, from, to, w)
-			a.probabilities(p, seq, q0, q1, from, to)
+			a.probabilities(p, row, seq, q0, q1, from, to)
 			a.times(ds, dy, a.ldq, m, vT, from, to, w)
-			a.scoreGradient(ds, p, m, from, to)
+			a.scoreGradient(ds, p, row, m, from, to)
 			a.sum(dq, ld, ds, m, kN, from, to, w)
 			size := a.k.PackBSize(m, a.d)
 			a.k.PackB(qB[:size], q, a.ldq, m, a.d, false)
@@ -327,14 +338,16 @@ func (a *attention) backward(w []float32, seq, kv int) {
 
 // scoreGradient turns dp, the gradient of probabilities p, into that of the
 // unscaled scores: p*(dp - sum(p*dp))*scale.
-func (a *attention) scoreGradient(dp, p []float32, rows, from, to int) {
+func (a *attention) scoreGradient(dp, p, same []float32, rows, from, to int) {
 	end := min((to+keyBlock-1)/keyBlock*keyBlock, a.keys)
+	same = same[:end-from]
 	for r := range rows {
 		x, y := dp[r*a.lds:][from:end], p[r*a.lds:][from:end]
 		a.k.Mul(x, x, y)
-		s := a.k.Sum(x)
-		for j, v := range y {
-			x[j] = (x[j] - v*s) * a.scale
-		}
+		repeat(same, a.k.Sum(x))
+		a.k.Mul(same, same, y)
+		a.k.Sub(x, x, same)
+		repeat(same, a.scale)
+		a.k.Mul(x, x, same)
 	}
 }

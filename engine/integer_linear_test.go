@@ -2,6 +2,7 @@ package engine
 
 import (
 	"math"
+	"slices"
 	"testing"
 
 	"lowbit/graph"
@@ -51,6 +52,65 @@ func TestIntegerLinearEqualsTheRoundedFloats(t *testing.T) {
 		}
 	}
 }
+
+// A frozen plan gives a plan's results for one input after the other, from codes that
+// its first run made.
+func TestFrozenPlansKeepTheirCodes(t *testing.T) {
+	const tokens, inner, hidden = 40, 48, 600
+	g := graph.New()
+	store := tensor.NewStore()
+	layer := func(x *graph.Node, name string, cols, inner int) *graph.Node {
+		w := g.Param(graph.Param{Name: name, Shape: []int{cols, inner}, Role: graph.Weight})
+		step := g.Param(graph.Param{Name: name + "_step", Shape: []int{cols}, Role: graph.Step})
+		_ = store.Put(name, tensor.FromFloat32s(ramp(cols*inner, 0.7), cols, inner))
+		_ = store.Put(name+"_step", tensor.FromFloat32s(filled(cols, 0.11), cols))
+		xq := g.DynamicQuant(x, quant.Spec{Bits: 8, Signed: true, Granularity: quant.PerToken})
+		return g.Linear(xq, g.FakeQuant(w, step, graph.FakeQuant{Spec: quant.Spec{Bits: 4, Signed: true, Granularity: quant.PerChannel}, StepGrad: graph.StepLSQ}))
+	}
+	h := g.Relu(layer(g.Input("input", tensor.F32, tokens, inner), "a", hidden, inner))
+	g.Output("y", layer(h, "b", inner, hidden))
+	e := New(2)
+	defer e.Close()
+	plain, err := e.Compile(g, store)
+	if err != nil {
+		t.Fatal(err)
+	}
+	frozen, err := e.CompileFrozen(g, store)
+	if err != nil {
+		t.Fatal(err)
+	}
+	run := func(p *Plan, seed float64) []float32 {
+		copy(p.Input("input").Float32s(), ramp(tokens*inner, seed))
+		if err := p.Run(); err != nil {
+			t.Fatal(err)
+		}
+		return slices.Clone(p.Output("y").Float32s())
+	}
+	for _, seed := range []float64{1.3, 2.9, 0.4} {
+		if !slices.Equal(run(plain, seed), run(frozen, seed)) {
+			t.Fatalf("input %g: a frozen plan differs", seed)
+		}
+	}
+	before := run(frozen, 1.3)
+	store.Get("a").Float32s()[0] += 1
+	if slices.Equal(run(plain, 1.3), before) {
+		t.Error("a changed weight changes nothing")
+	}
+	if !slices.Equal(run(frozen, 1.3), before) {
+		t.Error("a frozen plan made its codes again")
+	}
+}
+
+// ramp is n numbers between -1 and 1; filled n times v.
+func ramp(n int, seed float64) []float32 {
+	out := make([]float32, n)
+	for i := range out {
+		out[i] = float32(math.Sin(seed * float64(i+1)))
+	}
+	return out
+}
+
+func filled(n int, v float32) []float32 { return slices.Repeat([]float32{v}, n) }
 
 // quantizedLinear runs one layer between quantizers and returns its result and the
 // gradient of the sum of squares to the weights.

@@ -102,6 +102,7 @@ type inst struct {
 	level   int
 	stage   int
 	updates bool // the result replaces a parameter
+	kept    bool // of a frozen plan: the first run's result stands
 	// run computes rows r0 to r1 of a rowwise instruction, reading i.in: the
 	// scheduler may have replaced an operand by a copy of its own.
 	run func(i *inst, w *worker, r0, r1 int)

@@ -15,6 +15,7 @@ const lossBlock = 1024
 type lossRow struct {
 	k       *kernel.Table
 	a, b, c []float32 // scratch of lossBlock each
+	same    []float32 // of exp
 }
 
 func (b *builder) loss(n *graph.Node, in []*value) *value {
@@ -43,7 +44,7 @@ func (b *builder) loss(n *graph.Node, in []*value) *value {
 // Operands of integers are labels.
 func (b *builder) lossLoop(n *graph.Node, in []*value, f func(r *lossRow, out []float32, in [3][]float32, label int32)) *value {
 	out := b.value(n.Name(), n.Type(), false)
-	i := &inst{op: n.Op(), name: n.Name(), class: rowwise, out: out, domain: in[0].rows(), scratch: 3 * lossBlock}
+	i := &inst{op: n.Op(), name: n.Name(), class: rowwise, out: out, domain: in[0].rows(), scratch: 4 * lossBlock}
 	for _, v := range in {
 		i.in = append(i.in, b.plain(v))
 		i.local = append(i.local, v.dtype == tensor.F32)
@@ -52,7 +53,7 @@ func (b *builder) lossLoop(n *graph.Node, in []*value, f func(r *lossRow, out []
 	per := in[0].rowSize() / classes // rows of logits in a row of dimension 0
 	k := b.plan.k
 	i.run = func(i *inst, w *worker, r0, r1 int) {
-		w.loss = lossRow{k, w.kernel[:lossBlock], w.kernel[lossBlock : 2*lossBlock], w.kernel[2*lossBlock : 3*lossBlock]}
+		w.loss = lossRow{k, w.kernel[:lossBlock], w.kernel[lossBlock : 2*lossBlock], w.kernel[2*lossBlock : 3*lossBlock], w.kernel[3*lossBlock : 4*lossBlock]}
 		dst := w.rows(out, r0, r1)
 		var args, row [3][]float32
 		for a, v := range i.in {
@@ -97,14 +98,12 @@ func (r *lossRow) max(x []float32) float32 {
 
 // exp writes e^((x-top)/t) of a block.
 func (r *lossRow) exp(dst, x []float32, top, t float32) {
-	if t == 1 {
-		for i, v := range x {
-			dst[i] = v - top
-		}
-	} else {
-		for i, v := range x {
-			dst[i] = (v - top) / t
-		}
+	same := r.same[:len(x)]
+	repeat(same, top)
+	r.k.Sub(dst, x, same)
+	if t != 1 {
+		repeat(same, t)
+		r.k.Div(dst, dst, same)
 	}
 	r.k.Exp(dst, dst)
 }

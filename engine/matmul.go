@@ -198,6 +198,18 @@ func (b *builder) batchedMatmul(n *graph.Node, x, y, out *value, o graph.MatMul)
 	})
 }
 
+// keep marks the packing of parameters that takes less memory than they do: codes.
+func keep(insts []*inst) {
+	for _, i := range insts {
+		ok, floats := i.op == packOp && !i.out.pinned, 0
+		for _, v := range i.in {
+			ok = ok && v.root().param
+			floats += v.size()
+		}
+		i.kept = ok && i.out.size() < floats
+	}
+}
+
 // sink moves the packing of weights, and what computes the weights from
 // parameters alone, to the level before their first reader, so that few of them
 // are in memory at a time. Uses must be known.

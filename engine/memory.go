@@ -85,6 +85,9 @@ func (p *placement) arena() int {
 			if v.pinned || i.updates {
 				l.to = last
 			}
+			if i.kept {
+				l.from, l.to = 0, last
+			}
 			lives = append(lives, l)
 		}
 	}

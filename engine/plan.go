@@ -13,6 +13,8 @@ import (
 type Plan struct {
 	engine  *Engine
 	bf16    bool // products of floats may round their operands
+	frozen  bool // parameters stay as they are
+	began   bool // a run has ended: what is kept stands
 	k       *kernel.Table
 	inputs  map[string]*input
 	outputs map[string]*tensor.Tensor
@@ -134,20 +136,28 @@ func (e *Engine) Compile(g *graph.Graph, store *tensor.Store) (*Plan, error) {
 
 // CompileIn is Compile with values in m, if it is not nil.
 func (e *Engine) CompileIn(m *Memory, g *graph.Graph, store *tensor.Store) (p *Plan, err error) {
-	return e.compile(m, g, store, false)
+	return e.compile(m, g, store, &Plan{})
+}
+
+// CompileFrozen is Compile for a plan during whose life nobody changes the
+// parameters: the codes of quantized linear layers are computed by its first run and
+// kept.
+func (e *Engine) CompileFrozen(g *graph.Graph, store *tensor.Store) (p *Plan, err error) {
+	return e.compile(nil, g, store, &Plan{frozen: true})
 }
 
 // CompileRounded is CompileIn for a plan whose products of floats may round their
 // operands to bfloat16, where the kernel row has such products (HasBF16): each loses
 // at most 2^-9 of itself. FloatGradients turns this off, too.
 func (e *Engine) CompileRounded(m *Memory, g *graph.Graph, store *tensor.Store) (p *Plan, err error) {
-	return e.compile(m, g, store, !e.FloatGradients)
+	return e.compile(m, g, store, &Plan{bf16: !e.FloatGradients})
 }
 
-func (e *Engine) compile(m *Memory, g *graph.Graph, store *tensor.Store, bf16 bool) (p *Plan, err error) {
+// compile fills in p.
+func (e *Engine) compile(m *Memory, g *graph.Graph, store *tensor.Store, p *Plan) (_ *Plan, err error) {
 	defer func() {
 		if r := recover(); r != nil {
-			p, err = nil, fmt.Errorf("engine: compile: %v", r)
+			err = fmt.Errorf("engine: compile: %v", r)
 		}
 	}()
 	if err := g.Err(); err != nil {
@@ -156,7 +166,7 @@ func (e *Engine) compile(m *Memory, g *graph.Graph, store *tensor.Store, bf16 bo
 	if g, err = graph.Prune(g); err != nil {
 		return nil, err
 	}
-	p = &Plan{engine: e, bf16: bf16, k: kernel.Active(), inputs: map[string]*input{}, outputs: map[string]*tensor.Tensor{}}
+	p.engine, p.k, p.inputs, p.outputs = e, kernel.Active(), map[string]*input{}, map[string]*tensor.Tensor{}
 	b := &builder{g: g, store: store, plan: p, memory: m, converted: map[*value]*value{}, packs: map[packKey]*value{}}
 	if err := b.build(); err != nil {
 		return nil, err
@@ -217,6 +227,9 @@ func (b *builder) finish() {
 	levels(b.insts)
 	b.insts = prune(rematerialise(prune(b.insts)))
 	sink(b.insts)
+	if p.frozen {
+		keep(b.insts)
+	}
 	p.stages = stages(b.insts)
 	pl := &placement{stages: p.stages, insts: b.insts}
 	for _, s := range p.stages {

@@ -66,6 +66,7 @@ func (p *Plan) Run() (err error) {
 	for _, c := range p.copies {
 		copy(c.dst.data, c.src.data)
 	}
+	p.began = true
 	return nil
 }
 
@@ -77,7 +78,7 @@ func (p *Plan) runGlobal(s *stage) {
 	}
 	for n, i := range s.insts {
 		switch {
-		case i.parallel:
+		case i.parallel || i.kept && p.began:
 		case i.tasks > 0:
 			p.tasksOf, p.part = i, s.first+n
 			p.engine.pool.For(i.tasks, 1, p.tasksBody)
@@ -93,6 +94,9 @@ func (p *Plan) runGlobal(s *stage) {
 func (p *Plan) runSide(worker, lo, hi int) {
 	s, c := p.current, p.workers[worker].clock
 	for n, i := range s.parallel[lo:hi] {
+		if i.kept && p.began {
+			continue
+		}
 		began := c.now()
 		i.all(p)
 		c.lap(s.first+s.sideOf[lo+n], began)

@@ -140,7 +140,7 @@ func newWindowScorer(e *engine.Engine, m Decoder, c LanguageConfig) (*windowScor
 		if err != nil {
 			return nil, err
 		}
-		if s.teacher, err = e.Compile(g, c.Teacher.Store); err != nil {
+		if s.teacher, err = e.CompileFrozen(g, c.Teacher.Store); err != nil {
 			return nil, fmt.Errorf("eval: the teacher: %w", err)
 		}
 	}
@@ -182,7 +182,7 @@ func scoring(e *engine.Engine, m Decoder, length int, divergence bool) (*engine.
 	if g, err = graph.Select(g, outputs...); err != nil {
 		return nil, fmt.Errorf("eval: %w", err)
 	}
-	return e.Compile(g, m.Store)
+	return e.CompileFrozen(g, m.Store)
 }
 
 // window reads one window and returns the sum of its tokens' losses.
