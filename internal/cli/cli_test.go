@@ -223,6 +223,7 @@ func TestMistakesInTheCommandEndWith2(t *testing.T) {
 		{[]string{"sweep", "--model", "cli-tiny", "--data", "cifar10", "--recipe", "long"}, []string{"long"}},
 		{[]string{"sweep", "--data", "cifar10"}, []string{"--model"}},
 		{[]string{"inspect"}, []string{"one MODEL"}},
+		{[]string{"inspect", "cli-tiny", "--model", "cli-tiny"}, []string{"2 arguments"}},
 		{[]string{"report"}, []string{"run directories"}},
 		{[]string{"bench", "train", "--model", "cli-tiny", "--batch", "0"}, []string{"batch 0"}},
 		{[]string{"--threads", "-1", "version"}, []string{"--threads -1"}},
@@ -230,6 +231,14 @@ func TestMistakesInTheCommandEndWith2(t *testing.T) {
 	} {
 		wantFailure(t, 2, c.args, append(c.texts, "lowbit: ")...)
 		wantFailure(t, 2, append(c.args, "--json"), "lowbit: ")
+	}
+}
+
+func TestInspectTakesItsModelEitherWay(t *testing.T) {
+	_, argument, _ := call("inspect", "cli-tiny", "--json")
+	_, flag, _ := call("inspect", "--model", "cli-tiny", "--json")
+	if argument == "" || argument != flag {
+		t.Errorf("MODEL gives %q, --model %q", argument, flag)
 	}
 }
 

@@ -41,13 +41,21 @@ func (a *app) inspect() *cobra.Command {
 	var m modelFlags
 	cmd := &cobra.Command{
 		Use: "inspect MODEL", Short: "show a network's layers, costs, bits and sizes",
-		Long: inspectHelp, Example: inspectExample, Args: exactly(1, "one MODEL"),
+		Long: inspectHelp, Example: inspectExample,
+		Args: func(_ *cobra.Command, args []string) error {
+			if m.model != "" {
+				args = append(args, m.model)
+			}
+			return exactly(1, "one MODEL")(nil, args)
+		},
 		RunE: func(_ *cobra.Command, args []string) error {
-			m.model = args[0]
+			if len(args) > 0 {
+				m.model = args[0]
+			}
 			return a.runInspect(m)
 		},
 	}
-	m.addWeights(cmd)
+	m.add(cmd) // --model as in other verbs, for who is used to it
 	return cmd
 }
 
