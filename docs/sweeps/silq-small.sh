@@ -79,8 +79,8 @@ s4() {
   done
 }
 
-# S5: first steps of weights, after a short and a longer training; rates from GPTQ's
-# weights at 4 bits; percentile or maximum of static activations; rate of their steps;
+# S5: first steps of weights, after a short and a longer training; GPTQ's weights of the
+# turned model, too; rates from GPTQ's weights at 4 bits; percentile or maximum of static activations; rate of their steps;
 # steps that learn nothing. What they are compared with (the weighted start, percentile
 # 99.99, rate 2.5) is in S2 and S4.
 s5() {
@@ -88,6 +88,7 @@ s5() {
     silq "s5-short-$rule" $((TOKENS / 8)) --bits w2a8kv8 --init "$rule"
     silq "s5-long-$rule" "$TOKENS" --bits w2a8kv8 --init "$rule"
   done
+  silq s5-long-gptq-rotated "$TOKENS" --bits w2a8kv8 --init gptq --rotate
   for r in 1e-4 3e-5 1e-5; do silq "s5-w4a8kv8-gptq-rate-$r" "$TOKENS" --bits w4a8kv8 --init gptq --lr $r; done
   for p in 99.9 100; do silq "s5-percentile-$p" "$TOKENS" --bits w4a8kv8 --static --percentile $p; done
   for f in 1 10 50; do silq "s5-step-rate-$f" "$TOKENS" --bits w4a8kv8 --static --step-lr $f; done
