@@ -62,6 +62,7 @@ const quantizeExample = `  lowbit quantize --model resnet20 --data cifar10 --met
   lowbit quantize --model runs/sst2 --data sst2:glue/SST-2 --method lsq --bits w4a4 --epochs 1
   lowbit quantize --model runs/r20 --data cifar10 --method faq --bits w4a4 --epochs 20 --hold-out 5000
   lowbit quantize --model smollm2.gguf --data wikitext2:wikitext-2 --method silq --bits w4a8kv8 --out runs/smol4
+  lowbit quantize --model smollm2.gguf --data wikitext2:wikitext-2 --init gptq --rotate --lr 5e-5 --bits w4a8kv8
   lowbit quantize --model smollm2.gguf --data chat:chats.jsonl:0.75,text:books:0.25 --bits w4a8kv8 --recompute
   lowbit quantize --model smollm2.gguf --data text:books --method ptq --bits w8a8kv8 --calibration max`
 
