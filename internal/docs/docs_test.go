@@ -50,6 +50,9 @@ func TestTables(t *testing.T) {
 			t.Errorf("value %s: accepted", bad)
 		}
 	}
+	if _, err := fill("<!-- value b result.accuracy -->1", dir); err == nil {
+		t.Error("a value without an end was accepted")
+	}
 	list := `{"name":"s","result":{"pairs":[{"m":"a","b":1,"d":0.25},{"m":"a","b":2,"d":0.5},{"m":"c","b":1,"d":1}]}}`
 	if err := os.WriteFile(filepath.Join(dir, "s.json"), []byte(list), 0o644); err != nil {
 		t.Fatal(err)

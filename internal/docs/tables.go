@@ -22,9 +22,9 @@ var tableStart = regexp.MustCompile(`^<!-- (table|each) ([^:]+): (.+) -->$`)
 const tableEnd = "<!-- end -->"
 
 // value is a single number within a line: what stands between the two comments.
-var value = regexp.MustCompile(`(<!-- value (\S+) (\S+) -->)[^<\n]*` + valueEnd)
+var value = regexp.MustCompile(`(` + valueStart + `(\S+) (\S+) -->)[^<\n]*` + valueEnd)
 
-const valueEnd = "<!-- -->"
+const valueStart, valueEnd = "<!-- value ", "<!-- -->"
 
 // column is one column of a table.
 type column struct {
@@ -65,6 +65,9 @@ func tables(dir string, check bool) error {
 
 // fill returns the page with its tables and values made anew.
 func fill(page, results string) (string, error) {
+	if starts, whole := strings.Count(page, valueStart), len(value.FindAllString(page, -1)); starts != whole {
+		return "", fmt.Errorf("%d values, %d of them whole: want %sRECORD PATH -->NUMBER%s within a line", starts, whole, valueStart, valueEnd)
+	}
 	var failed error
 	page = value.ReplaceAllStringFunc(page, func(old string) string {
 		m := value.FindStringSubmatch(old)
