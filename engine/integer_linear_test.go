@@ -99,6 +99,11 @@ func TestFrozenPlansKeepTheirCodes(t *testing.T) {
 	if !slices.Equal(run(frozen, 1.3), before) {
 		t.Error("a frozen plan made its codes again")
 	}
+	step := g.Param(graph.Param{Name: "a_step", Shape: []int{hidden}, Role: graph.Step})
+	g.Update(step, g.Mul(step, step))
+	if _, err := e.CompileFrozen(g, store); err == nil {
+		t.Error("a frozen plan of a graph that changes its parameters was accepted")
+	}
 }
 
 // ramp is n numbers between -1 and 1; filled n times v.

@@ -141,8 +141,11 @@ func (e *Engine) CompileIn(m *Memory, g *graph.Graph, store *tensor.Store) (p *P
 
 // CompileFrozen is Compile for a plan during whose life nobody changes the
 // parameters: the codes of quantized linear layers are computed by its first run and
-// kept.
+// kept. A graph that changes parameters itself is an error.
 func (e *Engine) CompileFrozen(g *graph.Graph, store *tensor.Store) (p *Plan, err error) {
+	if n := len(g.Updates()); n > 0 {
+		return nil, fmt.Errorf("engine: the graph of a frozen plan updates %d parameters, want none", n)
+	}
 	return e.compile(nil, g, store, &Plan{frozen: true})
 }
 
